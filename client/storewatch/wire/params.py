@@ -1,0 +1,181 @@
+"""The parameters of every method. An unknown one is refused by name.
+
+Durations are seconds. Times are RFC 3339 with an offset.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from storewatch.wire.types import EventTypeName, PermissionName, Severity, State, TaskState
+
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Text = Annotated[str, Meta(max_length=4096)]
+LongText = Annotated[str, Meta(max_length=65536)]
+Id = Annotated[str, Meta(min_length=1, max_length=128)]
+Limit = Annotated[int, Meta(ge=1, le=1000)]
+Labels = Annotated[dict[Name, Text], Meta(max_length=64)]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Duration = Annotated[float, Meta(gt=0, le=315_360_000)]
+
+
+class Params(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What every parameter object is: named, and nothing unknown."""
+
+
+class Nothing(Params):
+    """A method that takes no parameters."""
+
+
+class AlertsList(Params):
+    """Filters combine. `label` is a list of matchers such as `repository="a"` or `node=~"x.*"`."""
+
+    severity: list[Severity] | None = None
+    source: list[Name] | None = None
+    state: list[State] | None = None
+    acknowledged: bool | None = None
+    resource_type: Name | None = None
+    resource_id: Text | None = None
+    rule: Name | None = None
+    label: Annotated[list[Text], Meta(max_length=32)] | None = None
+    since: str | None = None
+    until: str | None = None
+    limit: Limit = 50
+    cursor: Text | None = None
+
+
+class AlertId(Params):
+    id: Id
+
+
+class AlertMark(Params):
+    id: Id
+    note: Text | None = None
+
+
+class AlertCreate(Params):
+    """`key` makes it the same alert when it is created again while open; `ttl` resolves it when
+    it has not been created again for that long."""
+
+    severity: Severity
+    source: Name
+    title: Annotated[str, Meta(min_length=1, max_length=1000)]
+    message: LongText = ""
+    resource_type: Annotated[str, Meta(max_length=200)] = ""
+    resource_id: Text = ""
+    labels: Labels = {}
+    annotations: Labels = {}
+    key: Name | None = None
+    ttl: Duration | None = None
+
+
+class EventsSubscribe(Params):
+    """`since` is the id of the last event that was seen; `snapshot` asks for what is so now."""
+
+    types: list[EventTypeName] | None = None
+    severity: list[Severity] | None = None
+    since: Id | None = None
+    snapshot: bool = False
+
+
+class EventsUnsubscribe(Params):
+    subscription: Id
+
+
+class EventsList(Params):
+    types: list[EventTypeName] | None = None
+    since: Id | None = None
+    limit: Limit = 50
+
+
+class RuleName(Params):
+    name: Name
+
+
+class RulesValidate(Params):
+    """`content` is a rule file's text; without it the files in force are checked again."""
+
+    content: Annotated[str, Meta(max_length=1_000_000)] | None = None
+    path: Text = "(request)"
+
+
+class TasksList(Params):
+    name: Name | None = None
+    state: list[TaskState] | None = None
+    limit: Limit = 50
+    cursor: Text | None = None
+
+
+class TaskId(Params):
+    id: Id
+
+
+class TaskStart(Params):
+    """`id` is the caller's own, for reports that may be sent twice; it is made up otherwise.
+    `at` is when it began, for a report that comes late."""
+
+    name: Name
+    type: Name = "task"
+    id: Id | None = None
+    message: Text = ""
+    at: str | None = None
+
+
+class TaskProgress(Params):
+    id: Id
+    percent: Percent | None = None
+    message: Text | None = None
+    bytes: Annotated[int, Meta(ge=0)] | None = None
+
+
+class TaskFinish(Params):
+    """A task without `exit_status` and `signal` ended well unless `failed` says otherwise."""
+
+    id: Id
+    failed: bool | None = None
+    exit_status: Annotated[int, Meta(ge=0, le=255)] | None = None
+    signal: Name | None = None
+    message: Text = ""
+    output: LongText = ""
+    bytes: Annotated[int, Meta(ge=0)] | None = None
+    at: str | None = None
+
+
+class RepositoryAdd(Params):
+    name: Name
+    path: Text
+
+
+class RepositoryName(Params):
+    name: Name
+
+
+class ProbesList(Params):
+    probe: Name | None = None
+
+
+class ProbesRun(Params):
+    probe: Name
+
+
+class ProbesPlan(Params):
+    device: Text | None = None
+
+
+class MetricsQuery(Params):
+    expr: Annotated[str, Meta(min_length=1, max_length=16384)]
+
+
+class TokenCreate(Params):
+    name: Name
+    permissions: Annotated[list[PermissionName], Meta(min_length=1)]
+    ttl: Duration | None = None
+
+
+class TokenId(Params):
+    id: Id
+
+
+class TokenVerify(Params):
+    secret: Text
