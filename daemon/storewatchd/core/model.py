@@ -89,6 +89,13 @@ def fingerprint(name: str, labels: Mapping[str, str]) -> str:
     return digest.hexdigest()
 
 
+_PLAIN_FIELDS = (
+    *("id", "rule", "source", "title", "message", "resource_type", "resource_id", "labels"),
+    *("annotations", "acknowledged_by", "acknowledged_note", "flapping", "occurrences"),
+    *("resolved_by", "node", "version"),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
     """One incident, from its first sight to its resolution. Values are replaced, never changed."""
@@ -173,13 +180,7 @@ class Alert:
             name: parse_time(shape[name])
             for name in ("acknowledged_at", "stale_since", "first_seen", "last_seen", "resolved_at")
         }
-        plain = {
-            name: shape[name]
-            for name in (
-                "id rule source title message resource_type resource_id labels annotations "
-                "acknowledged_by acknowledged_note flapping occurrences resolved_by node version"
-            ).split()
-        }
+        plain = {name: shape[name] for name in _PLAIN_FIELDS}
         return cls(
             severity=Severity(shape["severity"]),
             state=AlertState(shape["state"]),
