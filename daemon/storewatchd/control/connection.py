@@ -1,0 +1,167 @@
+"""One client of the control socket: lines in, lines out, and its subscriptions.
+
+Reading stops while the client does not take its answers or has too many calls under way, so a
+client can only slow itself.
+"""
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from storewatch.wire import Code, LineSplitter, OversizedLine, encode
+from storewatch.wire.framing import MAX_REQUEST_BYTES
+from storewatchd.control.dispatch import Dispatcher
+from storewatchd.core.permissions import Caller
+
+logger = logging.getLogger(__name__)
+
+MAX_CALLS = 64
+"""How many calls of one connection may wait for something at the same time."""
+
+CALL_TIMEOUT_S = 60.0
+
+
+class Connection(asyncio.Protocol):
+    """One accepted connection. `spawn` gives a coroutine to the server's task group."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        *,
+        admit: Callable[["Connection", asyncio.Transport], Caller | str],
+        spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        closed: Callable[["Connection"], None],
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._admit = admit
+        self._spawn = spawn
+        self._closed = closed
+        self._lines = LineSplitter(MAX_REQUEST_BYTES)
+        self._transport: asyncio.Transport | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._calls = 0
+        self._ended_by_client = False
+        self.caller = Caller("nobody", frozenset())
+
+    # The asyncio.Protocol side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        verdict = self._admit(self, transport)
+        if isinstance(verdict, Caller):
+            self.caller = verdict
+        else:
+            self._refuse(Code.LIMIT_REACHED, verdict)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            lines = self._lines.feed(data)
+        except OversizedLine as error:
+            self._refuse(Code.INVALID_REQUEST, str(error))
+            return
+        replies = []
+        for line in lines:
+            answer = self._dispatcher.answer(line, self)
+            if inspect.iscoroutine(answer):
+                self._calls += 1
+                self.run(self._finish_call(answer))
+            elif answer is not None:
+                replies.append(answer)
+        if replies:
+            self.send(b"\n".join(replies))
+        self._regulate()
+
+    def eof_received(self) -> bool:
+        if self._lines.unfinished:
+            self._refuse(Code.PARSE_ERROR, "the connection ended in the middle of a message")
+            return False
+        # Answers still being made, and subscriptions, go on to a client that only ended its side.
+        self._ended_by_client = True
+        return bool(self._tasks)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._writable.set()
+        for task in self._tasks:
+            task.cancel()
+        self._closed(self)
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+        self._regulate()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+        self._regulate()
+
+    # For the server and the subscriptions.
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run work that ends, at the latest, with this connection."""
+        task = self._spawn(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def send(self, line: bytes) -> None:
+        """Write one line; what the client does not take is kept until it does."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(line + b"\n")
+
+    async def writable(self) -> None:
+        """Wait until the client has taken most of what was written, or is gone."""
+        await self._writable.wait()
+
+    def abandon(self) -> None:
+        """Close at once, whatever is under way: the daemon stops."""
+        for task in self._tasks:
+            task.cancel()
+        self.close()
+
+    def close(self) -> None:
+        """Close after what was written has been sent."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if self._ended_by_client and not self._tasks:
+            self.close()
+
+    async def _finish_call(self, answer: Coroutine[Any, Any, bytes | None]) -> None:
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                line = await answer
+            if line is not None:
+                self.send(line)
+        except TimeoutError:
+            logger.warning(
+                "a call of %s took over %g s and was ended", self.caller.name, CALL_TIMEOUT_S
+            )
+            self._refuse(Code.UNAVAILABLE, "a call took too long")
+        finally:
+            self._calls -= 1
+            self._regulate()
+
+    def _regulate(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._writable.is_set() and self._calls < MAX_CALLS:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def _refuse(self, code: Code, message: str) -> None:
+        self.send(
+            encode({"jsonrpc": "2.0", "error": {"code": code, "message": message}, "id": None})
+        )
+        self.close()

@@ -1,0 +1,236 @@
+"""From one line of JSON to the line that answers it.
+
+Envelopes are checked here, element by element, so that one bad element of a batch spoils nothing;
+jsonrpcserver dispatches what is left. Methods that never wait are called at once, the others in a
+coroutine that the connection gives to a task.
+"""
+
+import difflib
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import jsonrpcserver
+import msgspec
+from jsonrpcserver import Error, Result, Success
+
+from storewatch.wire import Code, encode
+from storewatch.wire.methods import METHODS, Method
+from storewatchd.control.errors import CODES
+from storewatchd.core.permissions import Caller
+from storewatchd.errors import Forbidden, InvalidParams, RequestError, Unavailable
+
+if TYPE_CHECKING:
+    from storewatchd.control.connection import Connection
+
+logger = logging.getLogger(__name__)
+
+MAX_BATCH = 100
+
+Handler = Callable[["Call", Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who calls, and over which connection."""
+
+    caller: Caller
+    connection: "Connection"
+
+
+@dataclass(frozen=True, slots=True)
+class _Element:
+    """What one element of a request brings besides its parameters."""
+
+    connection: "Connection"
+    auth: str | None
+
+
+class Dispatcher:
+    """The methods of the control plane, and who may call them.
+
+    `authenticate` returns the caller behind a bearer token, or raises Unauthenticated.
+    """
+
+    def __init__(
+        self, handlers: Mapping[str, Handler], authenticate: Callable[[str], Caller]
+    ) -> None:
+        missing = METHODS.keys() ^ handlers.keys()
+        if missing:
+            raise ValueError(f"handlers and contract differ: {', '.join(sorted(missing))}")
+        self._authenticate = authenticate
+        self._prompt: dict[str, Callable[..., Result]] = {}
+        self._waiting: dict[str, Callable[..., Awaitable[Result]]] = {}
+        for name, handler in handlers.items():
+            if inspect.iscoroutinefunction(handler):
+                self._waiting[name] = self._waiting_method(METHODS[name], handler)
+            else:
+                self._prompt[name] = self._prompt_method(METHODS[name], handler)
+
+    def answer(
+        self, line: bytes, connection: "Connection"
+    ) -> bytes | None | Coroutine[Any, Any, bytes | None]:
+        """Return the answer to a line, None where there is none, or a coroutine that makes it."""
+        try:
+            document = msgspec.json.decode(line)
+        except msgspec.DecodeError as error:
+            return encode(_failure(Code.PARSE_ERROR, f"not JSON: {error}"))
+        except RecursionError:
+            return encode(_failure(Code.PARSE_ERROR, "nested too deep"))
+        except UnicodeDecodeError as error:
+            return encode(_failure(Code.PARSE_ERROR, f"not UTF-8: {error}"))
+        if isinstance(document, list):
+            return self._batch(document, connection)
+        reply = self._element(document, connection)
+        if inspect.iscoroutine(reply):
+            return _encoded(reply)
+        return None if reply is None else encode(reply)
+
+    def _batch(
+        self, elements: list[Any], connection: "Connection"
+    ) -> bytes | Coroutine[Any, Any, bytes | None]:
+        if not elements:
+            return encode(_failure(Code.INVALID_REQUEST, "a batch has at least one element"))
+        if len(elements) > MAX_BATCH:
+            return encode(
+                _failure(
+                    Code.LIMIT_REACHED,
+                    f"a batch has at most {MAX_BATCH} elements, this one has {len(elements)}",
+                )
+            )
+        return self._batch_in_order(elements, connection)
+
+    async def _batch_in_order(self, elements: list[Any], connection: "Connection") -> bytes | None:
+        replies = []
+        for element in elements:
+            reply = self._element(element, connection)
+            if inspect.iscoroutine(reply):
+                reply = await reply
+            if reply is not None:
+                replies.append(reply)
+        return encode(replies) if replies else None
+
+    def _element(self, element: Any, connection: "Connection") -> Any:
+        problem = _envelope_problem(element)
+        if problem:
+            known = element.get("id") if isinstance(element, dict) else None
+            return _failure(
+                Code.INVALID_REQUEST, problem, known if isinstance(known, str | int) else None
+            )
+        name = element["method"]
+        context = _Element(connection, element.get("auth"))
+        if name in self._prompt:
+            return jsonrpcserver.dispatch_to_serializable(
+                element,
+                methods=self._prompt,
+                context=context,
+                deserializer=_as_is,
+                validator=_as_is,
+            )
+        if name in self._waiting:
+            return jsonrpcserver.async_dispatch_to_serializable(
+                element,
+                methods=self._waiting,
+                context=context,
+                deserializer=_as_is,
+                validator=_as_is,
+            )
+        if "id" not in element:
+            return None
+        near = difflib.get_close_matches(name, METHODS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return _failure(
+            Code.METHOD_NOT_FOUND, f"there is no method {name[:100]!r}{hint}", element["id"]
+        )
+
+    def _admit(self, method: Method, context: _Element, args: Any, named: Any) -> tuple[Call, Any]:
+        if args:
+            raise InvalidParams("parameters are named: send an object, not a list")
+        caller = (
+            context.connection.caller if context.auth is None else self._authenticate(context.auth)
+        )
+        if method.permission and method.permission not in caller.permissions:
+            raise Forbidden(f"{caller.name} lacks {method.permission}", missing=method.permission)
+        try:
+            params = msgspec.convert(named, method.params)
+        except msgspec.ValidationError as error:
+            raise InvalidParams(_params_sentence(error)) from None
+        return Call(caller, context.connection), params
+
+    def _prompt_method(self, method: Method, handler: Handler) -> Callable[..., Result]:
+        def prompt(context: _Element, /, *args: Any, **named: Any) -> Result:
+            try:
+                call, params = self._admit(method, context, args, named)
+                return Success(handler(call, params))
+            except Exception as error:  # noqa: BLE001  one request is the boundary
+                return _error_result(error)
+
+        return prompt
+
+    def _waiting_method(self, method: Method, handler: Handler) -> Callable[..., Awaitable[Result]]:
+        async def waiting(context: _Element, /, *args: Any, **named: Any) -> Result:
+            try:
+                call, params = self._admit(method, context, args, named)
+                return Success(await handler(call, params))
+            except Exception as error:  # noqa: BLE001  one request is the boundary
+                return _error_result(error)
+
+        return waiting
+
+
+async def _encoded(reply: Coroutine[Any, Any, Any]) -> bytes | None:
+    answer = await reply
+    return None if answer is None else encode(answer)
+
+
+def _as_is(document: Any) -> Any:
+    return document
+
+
+def _failure(code: Code, message: str, request_id: Any = None) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "error": {"code": code, "message": message}, "id": request_id}
+
+
+def _error_result(error: Exception) -> Result:
+    if isinstance(error, TimeoutError):
+        error = Unavailable("this took too long and was given up")
+    if isinstance(error, RequestError):
+        return Error(CODES[type(error)], str(error), error.facts or None)
+    logger.error("a request ended in an unexpected error", exc_info=error)
+    return Error(Code.INTERNAL_ERROR, "internal error; the daemon's log has the details", None)
+
+
+def _envelope_problem(element: Any) -> str:
+    """Return what is wrong with a request's envelope, or an empty string."""
+    if not isinstance(element, dict):
+        return "a request is an object"
+    if element.get("jsonrpc") != "2.0":
+        return 'jsonrpc: expected "2.0"'
+    if not isinstance(element.get("method"), str):
+        return "method: expected a string"
+    if not isinstance(element.get("params", {}), dict | list):
+        return "params: expected an object"
+    if not isinstance(element.get("id"), str | int | float | None) or isinstance(
+        element.get("id"), bool
+    ):
+        return "id: expected a string, a number or null"
+    if not isinstance(element.get("auth", ""), str):
+        return "auth: expected a string"
+    return ""
+
+
+def _params_sentence(error: msgspec.ValidationError) -> str:
+    """Turn msgspec's words into one sentence that names the parameter.
+
+    msgspec says `Expected `int`, got `str` - at `$.limit``.
+    """
+    what, _, where = str(error).partition(" - at ")
+    what = what.replace("`", "")
+    if what.startswith("Object contains unknown field"):
+        return f"unknown parameter {what.removeprefix('Object contains unknown field').strip()}"
+    if what.startswith("Object missing required field"):
+        return f"missing parameter {what.removeprefix('Object missing required field').strip()}"
+    name = where.strip("`").removeprefix("$").lstrip(".")
+    return cast("str", f"{name}: {what[:1].lower()}{what[1:]}" if name else what)

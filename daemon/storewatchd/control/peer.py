@@ -1,0 +1,57 @@
+"""Who is at the other end of a Unix socket, by the kernel's word."""
+
+import grp
+import os
+import pwd
+import socket
+import struct
+from dataclasses import dataclass
+
+from storewatchd.core.permissions import Caller, PeerGroups, judge_peer
+
+# asm-generic/socket.h; the socket module has no name for it. SO_PEERCRED alone gives the primary
+# group only.
+SO_PEERGROUPS = 59
+
+_MAX_GROUPS = 65536  # NGROUPS_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The credentials that the peer had when it connected."""
+
+    pid: int
+    uid: int
+    groups: frozenset[int]
+
+    @property
+    def name(self) -> str:
+        try:
+            return pwd.getpwuid(self.uid).pw_name
+        except KeyError:
+            return f"uid {self.uid}"
+
+
+def peer_of(connection: socket.socket) -> Peer:
+    """Return the credentials of a connected Unix socket's peer."""
+    pid, uid, gid = struct.unpack(
+        "iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    )
+    raw = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * _MAX_GROUPS)
+    groups = struct.unpack(f"{len(raw) // 4}I", raw)
+    return Peer(pid, uid, frozenset({gid, *groups}))
+
+
+def judge(peer: Peer, groups: PeerGroups) -> Caller:
+    """Return what this peer may do."""
+    return judge_peer(
+        uid=peer.uid, groups=peer.groups, own_uid=os.geteuid(), known=groups, name=peer.name
+    )
+
+
+def group_number(name: str) -> int | None:
+    """Return the number of a local group, or None where it does not exist."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None

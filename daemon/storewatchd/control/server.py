@@ -1,0 +1,117 @@
+"""Listens on the control socket and gives each connection its caller and its place.
+
+The socket is the daemon's own file, or one that systemd passed in. A stale file is replaced; a
+live one means that another daemon runs here.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import os
+import socket
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Self
+
+from storewatchd.control.connection import Connection
+from storewatchd.control.dispatch import Dispatcher
+from storewatchd.control.peer import judge, peer_of
+from storewatchd.core.permissions import Caller, PeerGroups
+from storewatchd.errors import ConfigError, StorewatchError
+
+logger = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 512
+PATH_LIMIT_BYTES = 107  # unix(7): sun_path less its terminating zero
+
+
+class ControlServer:
+    """The control socket. Enter it before READY; leaving it closes every connection."""
+
+    def __init__(self, dispatcher: Dispatcher, groups: PeerGroups) -> None:
+        self._dispatcher = dispatcher
+        self._groups = groups
+        self._connections: set[Connection] = set()
+        self._tasks = asyncio.TaskGroup()
+        self._listeners: list[asyncio.Server] = []
+        self._own_path: Path | None = None
+
+    async def __aenter__(self) -> Self:
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        for listener in self._listeners:
+            listener.close()
+        for connection in tuple(self._connections):
+            connection.abandon()
+        if self._own_path is not None:
+            with contextlib.suppress(FileNotFoundError):
+                self._own_path.unlink()
+        await self._tasks.__aexit__(None, None, None)
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    async def listen_at(self, path: Path) -> None:
+        """Listen at a path of our own, mode 0666: every call is judged by its peer.
+
+        Raises:
+            ConfigError: the path is too long.
+            StorewatchError: another daemon answers there.
+        """
+        if len(os.fsencode(path)) > PATH_LIMIT_BYTES:
+            raise ConfigError(
+                str(path),
+                "control.socket",
+                expected=f"a path of at most {PATH_LIMIT_BYTES} bytes",
+                found=f"{len(os.fsencode(path))} bytes",
+            )
+        _remove_stale(path)
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        listener.bind(os.fspath(path))
+        path.chmod(0o666)
+        self._own_path = path
+        await self.listen_on(listener)
+
+    async def listen_on(self, listener: socket.socket) -> None:
+        """Listen on a socket that is bound already."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_unix_server(self._connection, sock=listener, backlog=128)
+        self._listeners.append(server)
+
+    def _connection(self) -> Connection:
+        return Connection(
+            self._dispatcher,
+            admit=self._admit,
+            spawn=self._spawn,
+            closed=self._connections.discard,
+        )
+
+    def _admit(self, connection: Connection, transport: asyncio.Transport) -> Caller | str:
+        if len(self._connections) >= MAX_CONNECTIONS:
+            return f"{MAX_CONNECTIONS} connections are open already"
+        self._connections.add(connection)
+        return judge(peer_of(transport.get_extra_info("socket")), self._groups)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        return self._tasks.create_task(work)
+
+
+def _remove_stale(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(os.fspath(path))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            if error.errno != errno.ECONNREFUSED:
+                raise StorewatchError(
+                    f"{path} is in the way of the control socket: {error.strerror or error}"
+                ) from error
+        else:
+            raise StorewatchError(f"another daemon answers at {path}")
+    logger.info("removing the stale control socket %s", path)
+    path.unlink()
