@@ -5,8 +5,8 @@ client can only slow itself.
 """
 
 import asyncio
-import inspect
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -21,6 +21,9 @@ MAX_CALLS = 64
 """How many calls of one connection may wait for something at the same time."""
 
 CALL_TIMEOUT_S = 60.0
+
+WRITE_BYTES = 65536
+"""Prompt answers are written together up to about this size."""
 
 
 class Connection(asyncio.Protocol):
@@ -43,6 +46,7 @@ class Connection(asyncio.Protocol):
         self._tasks: set[asyncio.Task[None]] = set()
         self._writable = asyncio.Event()
         self._writable.set()
+        self._pending: deque[bytes] = deque()
         self._calls = 0
         self._ended_by_client = False
         self.caller = Caller("nobody", frozenset())
@@ -60,21 +64,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         try:
-            lines = self._lines.feed(data)
+            self._pending.extend(self._lines.feed(data))
         except OversizedLine as error:
             self._refuse(Code.INVALID_REQUEST, str(error))
             return
-        replies = []
-        for line in lines:
-            answer = self._dispatcher.answer(line, self)
-            if inspect.iscoroutine(answer):
-                self._calls += 1
-                self.run(self._finish_call(answer))
-            elif answer is not None:
-                replies.append(answer)
-        if replies:
-            self.send(b"\n".join(replies))
-        self._regulate()
+        self._work()
 
     def eof_received(self) -> bool:
         if self._lines.unfinished:
@@ -82,10 +76,11 @@ class Connection(asyncio.Protocol):
             return False
         # Answers still being made, and subscriptions, go on to a client that only ended its side.
         self._ended_by_client = True
-        return bool(self._tasks)
+        return self._is_busy()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._pending.clear()
         self._writable.set()
         for task in self._tasks:
             task.cancel()
@@ -97,7 +92,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._writable.set()
-        self._regulate()
+        self._work()
 
     # For the server and the subscriptions.
 
@@ -134,8 +129,30 @@ class Connection(asyncio.Protocol):
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if self._ended_by_client and not self._tasks:
+        if self._ended_by_client and not self._is_busy():
             self.close()
+
+    def _is_busy(self) -> bool:
+        return bool(self._tasks or self._pending)
+
+    def _work(self) -> None:
+        """Answer waiting lines while the client takes the answers and has calls left."""
+        replies: list[bytes] = []
+        replies_size = 0
+        while self._pending and self._writable.is_set() and self._calls < MAX_CALLS:
+            answer = self._dispatcher.answer(self._pending.popleft(), self)
+            if isinstance(answer, Coroutine):
+                self._calls += 1
+                self.run(self._finish_call(answer))
+            elif answer is not None:
+                replies.append(answer)
+                replies_size += len(answer)
+                if replies_size > WRITE_BYTES:
+                    self.send(b"\n".join(replies))
+                    replies, replies_size = [], 0
+        if replies:
+            self.send(b"\n".join(replies))
+        self._regulate()
 
     async def _finish_call(self, answer: Coroutine[Any, Any, bytes | None]) -> None:
         try:
@@ -150,12 +167,12 @@ class Connection(asyncio.Protocol):
             self._refuse(Code.UNAVAILABLE, "a call took too long")
         finally:
             self._calls -= 1
-            self._regulate()
+            self._work()
 
     def _regulate(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        if self._writable.is_set() and self._calls < MAX_CALLS:
+        if not self._pending and self._writable.is_set() and self._calls < MAX_CALLS:
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()

@@ -10,7 +10,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import jsonrpcserver
 import msgspec
@@ -71,7 +71,7 @@ class Dispatcher:
 
     def answer(
         self, line: bytes, connection: "Connection"
-    ) -> bytes | None | Coroutine[Any, Any, bytes | None]:
+    ) -> bytes | Coroutine[Any, Any, bytes | None] | None:
         """Return the answer to a line, None where there is none, or a coroutine that makes it."""
         try:
             document = msgspec.json.decode(line)
@@ -233,4 +233,4 @@ def _params_sentence(error: msgspec.ValidationError) -> str:
     if what.startswith("Object missing required field"):
         return f"missing parameter {what.removeprefix('Object missing required field').strip()}"
     name = where.strip("`").removeprefix("$").lstrip(".")
-    return cast("str", f"{name}: {what[:1].lower()}{what[1:]}" if name else what)
+    return f"{name}: {what[:1].lower()}{what[1:]}" if name else what

@@ -1,5 +1,6 @@
 """Who is at the other end of a Unix socket, by the kernel's word."""
 
+import errno
 import grp
 import os
 import pwd
@@ -13,7 +14,7 @@ from storewatchd.core.permissions import Caller, PeerGroups, judge_peer
 # group only.
 SO_PEERGROUPS = 59
 
-_MAX_GROUPS = 65536  # NGROUPS_MAX
+_GROUPS_BYTES = 1024  # the most that Python's getsockopt takes: 256 groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,18 @@ def peer_of(connection: socket.socket) -> Peer:
     pid, uid, gid = struct.unpack(
         "iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     )
-    raw = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * _MAX_GROUPS)
-    groups = struct.unpack(f"{len(raw) // 4}I", raw)
-    return Peer(pid, uid, frozenset({gid, *groups}))
+    return Peer(pid, uid, frozenset({gid, *_groups(connection, uid, gid)}))
+
+
+def _groups(connection: socket.socket, uid: int, gid: int) -> list[int]:
+    try:
+        raw = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, _GROUPS_BYTES)
+    except OSError as error:
+        if error.errno != errno.ERANGE:
+            raise
+        # More groups than fit: take them from the user database, as login does.
+        return os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
+    return list(struct.unpack(f"{len(raw) // 4}I", raw))
 
 
 def judge(peer: Peer, groups: PeerGroups) -> Caller:

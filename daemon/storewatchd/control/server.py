@@ -69,9 +69,7 @@ class ControlServer:
                 found=f"{len(os.fsencode(path))} bytes",
             )
         _remove_stale(path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        listener.bind(os.fspath(path))
-        path.chmod(0o666)
+        listener = _bind(path)
         self._own_path = path
         await self.listen_on(listener)
 
@@ -99,7 +97,22 @@ class ControlServer:
         return self._tasks.create_task(work)
 
 
+def _bind(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        listener.bind(os.fspath(path))
+        path.chmod(0o666)
+    except OSError as error:
+        listener.close()
+        raise StorewatchError(
+            f"the control socket {path} cannot be made: {error.strerror or error}"
+        ) from error
+    return listener
+
+
 def _remove_stale(path: Path) -> None:
+    if path.exists() and not path.is_socket():
+        raise StorewatchError(f"{path} is in the way of the control socket: it is no socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         try:

@@ -1,0 +1,320 @@
+"""The control socket from outside: what a hostile, clumsy or slow client gets."""
+
+import asyncio
+import json
+import os
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storewatch.wire import Code
+from storewatch.wire.framing import MAX_REQUEST_BYTES
+from storewatch.wire.methods import METHODS
+from storewatchd.control.connection import MAX_CALLS
+from storewatchd.control.dispatch import MAX_BATCH, Call, Dispatcher, Handler
+from storewatchd.control.server import ControlServer
+from storewatchd.core.permissions import NOTHING, Caller, PeerGroups
+from storewatchd.errors import NotFound, StorewatchError, Unauthenticated
+
+NO_GROUPS = PeerGroups(read=None, write=None)
+
+
+class Plane:
+    """Handlers that answer from their parameters, and a gate that some of them wait at."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.waiting = 0
+        self.most_waiting = 0
+
+    def handlers(self) -> dict[str, Handler]:
+        def refuse(call: Call, asked: Any) -> Any:
+            raise NotFound("nothing is here", id="x")
+
+        def version(call: Call, asked: Any) -> Any:
+            return {"caller": call.caller.name}
+
+        def broken(call: Call, asked: Any) -> Any:
+            raise ZeroDivisionError("a secret detail")
+
+        async def wait(call: Call, asked: Any) -> Any:
+            self.waiting += 1
+            self.most_waiting = max(self.most_waiting, self.waiting)
+            await self.gate.wait()
+            self.waiting -= 1
+            return asked.limit
+
+        def text(call: Call, asked: Any) -> Any:
+            return "x" * 1_000_000
+
+        known: dict[str, Handler] = dict.fromkeys(METHODS, refuse)
+        return known | {
+            "daemon.version": version,
+            "daemon.status": broken,
+            "alerts.list": wait,
+            "metrics.text": text,
+        }
+
+
+def authenticate(secret: str) -> Caller:
+    if secret != "good":
+        raise Unauthenticated("the bearer token is unknown, expired or revoked")
+    return Caller("token reader", NOTHING, "t1")
+
+
+@pytest.fixture
+def plane() -> Plane:
+    return Plane()
+
+
+@pytest.fixture
+async def path(plane: Plane, tmp_path: Path) -> AsyncIterator[Path]:
+    path = tmp_path / "control.sock"
+    async with ControlServer(Dispatcher(plane.handlers(), authenticate), NO_GROUPS) as server:
+        await server.listen_at(path)
+        yield path
+
+
+class Client:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def at(cls, path: Path) -> "Client":
+        return cls(*await asyncio.open_unix_connection(path, limit=1 << 24))
+
+    async def say(self, document: Any) -> None:
+        line = document if isinstance(document, bytes) else json.dumps(document).encode()
+        self.writer.write(line + b"\n")
+        await self.writer.drain()
+
+    async def hear(self) -> Any:
+        async with asyncio.timeout(10):
+            return json.loads(await self.reader.readline())
+
+    async def ask(self, document: Any) -> Any:
+        await self.say(document)
+        return await self.hear()
+
+
+@pytest.fixture
+async def client(path: Path) -> AsyncIterator[Client]:
+    client = await Client.at(path)
+    yield client
+    client.writer.close()
+
+
+def request(method: str, request_id: Any = 1, **members: Any) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "method": method, "id": request_id, **members}
+
+
+async def test_a_peer_of_the_daemons_own_user_is_known_by_name(client: Client) -> None:
+    answer = await client.ask(request("daemon.version", "a"))
+    assert answer["id"] == "a"
+    assert answer["result"]["caller"]
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        pytest.param(b"{", Code.PARSE_ERROR, "not JSON", id="truncated"),
+        pytest.param(b"\xff\xfe", Code.PARSE_ERROR, "not JSON", id="garbage"),
+        pytest.param(b"[" * 100_000, Code.PARSE_ERROR, "nested too deep", id="deep"),
+        pytest.param(b"[]", Code.INVALID_REQUEST, "at least one", id="empty batch"),
+        pytest.param(b"7", Code.INVALID_REQUEST, "is an object", id="a number"),
+        pytest.param(b'{"method":"x"}', Code.INVALID_REQUEST, "jsonrpc", id="no version"),
+        pytest.param(
+            b'{"jsonrpc":"2.0","method":1}', Code.INVALID_REQUEST, "method", id="method type"
+        ),
+        pytest.param(
+            b'{"jsonrpc":"2.0","method":"m","params":1}',
+            Code.INVALID_REQUEST,
+            "params",
+            id="params type",
+        ),
+        pytest.param(
+            b'{"jsonrpc":"2.0","method":"m","id":{}}', Code.INVALID_REQUEST, "id", id="id type"
+        ),
+        pytest.param(
+            b'{"jsonrpc":"2.0","method":"m","id":1,"auth":1}',
+            Code.INVALID_REQUEST,
+            "auth",
+            id="auth type",
+        ),
+    ],
+)
+async def test_a_malformed_line_gets_a_sentence_and_the_connection_goes_on(
+    client: Client, line: bytes, code: Code, words: str
+) -> None:
+    answer = await client.ask(line)
+    assert answer["error"]["code"] == code
+    assert words in answer["error"]["message"]
+    assert "result" in await client.ask(request("daemon.version"))
+
+
+async def test_an_unknown_method_is_named_with_its_nearest_neighbour(client: Client) -> None:
+    answer = await client.ask(request("alert.list"))
+    assert answer["error"]["code"] == Code.METHOD_NOT_FOUND
+    assert "did you mean alerts.list?" in answer["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        pytest.param({"limti": 1}, "unknown parameter limti", id="unknown"),
+        pytest.param({"limit": "many"}, "limit: expected int", id="type"),
+        pytest.param({"limit": 0}, "limit: expected int >= 1", id="range"),
+        pytest.param({"severity": ["bad"]}, "severity[0]: invalid enum value", id="closed set"),
+        pytest.param([1], "parameters are named", id="positional"),
+    ],
+)
+async def test_a_wrong_parameter_is_named(client: Client, params: Any, words: str) -> None:
+    answer = await client.ask(request("alerts.list", params=params))
+    assert answer["error"]["code"] == Code.INVALID_PARAMS
+    assert words in answer["error"]["message"]
+
+
+async def test_a_missing_parameter_is_named(client: Client) -> None:
+    answer = await client.ask(request("alerts.get"))
+    assert answer["error"]["message"] == "missing parameter id"
+
+
+async def test_one_bad_element_of_a_batch_spoils_nothing(client: Client) -> None:
+    answers = await client.ask(
+        [
+            request("daemon.version", 1),
+            {"nonsense": True},
+            request("alerts.get", 3, params={"id": "x"}),
+            {"jsonrpc": "2.0", "method": "daemon.version"},
+        ]
+    )
+    assert [answer["id"] for answer in answers] == [1, None, 3]
+    assert "result" in answers[0]
+    assert answers[1]["error"]["code"] == Code.INVALID_REQUEST
+    assert answers[2]["error"] == {
+        "code": Code.NOT_FOUND,
+        "message": "nothing is here",
+        "data": {"id": "x"},
+    }
+
+
+async def test_a_batch_over_the_limit_is_refused_whole(client: Client) -> None:
+    answer = await client.ask([request("daemon.version", n) for n in range(MAX_BATCH + 1)])
+    assert answer["error"]["code"] == Code.LIMIT_REACHED
+
+
+async def test_a_notification_is_never_answered(client: Client) -> None:
+    await client.say({"jsonrpc": "2.0", "method": "daemon.version"})
+    await client.say({"jsonrpc": "2.0", "method": "no.such.method"})
+    assert (await client.ask(request("daemon.version", "next")))["id"] == "next"
+
+
+async def test_an_unexpected_error_tells_no_detail(client: Client) -> None:
+    answer = await client.ask(request("daemon.status"))
+    assert answer["error"]["code"] == Code.INTERNAL_ERROR
+    assert "secret" not in json.dumps(answer)
+
+
+async def test_a_bearer_token_is_judged_instead_of_the_peer(client: Client) -> None:
+    known = await client.ask(request("daemon.version", auth="good"))
+    assert known["result"]["caller"] == "token reader"
+    lacking = await client.ask(request("metrics.text", auth="good"))
+    assert lacking["error"]["code"] == Code.FORBIDDEN
+    assert lacking["error"]["data"] == {"missing": "monitoring:read"}
+    unknown = await client.ask(request("daemon.version", auth="bad"))
+    assert unknown["error"]["code"] == Code.UNAUTHENTICATED
+
+
+async def test_an_oversized_line_ends_the_connection_with_a_sentence(client: Client) -> None:
+    client.writer.write(b" " * (MAX_REQUEST_BYTES + 2))
+    answer = await client.hear()
+    assert f"longer than {MAX_REQUEST_BYTES} bytes" in answer["error"]["message"]
+    assert await client.reader.read() == b""
+
+
+async def test_a_half_sent_message_gets_a_sentence_at_its_end(client: Client) -> None:
+    client.writer.write(b'{"jsonrpc":"2.0","met')
+    client.writer.write_eof()
+    assert "middle of a message" in (await client.hear())["error"]["message"]
+    assert await client.reader.read() == b""
+
+
+async def test_a_client_that_ends_its_side_still_gets_its_answers(
+    client: Client, plane: Plane
+) -> None:
+    await client.say(request("alerts.list", params={"limit": 7}))
+    client.writer.write_eof()
+    plane.gate.set()
+    assert (await client.hear())["result"] == 7
+    assert await client.reader.read() == b""
+
+
+async def test_slow_calls_do_not_hold_up_prompt_ones(client: Client, plane: Plane) -> None:
+    await client.say(request("alerts.list", "slow"))
+    assert (await client.ask(request("daemon.version", "prompt")))["id"] == "prompt"
+    plane.gate.set()
+    assert (await client.hear())["id"] == "slow"
+
+
+async def test_calls_under_way_are_bounded_and_none_is_lost(client: Client, plane: Plane) -> None:
+    for number in range(3 * MAX_CALLS):
+        # One write each, so that reading can stop between them.
+        await client.say(request("alerts.list", number))
+    plane.gate.set()
+    ids = {(await client.hear())["id"] for _ in range(3 * MAX_CALLS)}
+    assert ids == set(range(3 * MAX_CALLS))
+
+
+async def test_a_client_that_reads_nothing_stops_being_read(path: Path, client: Client) -> None:
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as deaf:
+        deaf.setblocking(False)
+        await loop.sock_connect(deaf, os.fspath(path))
+        # 50 MB of requests, each answered with 1 MB: sent whole only by a daemon without a bound.
+        flood = (json.dumps(request("metrics.text")).encode() + b"\n") * 1_000_000
+        with pytest.raises(TimeoutError):
+            # The bound is the act: the daemon stops reading, so the send never ends.
+            await asyncio.wait_for(loop.sock_sendall(deaf, flood), 1)
+        assert "result" in await client.ask(request("daemon.version"))
+
+
+async def test_a_stale_socket_file_is_replaced(plane: Plane, tmp_path: Path) -> None:
+    path = tmp_path / "stale.sock"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(os.fspath(path))
+    async with ControlServer(Dispatcher(plane.handlers(), authenticate), NO_GROUPS) as server:
+        await server.listen_at(path)
+        client = await Client.at(path)
+        assert "result" in await client.ask(request("daemon.version"))
+        client.writer.close()
+    assert not path.exists()
+
+
+async def test_a_second_daemon_is_refused_and_harms_nothing(
+    plane: Plane, path: Path, client: Client
+) -> None:
+    async with ControlServer(Dispatcher(plane.handlers(), authenticate), NO_GROUPS) as second:
+        with pytest.raises(StorewatchError, match="another daemon answers at"):
+            await second.listen_at(path)
+    assert "result" in await client.ask(request("daemon.version"))
+
+
+async def test_a_file_in_the_way_is_named_and_kept(plane: Plane, tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+    path.write_text("precious")
+    async with ControlServer(Dispatcher(plane.handlers(), authenticate), NO_GROUPS) as server:
+        with pytest.raises(StorewatchError, match="in the way of the control socket"):
+            await server.listen_at(path)
+    assert path.read_text() == "precious"
+
+
+async def test_a_path_beyond_the_kernels_limit_is_refused_with_its_length(
+    plane: Plane, tmp_path: Path
+) -> None:
+    async with ControlServer(Dispatcher(plane.handlers(), authenticate), NO_GROUPS) as server:
+        with pytest.raises(StorewatchError, match="at most 107 bytes"):
+            await server.listen_at(tmp_path / ("x" * 120))
