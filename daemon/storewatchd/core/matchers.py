@@ -1,0 +1,92 @@
+"""Label matchers, as Prometheus has them: =, !=, =~ and !~, the last two anchored.
+
+Patterns come over the network, so they run on RE2, which has no exponential case.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import re2
+
+from storewatchd.errors import RuleError
+
+MAX_PATTERN_BYTES = 1_000
+MAX_PROGRAM_BYTES = 1 << 20
+"""How much memory RE2 may take for one compiled pattern."""
+
+_MATCHER = re.compile(
+    r"""\s*([A-Za-z_][A-Za-z0-9_]*)\s*(=~|!~|!=|=)\s*(?:"((?:\\.|[^"\\])*)"|([^"\s].*?)?)\s*""",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """One condition on one label. A label that is not there has the value ""."""
+
+    label: str
+    operator: str
+    value: str
+    _pattern: object = field(default=None, compare=False, repr=False)
+
+    def admits(self, value: str) -> bool:
+        """Return whether this value of the label satisfies the matcher."""
+        match self.operator:
+            case "=":
+                return value == self.value
+            case "!=":
+                return value != self.value
+            case "=~":
+                return self._pattern.fullmatch(value) is not None  # type: ignore[attr-defined]
+            case _:
+                return self._pattern.fullmatch(value) is None  # type: ignore[attr-defined]
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        return self.admits(labels.get(self.label, ""))
+
+    @property
+    def is_equality(self) -> bool:
+        return self.operator == "="
+
+
+def make_matcher(label: str, operator: str, value: str) -> Matcher:
+    """Return a matcher, its pattern compiled.
+
+    Raises:
+        RuleError: the pattern is too long or is no RE2 pattern.
+    """
+    if operator not in ("=~", "!~"):
+        return Matcher(label, operator, value)
+    if len(value.encode()) > MAX_PATTERN_BYTES:
+        raise RuleError(f"a pattern has at most {MAX_PATTERN_BYTES} bytes")
+    options = re2.Options()
+    options.max_mem = MAX_PROGRAM_BYTES
+    options.log_errors = False
+    options.dot_nl = True  # as Prometheus compiles them: ^(?s:...)$
+    try:
+        pattern = re2.compile(value, options)
+    except re2.error as error:
+        raise RuleError(f"bad pattern {value!r}: {_reason(error)}") from error
+    return Matcher(label, operator, value, pattern)
+
+
+def parse_matcher(text: str) -> Matcher:
+    """Return the matcher that a person wrote, such as `repository="a"` or `node=~x.*`.
+
+    Raises:
+        RuleError: the text is no matcher.
+    """
+    match = _MATCHER.fullmatch(text)
+    if match is None:
+        raise RuleError('expected a matcher such as name="value" or name=~"pattern"')
+    label, operator, quoted, bare = match.groups()
+    value = bare or ""
+    if quoted is not None:
+        value = re.sub(r"\\(.)", lambda escaped: escaped.group(1), quoted)
+    return make_matcher(label, operator, value)
+
+
+def _reason(error: Exception) -> str:
+    reason = error.args[0] if error.args else error
+    return reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
