@@ -1,4 +1,4 @@
-"""The table of series: for each family a matrix of samples, and for each scope how it was last seen.
+"""The table of series: a matrix of samples for each family, and how each scope was last seen.
 
 A row is a series, a column a moment. A row is *there* while its scope's last look found it. What a
 failed, overdue or never finished look leaves open is a *hole*: label equalities that an unseen row
@@ -16,9 +16,6 @@ from storewatchd.core.columns import Columns
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
 
 Hole = Mapping[str, str]
-
-COLUMN_SECONDS = 1.0
-"""A family gains at most one column in this time."""
 
 
 @dataclass(slots=True)

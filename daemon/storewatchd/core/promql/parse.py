@@ -287,9 +287,9 @@ class _Parser:
             raise self._error(token, f"{operator} takes no range vector")
         if ValueType.SCALAR in sides and operator in SET_OPERATORS:
             raise self._error(token, f"{operator} stands between two vectors, not with a scalar")
-        if sides == (ValueType.SCALAR, ValueType.SCALAR) and operator in COMPARISONS:
-            if not returns_bool:
-                raise self._error(token, "a comparison of two scalars needs bool")
+        of_scalars = sides == (ValueType.SCALAR, ValueType.SCALAR)
+        if of_scalars and operator in COMPARISONS and not returns_bool:
+            raise self._error(token, "a comparison of two scalars needs bool")
         if ValueType.SCALAR in sides and matching is not None:
             raise self._error(matching_token, "on and ignoring stand only between two vectors")
         return Binary(operator, left, right, returns_bool, matching or _EVERYTHING, token.start)

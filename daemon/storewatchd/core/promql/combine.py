@@ -1,0 +1,271 @@
+"""Binary operators between vectors, in three values.
+
+Which rows match is worked out once for two frames and kept in the operator's `Combination`.
+Semantics: https://prometheus.io/docs/prometheus/latest/querying/operators/
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storewatchd.core.promql.labels import LabelFrame, concatenated
+from storewatchd.core.promql.syntax import COMPARISONS, Binary, Matching
+from storewatchd.core.promql.vector import (
+    ABSENT,
+    EXACT,
+    UNKNOWN,
+    States,
+    Values,
+    Vector,
+    distinct_holes,
+)
+from storewatchd.core.series import Hole
+from storewatchd.errors import ExpressionError
+
+_ARITHMETIC: dict[str, Callable[[Values, Values], Values]] = {
+    "+": np.add,
+    "-": np.subtract,
+    "*": np.multiply,
+    "/": np.divide,
+    "%": np.fmod,
+    "^": np.power,
+}
+_COMPARISON: dict[str, Callable[[Values, Values], NDArray[np.bool_]]] = {
+    "==": np.equal,
+    "!=": np.not_equal,
+    "<": np.less,
+    ">": np.greater,
+    "<=": np.less_equal,
+    ">=": np.greater_equal,
+}
+
+
+def arithmetic(operator: str, left: Values, right: Values) -> Values:
+    """Return IEEE arithmetic, element by element: x/0 is an infinity or NaN, not an error."""
+    with np.errstate(all="ignore"):
+        return _ARITHMETIC[operator](left, right)
+
+
+def compare(operator: str, left: Values, right: Values) -> NDArray[np.bool_]:
+    """Return a comparison, element by element; NaN equals nothing."""
+    return _COMPARISON[operator](left, right)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """How the rows of two frames pair. Rows of both sides with the same signature share a group;
+    `pick` is the one right row of a left row's group, -1 where there is none, and is only used
+    where no group has two right rows."""
+
+    left: LabelFrame
+    right: LabelFrame
+    left_groups: NDArray[np.int64]
+    right_groups: NDArray[np.int64]
+    groups: int
+    pick: NDArray[np.int64]
+    one_to_one: bool
+
+
+class Combination:
+    """One binary operator between two vectors, with what it remembers between evaluations."""
+
+    def __init__(self, node: Binary) -> None:
+        self._node = node
+        self._matching = node.matching
+        self._known: _Pairs | None = None
+        self._frame: tuple[LabelFrame, LabelFrame] | None = None
+
+    def apply(self, left: Vector, right: Vector) -> Vector:
+        """Return the result of the operator.
+
+        Raises:
+            ExpressionError: rows pair more than one to one.
+        """
+        match self._node.operator:
+            case "and":
+                return self._and_unless(left, right, wanted=True)
+            case "unless":
+                return self._and_unless(left, right, wanted=False)
+            case "or":
+                return self._or(left, right)
+            case _:
+                return self._one_to_one(left, right)
+
+    # Arithmetic and comparison.
+
+    def _one_to_one(self, left: Vector, right: Vector) -> Vector:
+        pairs = self._pairs(left.frame, right.frame)
+        pick = pairs.pick
+        ambiguous: NDArray[np.bool_] = np.zeros(len(left.states), np.bool_)
+        if not pairs.one_to_one:
+            pick, ambiguous = self._resolve(pairs, left, right)
+        paired = pick >= 0
+        partner_states: States = np.zeros(len(pick), np.int8)
+        partner_states[paired] = right.states[pick[paired]]
+        partner_values = np.zeros(len(pick))
+        partner_values[paired] = right.values[pick[paired]]
+        states: States = np.full(len(pick), UNKNOWN, np.int8)
+        states[left.exact & (partner_states == EXACT)] = EXACT
+        states[left.states == ABSENT] = ABSENT
+        lonely = (partner_states == ABSENT) & (states != ABSENT)
+        states[lonely] = ABSENT
+        if right.holes and lonely.any():
+            open_rows = _touched(left.frame, self._matching, right.holes, lonely)
+            states[open_rows] = UNKNOWN
+        states[ambiguous & (states != ABSENT)] = UNKNOWN
+        values, states = self._values(left.values, partner_values, states)
+        frame = self._result_frame(left.frame)
+        holes = self._projected(left.holes)
+        return Vector(frame, states, values, distinct_holes(holes))
+
+    def _values(self, left: Values, right: Values, states: States) -> tuple[Values, States]:
+        operator = self._node.operator
+        if operator not in COMPARISONS:
+            return arithmetic(operator, left, right), states
+        verdict = compare(operator, left, right)
+        if self._node.returns_bool:
+            return verdict.astype(np.float64), states
+        states = states.copy()
+        states[(states == EXACT) & ~verdict] = ABSENT
+        return left, states
+
+    def _resolve(
+        self, pairs: _Pairs, left: Vector, right: Vector
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Pick the right row of each left row where groups have several candidates."""
+        surely_right = np.bincount(pairs.right_groups[right.exact], minlength=pairs.groups)
+        if (surely_right > 1).any():
+            raise self._error("several rows on the right have the same labels to match by")
+        surely_left = np.bincount(pairs.left_groups[left.exact], minlength=pairs.groups)
+        if ((surely_left > 1) & (surely_right == 1)).any():
+            raise self._error(
+                "several rows on the left match one on the right: say on(...) or ignoring(...) "
+                "so that each row matches one"
+            )
+        maybe_right = np.bincount(pairs.right_groups[right.possible], minlength=pairs.groups)
+        chosen = np.full(pairs.groups, -1, np.int64)
+        for rows in (right.unknown, right.exact):
+            places = np.flatnonzero(rows)
+            chosen[pairs.right_groups[places]] = places
+        return chosen[pairs.left_groups], (maybe_right > 1)[pairs.left_groups]
+
+    def _result_frame(self, left: LabelFrame) -> LabelFrame:
+        """Return the labels of the result: Prometheus keeps the left side's, less what the match
+        ignores; a metric name stays only behind a filtering comparison without on()."""
+        if self._frame is not None and self._frame[0] is left:
+            return self._frame[1]
+        filters = self._node.operator in COMPARISONS and not self._node.returns_bool
+        if not self._matching.on and not self._matching.labels:
+            frame = left if filters else left.nameless
+        else:
+            frame = left.keeping(self._matching)
+            if filters and not self._matching.on:
+                frame = LabelFrame(frame.names, frame.rows, left.metric)
+        self._frame = (left, frame)
+        return frame
+
+    def _projected(self, holes: Sequence[Hole]) -> tuple[Hole, ...]:
+        return tuple(
+            {name: value for name, value in hole.items() if self._matching.keeps(name)}
+            for hole in holes
+        )
+
+    # Set operators.
+
+    def _and_unless(self, left: Vector, right: Vector, *, wanted: bool) -> Vector:
+        pairs = self._pairs(left.frame, right.frame)
+        surely, maybe = self._presence(pairs, right)
+        touched = _touched(left.frame, self._matching, right.holes, left.possible & ~surely)
+        maybe = maybe.copy()
+        maybe[touched] = True
+        keep, drop = (surely, ~maybe) if wanted else (~maybe, surely)
+        states = left.states.copy()
+        states[(left.states == EXACT) & ~keep] = UNKNOWN
+        states[drop] = ABSENT
+        return Vector(left.frame, states, left.values, left.holes)
+
+    @staticmethod
+    def _presence(pairs: _Pairs, other: Vector) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return for each left row whether the right side surely, or maybe, has its group."""
+        surely = np.zeros(pairs.groups, np.bool_)
+        surely[pairs.right_groups[other.exact]] = True
+        maybe = np.zeros(pairs.groups, np.bool_)
+        maybe[pairs.right_groups[other.possible]] = True
+        return surely[pairs.left_groups], maybe[pairs.left_groups]
+
+    def _or(self, left: Vector, right: Vector) -> Vector:
+        pairs = self._pairs(left.frame, right.frame)
+        surely = np.zeros(pairs.groups, np.bool_)
+        surely[pairs.left_groups[left.exact]] = True
+        maybe = np.zeros(pairs.groups, np.bool_)
+        maybe[pairs.left_groups[left.possible]] = True
+        states = right.states.copy()
+        covered = surely[pairs.right_groups]
+        open_rows = maybe[pairs.right_groups] & ~covered
+        open_rows |= _touched(right.frame, self._matching, left.holes, right.possible & ~covered)
+        states[(states == EXACT) & open_rows] = UNKNOWN
+        states[covered] = ABSENT
+        if self._frame is None or self._frame[0] is not pairs.left:
+            self._frame = (pairs.left, concatenated((left.frame, right.frame)))
+        return Vector(
+            self._frame[1],
+            np.concatenate((left.states, states)),
+            np.concatenate((left.values, right.values)),
+            distinct_holes((*left.holes, *right.holes)),
+        )
+
+    # Matching.
+
+    def _pairs(self, left: LabelFrame, right: LabelFrame) -> _Pairs:
+        known = self._known
+        if known is not None and known.left is left and known.right is right:
+            return known
+        numbers: dict[tuple[str, ...], int] = {}
+        left_groups = _numbered(left.signatures(self._matching), numbers)
+        right_groups = _numbered(right.signatures(self._matching), numbers)
+        groups = len(numbers)
+        chosen = np.full(groups, -1, np.int64)
+        chosen[right_groups] = np.arange(len(right_groups))
+        crowded = (np.bincount(right_groups, minlength=groups) > 1).any() or (
+            np.bincount(left_groups, minlength=groups) > 1
+        ).any()
+        known = _Pairs(
+            left,
+            right,
+            left_groups,
+            right_groups,
+            groups,
+            chosen[left_groups],
+            one_to_one=not crowded,
+        )
+        self._known = known
+        self._frame = None
+        return known
+
+    def _error(self, message: str) -> ExpressionError:
+        return ExpressionError(f"{self._node.operator}: {message}")
+
+
+def _numbered(
+    signatures: list[tuple[str, ...]], numbers: dict[tuple[str, ...], int]
+) -> NDArray[np.int64]:
+    return np.fromiter(
+        (numbers.setdefault(signature, len(numbers)) for signature in signatures),
+        np.int64,
+        count=len(signatures),
+    )
+
+
+def _touched(
+    frame: LabelFrame, matching: Matching, holes: Sequence[Hole], rows: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Return which of these rows an unseen row in one of the holes could match."""
+    touched: NDArray[np.bool_] = np.zeros(len(rows), np.bool_)
+    for hole in holes:
+        asked = [(name, value) for name, value in hole.items() if matching.keeps(name)]
+        for place in map(int, np.flatnonzero(rows & ~touched)):
+            if all(frame.value(place, name) == value for name, value in asked):
+                touched[place] = True
+    return touched

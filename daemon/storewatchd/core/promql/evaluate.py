@@ -1,0 +1,247 @@
+"""Evaluates a plan over the table at one moment, in three values.
+
+A plan is an expression made ready: it knows which families it reads, and keeps which rows its
+selectors admit and which rows its operators pair, so that an evaluation is a few numpy operations.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from storewatchd.core.promql.aggregate import Aggregation
+from storewatchd.core.promql.combine import Combination, arithmetic, compare
+from storewatchd.core.promql.labels import SCALAR, LabelFrame
+from storewatchd.core.promql.parse import type_of, walk
+from storewatchd.core.promql.select import Selection
+from storewatchd.core.promql.syntax import (
+    COMPARISONS,
+    Aggregate,
+    Binary,
+    Call,
+    Expr,
+    Negation,
+    Number,
+    Selector,
+    ValueType,
+)
+from storewatchd.core.promql.vector import ABSENT, EXACT, UNKNOWN, Vector
+from storewatchd.core.promql.windows import over_time
+from storewatchd.core.series import Hole, SeriesTable
+from storewatchd.errors import ExpressionError
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One row of an answer; `value` of a row that is not exact means nothing."""
+
+    labels: dict[str, str]
+    value: float
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """An answer: the rows that are there or may be, and the label equalities of unseen rows."""
+
+    rows: list[ResultRow]
+    holes: tuple[Hole, ...]
+
+
+_Step = Callable[[SeriesTable, float], Vector]
+
+
+class Plan:
+    """An expression made ready for evaluation. It belongs to one table."""
+
+    def __init__(self, expr: Expr) -> None:
+        names: set[str] = set()
+        self._nameless: list[Selection] = []
+        self.range_s = 0.0
+        """How far back from the moment of evaluation it reads, seconds."""
+        self.reads_time = False
+        """Whether its answer changes with time alone."""
+
+        def note(node: Expr) -> None:
+            if isinstance(node, Selector):
+                self.range_s = max(self.range_s, (node.range_s or 0.0) + node.offset_s)
+                self.reads_time |= node.range_s is not None or node.offset_s > 0
+                if node.name:
+                    names.add(node.name)
+                else:
+                    self._nameless.append(Selection(node))
+            elif isinstance(node, Call) and node.function == "time":
+                self.reads_time = True
+
+        walk(expr, note)
+        self._names = frozenset(names)
+        self._step = _compile(expr)
+
+    def touches(self, families: frozenset[str], table: SeriesTable) -> bool:
+        """Return whether a change of these families may change the answer."""
+        if self._names & families:
+            return True
+        return any(
+            not families.isdisjoint(selection.families(table)) for selection in self._nameless
+        )
+
+    @property
+    def families(self) -> frozenset[str] | None:
+        """The names of the families that it reads; None where only the table can tell."""
+        return None if self._nameless else self._names
+
+    def evaluate(self, table: SeriesTable, at: float) -> Result:
+        """Return the answer at a moment.
+
+        Raises:
+            ExpressionError: rows pair more than one to one, or two rows are the same series.
+        """
+        vector = self._step(table, at)
+        places = np.flatnonzero(vector.possible).tolist()
+        rows = [
+            ResultRow(
+                vector.frame.labels(place),
+                float(vector.values[place]),
+                bool(vector.states[place] == EXACT),
+            )
+            for place in places
+        ]
+        if vector.frame.has_duplicates:
+            identities = {tuple(sorted(row.labels.items())) for row in rows if row.exact}
+            if len(identities) < sum(row.exact for row in rows):
+                raise ExpressionError("the answer has several rows with the same labels")
+        return Result(rows, vector.holes)
+
+
+def plan(expr: Expr) -> Plan:
+    """Return the expression made ready for evaluation."""
+    return Plan(expr)
+
+
+def evaluate(prepared: Plan, table: SeriesTable, at: float) -> Result:
+    """Return the plan's answer at a moment (Unix seconds)."""
+    return prepared.evaluate(table, at)
+
+
+def _compile(expr: Expr) -> _Step:
+    match expr:
+        case Number():
+            return _constant(expr.value)
+        case Selector():
+            selection = Selection(expr)
+            return selection.instant
+        case Negation():
+            return _negation(_compile(expr.operand), type_of(expr) is ValueType.SCALAR)
+        case Binary():
+            return _binary(expr)
+        case Aggregate():
+            aggregation, operand = Aggregation(expr), _compile(expr.operand)
+            return lambda table, at: aggregation.apply(operand(table, at))
+        case Call():
+            return _call(expr)
+
+
+def _scalar(value: float) -> Vector:
+    return Vector(SCALAR, np.array([EXACT], np.int8), np.array([value]))
+
+
+def _constant(value: float) -> _Step:
+    vector = _scalar(value)
+    return lambda table, at: vector
+
+
+def _negation(operand: _Step, is_scalar: bool) -> _Step:
+    def negated(table: SeriesTable, at: float) -> Vector:
+        vector = operand(table, at)
+        frame = vector.frame if is_scalar else vector.frame.nameless
+        return Vector(frame, vector.states, -vector.values, vector.holes)
+
+    return negated
+
+
+def _call(expr: Call) -> _Step:
+    if expr.function == "time":
+        return lambda table, at: _scalar(at)
+    argument = expr.arguments[0]
+    if expr.function == "absent":
+        return _absent(_compile(argument), argument)
+    assert isinstance(argument, Selector)
+    return _over_time(expr.function, argument)
+
+
+def _over_time(function: str, selector: Selector) -> _Step:
+    selection = Selection(selector)
+    range_s = selector.range_s or 0.0
+
+    def step(table: SeriesTable, at: float) -> Vector:
+        end = at - selector.offset_s
+        return selection.join(
+            [
+                over_time(function, window, range_s=range_s, end=end)
+                for window in selection.windows(table, at)
+            ]
+        )
+
+    return step
+
+
+def _absent(operand: _Step, argument: Expr) -> _Step:
+    labels = _absent_labels(argument)
+    frame = LabelFrame(tuple(labels), [tuple(labels.values())], [""])
+
+    def absent(table: SeriesTable, at: float) -> Vector:
+        vector = operand(table, at)
+        if vector.exact.any():
+            state = ABSENT
+        elif vector.unknown.any() or vector.holes:
+            state = UNKNOWN
+        else:
+            state = EXACT
+        return Vector(frame, np.array([state], np.int8), np.ones(1))
+
+    return absent
+
+
+def _absent_labels(argument: Expr) -> Mapping[str, str]:
+    """Return the labels of absent()'s row: those that a selector says outright, once each."""
+    if not isinstance(argument, Selector):
+        return {}
+    said: dict[str, str] = {}
+    twice: set[str] = set()
+    for matcher in argument.matchers:
+        if matcher.label == "__name__":
+            continue
+        if matcher.is_equality and matcher.label not in said:
+            said[matcher.label] = matcher.value
+        else:
+            twice.add(matcher.label)
+    return {label: value for label, value in said.items() if value and label not in twice}
+
+
+def _binary(expr: Binary) -> _Step:
+    left, right = _compile(expr.left), _compile(expr.right)
+    scalars = (
+        type_of(expr.left) is ValueType.SCALAR,
+        type_of(expr.right) is ValueType.SCALAR,
+    )
+    if not any(scalars):
+        combination = Combination(expr)
+        return lambda table, at: combination.apply(left(table, at), right(table, at))
+    operator, returns_bool = expr.operator, expr.returns_bool
+    vector_is_left = scalars[1]
+
+    def with_scalar(table: SeriesTable, at: float) -> Vector:
+        a, b = left(table, at), right(table, at)
+        vector = a if vector_is_left else b
+        nameless = vector.frame if all(scalars) else vector.frame.nameless
+        if operator not in COMPARISONS:
+            values = arithmetic(operator, a.values, b.values)
+            return Vector(nameless, vector.states, values, vector.holes)
+        verdict = compare(operator, a.values, b.values)
+        if returns_bool:
+            return Vector(nameless, vector.states, verdict.astype(np.float64), vector.holes)
+        states = vector.states.copy()
+        states[(states == EXACT) & ~verdict] = ABSENT
+        return Vector(vector.frame, states, vector.values, vector.holes)
+
+    return with_scalar

@@ -1,0 +1,124 @@
+"""The label sets of a vector's rows, made once and shared by every evaluation.
+
+A `LabelFrame` never changes. A vector says for each row of a frame whether it is there; so what
+is worked out for two frames (which row matches which) holds until a row is born or dropped.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+
+from storewatchd.core.promql.syntax import Matching
+
+Labels = Mapping[str, str]
+
+
+class LabelFrame:
+    """Rows of labels. `metric` holds each row's metric name, "" where it has none."""
+
+    def __init__(
+        self,
+        names: tuple[str, ...],
+        rows: Sequence[tuple[str, ...]],
+        metric: Sequence[str],
+    ) -> None:
+        self.names = names
+        self.rows = rows
+        self.metric = metric
+        self.has_names = any(metric)
+        self._signatures: dict[Matching, list[tuple[str, ...]]] = {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def labels(self, place: int) -> dict[str, str]:
+        """Return a row's labels without those that are empty, with its metric name."""
+        found = {
+            name: value for name, value in zip(self.names, self.rows[place], strict=True) if value
+        }
+        if self.metric[place]:
+            found["__name__"] = self.metric[place]
+        return found
+
+    def value(self, place: int, label: str) -> str:
+        """Return one label of a row, "" where it has none."""
+        index = self._index.get(label)
+        return "" if index is None else self.rows[place][index]
+
+    def signatures(self, matching: Matching) -> list[tuple[str, ...]]:
+        """Return for each row the labels that take part in a match, in a form that rows of
+        another frame can be compared with: sorted names and values, empty ones left out."""
+        known = self._signatures.get(matching)
+        if known is None:
+            kept = [
+                (name, index) for name, index in sorted(self._index.items()) if matching.keeps(name)
+            ]
+            known = [
+                tuple(piece for name, index in kept if row[index] for piece in (name, row[index]))
+                for row in self.rows
+            ]
+            self._signatures[matching] = known
+        return known
+
+    @cached_property
+    def nameless(self) -> "LabelFrame":
+        """The same rows without metric names."""
+        if not self.has_names:
+            return self
+        return LabelFrame(self.names, self.rows, [""] * len(self.rows))
+
+    def keeping(self, matching: Matching) -> "LabelFrame":
+        """Return the same rows with only the labels that take part in a match, without names."""
+        indices = [index for index, name in enumerate(self.names) if matching.keeps(name)]
+        if len(indices) == len(self.names):
+            return self.nameless
+        return LabelFrame(
+            tuple(self.names[index] for index in indices),
+            [tuple(row[index] for index in indices) for row in self.rows],
+            [""] * len(self.rows),
+        )
+
+    @cached_property
+    def identities(self) -> list[tuple[str, ...]]:
+        """Each row's whole identity, to find rows that would be the same series."""
+        return [
+            (metric, *signature)
+            for metric, signature in zip(self.metric, self.signatures(_ALL), strict=True)
+        ]
+
+    @cached_property
+    def has_duplicates(self) -> bool:
+        """Whether two rows have the same identity."""
+        return len(set(self.identities)) < len(self.rows)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.names)}
+
+
+_ALL = Matching(on=False, labels=())
+
+EMPTY = LabelFrame((), [], [])
+SCALAR = LabelFrame((), [()], [""])
+
+
+def concatenated(frames: Iterable[LabelFrame]) -> LabelFrame:
+    """Return the rows of all the frames, in order, over the union of their label names."""
+    parts = list(frames)
+    if len(parts) == 1:
+        return parts[0]
+    names = tuple(dict.fromkeys(name for part in parts for name in part.names))
+    rows: list[tuple[str, ...]] = []
+    metric: list[str] = []
+    for part in parts:
+        place = {name: index for index, name in enumerate(part.names)}
+        order = [place.get(name) for name in names]
+        rows.extend(
+            tuple("" if index is None else row[index] for index in order) for row in part.rows
+        )
+        metric.extend(part.metric)
+    return LabelFrame(names, rows, metric)
+
+
+def is_compatible(hole: Labels, labels: Labels) -> bool:
+    """Return whether a row with these labels may be among those that a hole hides."""
+    return all(labels.get(name, value) == value for name, value in hole.items())

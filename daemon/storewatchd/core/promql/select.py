@@ -1,0 +1,206 @@
+"""Selectors: from the table's series to vectors.
+
+Which rows a selector's matchers admit is worked out once for each change of a family's rows.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from storewatchd.core.matchers import Matcher
+from storewatchd.core.promql.labels import LabelFrame, concatenated
+from storewatchd.core.promql.syntax import Selector
+from storewatchd.core.promql.vector import (
+    ABSENT,
+    EXACT,
+    NOTHING,
+    UNKNOWN,
+    States,
+    Vector,
+    distinct_holes,
+)
+from storewatchd.core.series import Hole, Series, SeriesTable
+
+LOOKBACK_S = 300.0
+"""How far back a selector with an offset looks for a sample, as Prometheus does."""
+
+WINDOW_COVERAGE = 0.9
+"""How much of a window samples must cover for a range function to be exact."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """The rows of a family that a selector admits: their labels and places, for one version."""
+
+    series: Series
+    version: int
+    frame: LabelFrame
+    places: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The samples of one family's admitted rows in a window of time, with how each row stands."""
+
+    vector: Vector  # no values yet
+    times: NDArray[np.float64]
+    values: NDArray[np.float64]
+    valid: NDArray[np.bool_]
+
+
+class Selection:
+    """One selector of one plan, with what it remembers between evaluations."""
+
+    def __init__(self, selector: Selector) -> None:
+        self.selector = selector
+        self._names = [one for one in selector.matchers if one.label == "__name__"]
+        self._matchers = [one for one in selector.matchers if one.label != "__name__"]
+        self._admitted: dict[str, _Admitted] = {}
+        self._joined: tuple[tuple[LabelFrame, ...], LabelFrame] | None = None
+
+    def families(self, table: SeriesTable) -> list[str]:
+        """Return the declared families that this selector reads."""
+        if self.selector.name:
+            return [self.selector.name] if table.series(self.selector.name) else []
+        return [name for name in table.names() if all(one.admits(name) for one in self._names)]
+
+    def instant(self, table: SeriesTable, at: float) -> Vector:
+        """Return the rows that are there at a moment."""
+        parts = [self._instant_of(table, name, at) for name in self.families(table)]
+        return self._join(parts)
+
+    def windows(self, table: SeriesTable, at: float) -> list[Window]:
+        """Return the samples of the window that ends at a moment, family by family."""
+        assert self.selector.range_s is not None
+        return [
+            self._window_of(table, name, at - self.selector.offset_s, at)
+            for name in self.families(table)
+        ]
+
+    def join(self, parts: list[Vector]) -> Vector:
+        """Return one vector with the rows of several families."""
+        return self._join(parts)
+
+    def _join(self, parts: list[Vector]) -> Vector:
+        if not parts:
+            return NOTHING
+        if len(parts) == 1:
+            return parts[0]
+        frames = tuple(part.frame for part in parts)
+        if self._joined is None or self._joined[0] != frames:
+            self._joined = (frames, concatenated(frames))
+        return Vector(
+            self._joined[1],
+            np.concatenate([part.states for part in parts]),
+            np.concatenate([part.values for part in parts]),
+            distinct_holes(tuple(hole for part in parts for hole in part.holes)),
+        )
+
+    def _admit(self, table: SeriesTable, name: str) -> _Admitted:
+        series = table.series(name)
+        assert series is not None
+        known = self._admitted.get(name)
+        if known is not None and known.series is series and known.version == series.rows_version:
+            return known
+        names = series.family.labels
+        count = len(series)
+        admitted = np.ones(count, np.bool_)
+        for matcher in self._matchers:
+            admitted &= _admitted_rows(matcher, names, series.labels)
+        places = np.flatnonzero(admitted)
+        frame = LabelFrame(names, [series.labels[place] for place in places], [name] * len(places))
+        fresh = _Admitted(series, series.rows_version, frame, places)
+        self._admitted[name] = fresh
+        return fresh
+
+    def _holes(self, table: SeriesTable, series: Series, at: float) -> tuple[Hole, ...]:
+        """Return the family's holes that the matchers do not contradict."""
+        return tuple(
+            hole
+            for hole in table.holes(series, at)
+            if all(
+                matcher.label not in hole or matcher.admits(hole[matcher.label])
+                for matcher in self._matchers
+            )
+        )
+
+    def _instant_of(self, table: SeriesTable, name: str, at: float) -> Vector:
+        admitted = self._admit(table, name)
+        series, places = admitted.series, admitted.places
+        if self.selector.offset_s:
+            return self._earlier(table, admitted, at)
+        states = np.where(table.known_rows(series, at)[places], EXACT, UNKNOWN).astype(np.int8)
+        states[~series.there[places]] = ABSENT
+        return Vector(admitted.frame, states, series.last[places], self._holes(table, series, at))
+
+    def _earlier(self, table: SeriesTable, admitted: _Admitted, at: float) -> Vector:
+        """Return the rows as they were an offset ago, from the newest sample before it."""
+        series, places = admitted.series, admitted.places
+        then = at - self.selector.offset_s
+        times, values, valid = series.columns.window(then - LOOKBACK_S, then, len(series))
+        values, valid = values[:, places], valid[:, places]
+        newest = _newest(valid)
+        found = newest >= 0
+        fresh = np.zeros(len(places), np.bool_)
+        fresh[found] = then - times[newest[found]] <= table.max_age_s(series)
+        states: States = np.where(fresh, EXACT, UNKNOWN).astype(np.int8)
+        states[~found] = ABSENT
+        picked = np.zeros(len(places))
+        picked[found] = values[newest[found], np.flatnonzero(found)]
+        first = series.columns.first_time
+        holes = self._holes(table, series, at)
+        if first is None or first > then - LOOKBACK_S:
+            # The table does not reach back that far: who knows what was there.
+            holes = ({},)
+        return Vector(admitted.frame, states, picked, holes)
+
+    def _window_of(self, table: SeriesTable, name: str, end: float, at: float) -> Window:
+        admitted = self._admit(table, name)
+        series, places = admitted.series, admitted.places
+        range_s = self.selector.range_s or 0.0
+        times, values, valid = series.columns.window(end - range_s, end, len(series))
+        values, valid = values[:, places], valid[:, places]
+        newest = _newest(valid)
+        found = newest >= 0
+        states = np.zeros(len(places), np.int8)
+        states[found] = UNKNOWN
+        if found.any():
+            oldest = np.argmax(valid, axis=0)
+            last, first = times[newest[found]], times[oldest[found]]
+            # Each sample stands for the time since the one before it, the first one likewise.
+            spacing = (last - first) / np.maximum(valid.sum(axis=0)[found] - 1, 1)
+            fresh = end - last <= table.max_age_s(series)
+            exact = fresh & (end - first + spacing >= WINDOW_COVERAGE * range_s)
+            if not self.selector.offset_s:
+                exact &= series.there[places][found] & table.known_rows(series, at)[places][found]
+            states[np.flatnonzero(found)[exact]] = EXACT
+        vector = Vector(
+            admitted.frame, states, np.zeros(len(places)), self._holes(table, series, at)
+        )
+        return Window(vector, times, values, valid)
+
+
+def _newest(valid: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return for each row the column of its newest sample, -1 where it has none."""
+    if not len(valid):
+        return np.full(valid.shape[1], -1, np.int64)
+    newest = len(valid) - 1 - np.argmax(valid[::-1], axis=0)
+    return np.where(valid.any(axis=0), newest, -1)
+
+
+def _admitted_rows(
+    matcher: Matcher, names: tuple[str, ...], rows: list[tuple[str, ...]]
+) -> NDArray[np.bool_]:
+    if matcher.label not in names:
+        return np.full(len(rows), matcher.admits(""))
+    index = names.index(matcher.label)
+    verdicts: dict[str, bool] = {}
+    out = np.empty(len(rows), np.bool_)
+    for place, row in enumerate(rows):
+        value = row[index]
+        verdict = verdicts.get(value)
+        if verdict is None:
+            verdict = verdicts[value] = matcher.admits(value)
+        out[place] = verdict
+    return out
