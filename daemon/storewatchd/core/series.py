@@ -239,15 +239,17 @@ class SeriesTable:
 
     def known_rows(self, series: Series, at: float) -> NDArray[np.bool_]:
         """Return for each row whether its scope is known at a moment."""
+        count = len(series)
+        known = self.known_scopes(series, at)[series.scope_of[:count]]
+        return np.logical_and(known, ~series.uncertain[:count])
+
+    def known_scopes(self, series: Series, at: float) -> NDArray[np.bool_]:
+        """Return for each scope of a family's probe whether it is known at a moment."""
         owner = self._probes[series.probe]
-        known = np.array(
+        return np.array(
             [state is not None and state.is_known(at, owner.max_age_s) for state in owner.states],
             np.bool_,
         )
-        count = len(series)
-        if not len(known):
-            return np.zeros(count, np.bool_)
-        return known[series.scope_of[:count]] & ~series.uncertain[:count]
 
     def holes(self, series: Series, at: float) -> tuple[Hole, ...]:
         """Return what cannot be known of a family at a moment."""

@@ -36,7 +36,7 @@ class _Admitted:
     series: Series
     version: int
     frame: LabelFrame
-    places: NDArray[np.int64]
+    places: NDArray[np.int64] | slice  # a slice where all are admitted: no copying
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,8 @@ class Selection:
     def families(self, table: SeriesTable) -> list[str]:
         """Return the declared families that this selector reads."""
         if self.selector.name:
-            return [self.selector.name] if table.series(self.selector.name) else []
+            known = table.series(self.selector.name) is not None
+            return [self.selector.name] if known else []
         return [name for name in table.names() if all(one.admits(name) for one in self._names)]
 
     def instant(self, table: SeriesTable, at: float) -> Vector:
@@ -110,7 +111,10 @@ class Selection:
             admitted &= _admitted_rows(matcher, names, series.labels)
         places = np.flatnonzero(admitted)
         frame = LabelFrame(names, [series.labels[place] for place in places], [name] * len(places))
-        fresh = _Admitted(series, series.rows_version, frame, places)
+        everything = len(places) == count
+        fresh = _Admitted(
+            series, series.rows_version, frame, slice(0, count) if everything else places
+        )
         self._admitted[name] = fresh
         return fresh
 
@@ -130,7 +134,8 @@ class Selection:
         series, places = admitted.series, admitted.places
         if self.selector.offset_s:
             return self._earlier(table, admitted, at)
-        states = np.where(table.known_rows(series, at)[places], EXACT, UNKNOWN).astype(np.int8)
+        known = table.known_scopes(series, at)[series.scope_of[places]]
+        states: States = np.where(known & ~series.uncertain[places], EXACT, UNKNOWN).astype(np.int8)
         states[~series.there[places]] = ABSENT
         return Vector(admitted.frame, states, series.last[places], self._holes(table, series, at))
 
@@ -142,11 +147,11 @@ class Selection:
         values, valid = values[:, places], valid[:, places]
         newest = _newest(valid)
         found = newest >= 0
-        fresh = np.zeros(len(places), np.bool_)
+        fresh = np.zeros(len(found), np.bool_)
         fresh[found] = then - times[newest[found]] <= table.max_age_s(series)
         states: States = np.where(fresh, EXACT, UNKNOWN).astype(np.int8)
         states[~found] = ABSENT
-        picked = np.zeros(len(places))
+        picked = np.zeros(len(found))
         picked[found] = values[newest[found], np.flatnonzero(found)]
         first = series.columns.first_time
         holes = self._holes(table, series, at)
@@ -163,7 +168,7 @@ class Selection:
         values, valid = values[:, places], valid[:, places]
         newest = _newest(valid)
         found = newest >= 0
-        states = np.zeros(len(places), np.int8)
+        states = np.zeros(len(found), np.int8)
         states[found] = UNKNOWN
         if found.any():
             oldest = np.argmax(valid, axis=0)
@@ -176,7 +181,7 @@ class Selection:
                 exact &= series.there[places][found] & table.known_rows(series, at)[places][found]
             states[np.flatnonzero(found)[exact]] = EXACT
         vector = Vector(
-            admitted.frame, states, np.zeros(len(places)), self._holes(table, series, at)
+            admitted.frame, states, np.zeros(len(found)), self._holes(table, series, at)
         )
         return Window(vector, times, values, valid)
 
