@@ -6,6 +6,7 @@ Patterns come over the network, so they run on RE2, which has no exponential cas
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import re2
 
@@ -28,7 +29,7 @@ class Matcher:
     label: str
     operator: str
     value: str
-    _pattern: object = field(default=None, compare=False, repr=False)
+    _pattern: Any = field(default=None, compare=False, repr=False)
 
     def admits(self, value: str) -> bool:
         """Return whether this value of the label satisfies the matcher."""
@@ -38,9 +39,9 @@ class Matcher:
             case "!=":
                 return value != self.value
             case "=~":
-                return self._pattern.fullmatch(value) is not None  # type: ignore[attr-defined]
+                return self._pattern.fullmatch(value) is not None
             case _:
-                return self._pattern.fullmatch(value) is None  # type: ignore[attr-defined]
+                return self._pattern.fullmatch(value) is None
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         return self.admits(labels.get(self.label, ""))
@@ -58,6 +59,26 @@ def make_matcher(label: str, operator: str, value: str) -> Matcher:
     """
     if operator not in ("=~", "!~"):
         return Matcher(label, operator, value)
+    return Matcher(label, operator, value, _compile(value))
+
+
+def rewrite(pattern: str, replacement: str, text: str) -> str:
+    """Return the text with every match replaced; $1 or ${name} in the replacement are groups.
+
+    Raises:
+        RuleError: the pattern is too long or is no RE2 pattern, or the replacement names a group
+            that it has not.
+    """
+    compiled = _compile(pattern)
+    ours = re.sub(r"\\", r"\\\\", replacement)
+    ours = re.sub(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))", r"\\g<\1\2>", ours)
+    try:
+        return str(compiled.sub(ours, text))
+    except (re2.error, IndexError, ValueError) as error:
+        raise RuleError(f"bad replacement {replacement!r}: {_reason(error)}") from error
+
+
+def _compile(value: str) -> Any:
     if len(value.encode()) > MAX_PATTERN_BYTES:
         raise RuleError(f"a pattern has at most {MAX_PATTERN_BYTES} bytes")
     options = re2.Options()
@@ -65,10 +86,9 @@ def make_matcher(label: str, operator: str, value: str) -> Matcher:
     options.log_errors = False
     options.dot_nl = True  # as Prometheus compiles them: ^(?s:...)$
     try:
-        pattern = re2.compile(value, options)
+        return re2.compile(value, options)
     except re2.error as error:
         raise RuleError(f"bad pattern {value!r}: {_reason(error)}") from error
-    return Matcher(label, operator, value, pattern)
 
 
 def parse_matcher(text: str) -> Matcher:

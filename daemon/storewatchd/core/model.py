@@ -197,14 +197,11 @@ class Transition:
 
     `kind` is the event's kind: pending, firing, resolved, acknowledged, stale, fresh, repeated.
     `reason` is JSON: the rule's version, the samples that decided, the actor and the note.
-    `keeper` is what the incidents need beside the alert to go on after a restart, or None when
-    the incident is over and its state is dropped from the journal.
     """
 
     kind: str
     alert: Alert
     reason: Mapping[str, Any]
-    keeper: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,111 @@
+"""Health by component, and of the whole: the worst of those that matter.
+
+`unknown` is honest ignorance: absent hardware, or nothing looked at yet. It never makes the whole
+unhealthy.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from storewatchd.core.frames import Outcome
+from storewatchd.core.model import format_time
+from storewatchd.core.repositories import Repository
+from storewatchd.core.series import ScopeState, SeriesTable
+
+FULL_RATIO = 0.95
+
+
+class Status(StrEnum):
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    UNHEALTHY = "unhealthy"
+    UNKNOWN = "unknown"
+
+
+_BADNESS = {Status.UNKNOWN: 0, Status.HEALTHY: 1, Status.DEGRADED: 2, Status.UNHEALTHY: 3}
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """How one part stands. Times are Unix seconds, durations seconds; None before any check."""
+
+    name: str
+    status: Status
+    message: str
+    checked_at: float | None = None
+    duration_s: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "status": self.status.value,
+            "message": self.message,
+            "checked_at": format_time(self.checked_at),
+            "duration_ms": None if self.duration_s is None else round(1000 * self.duration_s, 3),
+        }
+
+
+def whole(components: Iterable[Component]) -> Status:
+    """Return the worst of those that matter: unknown only where nothing is known at all."""
+    return max((one.status for one in components), key=_BADNESS.__getitem__, default=Status.UNKNOWN)
+
+
+def absent(name: str, why: str) -> Component:
+    """Return a component that this machine does not have, or that nothing looks at."""
+    return Component(name, Status.UNKNOWN, why)
+
+
+def storage(
+    table: SeriesTable, repositories: Iterable[Repository], at: float, probe: str
+) -> Component:
+    """Judge the repositories: all seen, and none over 95 % full."""
+    known = list(repositories)
+    states = [state for state in table.scopes(probe) if state.outcome is not None]
+    checked_at = max((s.last_look for s in states if s.last_look is not None), default=None)
+    duration_s = max((state.duration_s for state in states), default=None)
+    if not known:
+        return Component(
+            "storage", Status.UNKNOWN, "no repository is declared or found", checked_at, duration_s
+        )
+    if not states:
+        return Component("storage", Status.UNKNOWN, "not looked at yet")
+    blind = [state for state in states if not table.is_known_scope(state, at)]
+    gone = [state for state in states if state.outcome is Outcome.ABSENT]
+    used = {r.labels["repository"]: r.value for r in table.read("repo_used_bytes", at) if r.exact}
+    full = [
+        reading.labels["repository"]
+        for reading in table.read("repo_free_bytes", at)
+        if reading.exact and _ratio(used.get(reading.labels["repository"]), reading.value)
+    ]
+    if full:
+        message = f"over 95 % full: {_names(full)}"
+        return Component("storage", Status.UNHEALTHY, message, checked_at, duration_s)
+    if blind or gone:
+        first = (blind or gone)[0]
+        message = f"{len(blind) + len(gone)} of {len(known)} cannot be used; {_first(first)}"
+        everything = len(blind) + len(gone) >= len(known)
+        status = Status.UNHEALTHY if everything else Status.DEGRADED
+        return Component("storage", status, message, checked_at, duration_s)
+    return Component(
+        "storage",
+        Status.HEALTHY,
+        f"{len(known)} {'repository' if len(known) == 1 else 'repositories'}, none over 95 % full",
+        checked_at,
+        duration_s,
+    )
+
+
+def _ratio(used: float | None, free: float) -> bool:
+    return used is not None and used + free > 0 and used / (used + free) > FULL_RATIO
+
+
+def _names(names: list[str]) -> str:
+    shown = ", ".join(sorted(names)[:3])
+    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
+
+
+def _first(state: ScopeState) -> str:
+    name = dict(state.scope.labels).get("repository", str(state.scope))
+    return f"{name}: {state.reason or 'not seen for too long'}"

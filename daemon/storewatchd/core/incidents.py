@@ -1,0 +1,274 @@
+"""The open alerts of this node, and what becomes of them: pure decisions, nothing written.
+
+An incident is one alert from its first sight to its end, with what is needed to go on after a
+restart. What changed in a batch is collected for the journal; lists show an alert only after that.
+
+A rule's alert that a person resolved while its condition still holds stays resolved: its key is
+*quieted* until the condition has been false once.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from storewatchd.core.commands import CreateAlert
+from storewatchd.core.model import Alert, AlertState, Instant, Transition, to_milliseconds
+from storewatchd.errors import NotFound
+
+BY_RULE = "rule"
+EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incident:
+    """An open alert and its timers, which run on the monotonic clock.
+
+    `series` are the labels of the row that the rule saw, before the rule added its own.
+    """
+
+    alert: Alert
+    key: str
+    series: Mapping[str, str] = field(default_factory=dict)
+    since: float = 0.0  # when its condition began to hold, less the time it was frozen
+    frozen_since: float | None = None  # set while its inputs cannot be seen
+    quiet_since: float | None = None  # set while it only fires because of keep_firing_for
+    expires: float | None = None  # when it ends unless it is created again
+
+    def to_state(self, now: Instant) -> dict[str, Any]:
+        """Return what the journal keeps; timers as wall clock times, to run on over a restart."""
+
+        def wall(moment: float | None) -> float | None:
+            return None if moment is None else now.wall + (moment - now.monotonic)
+
+        return {
+            "alert": self.alert.to_json(),
+            "key": self.key,
+            "series": dict(self.series),
+            "since": wall(self.since),
+            "frozen_since": wall(self.frozen_since),
+            "quiet_since": wall(self.quiet_since),
+            "expires": wall(self.expires),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], now: Instant) -> "Incident":
+        def monotonic(moment: float | None) -> float | None:
+            return None if moment is None else now.monotonic + (moment - now.wall)
+
+        return cls(
+            alert=Alert.from_json(state["alert"]),
+            key=state["key"],
+            series=state["series"],
+            # A clock that was set back must not put the beginning into the future.
+            since=min(monotonic(state["since"]) or now.monotonic, now.monotonic),
+            frozen_since=monotonic(state["frozen_since"]),
+            quiet_since=monotonic(state["quiet_since"]),
+            expires=monotonic(state["expires"]),
+        )
+
+
+class Incidents:
+    """The book of open incidents by key and by id. `new_id` makes time-ordered ids."""
+
+    def __init__(self, node: str, new_id: Callable[[float], str]) -> None:
+        self._node = node
+        self._new_id = new_id
+        self._open: dict[str, Incident] = {}
+        self._key_of: dict[str, str] = {}
+        self._of_rule: dict[str, set[str]] = {}
+        self._quieted: dict[str, tuple[str, str]] = {}  # key -> rule, alert id
+        self._changed: dict[str, dict[str, Any] | None] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> Iterator[Incident]:
+        return iter(self._open.values())
+
+    # State that outlives a restart.
+
+    def restore(self, states: Iterable[Mapping[str, Any]], now: Instant) -> None:
+        """Take over what `take_changes` gave before a restart."""
+        for state in states:
+            if "quieted" in state:
+                self._quieted[state["quieted"]] = (state["rule"], state["id"])
+            else:
+                self._hold(Incident.from_state(state, now))
+
+    def take_changes(self) -> dict[str, dict[str, Any] | None]:
+        """Return what the journal has to keep by alert id, None for what it may drop."""
+        changed, self._changed = self._changed, {}
+        return changed
+
+    # What people and programs do.
+
+    def create(self, command: CreateAlert, now: Instant) -> tuple[Alert, Transition]:
+        """Open an alert, or count it again where one with the same key is open."""
+        key = f"key:{command.key}" if command.key is not None else ""
+        known = self._open.get(key)
+        expires = None if command.ttl_s is None else now.monotonic + command.ttl_s
+        wall = to_milliseconds(now.wall)
+        reason = {"actor": command.actor, "key": command.key, "ttl_seconds": command.ttl_s}
+        shown = {
+            "severity": command.severity,
+            "source": command.source,
+            "title": command.title,
+            "message": command.message,
+            "resource_type": command.resource_type,
+            "resource_id": command.resource_id,
+            "labels": dict(command.labels),
+            "annotations": dict(command.annotations),
+        }
+        if known is not None:
+            alert = known.alert.with_changes(
+                last_seen=wall, occurrences=known.alert.occurrences + 1, **shown
+            )
+            self._put(replace(known, alert=alert, expires=expires), now)
+            return alert, Transition("repeated", alert, reason)
+        alert_id = self._new_id(now.wall)
+        alert = Alert(
+            id=alert_id,
+            rule="",
+            state=AlertState.FIRING,
+            first_seen=wall,
+            last_seen=wall,
+            node=self._node,
+            **shown,  # type: ignore[arg-type]  # the values are those of the fields named
+        )
+        incident = Incident(
+            alert=alert, key=key or f"id:{alert_id}", since=now.monotonic, expires=expires
+        )
+        self._put(incident, now)
+        return alert, Transition("firing", alert, reason)
+
+    def acknowledge(
+        self, alert_id: str, actor: str, note: str | None, now: Instant
+    ) -> tuple[Alert, Transition | None]:
+        """Mark an open alert as seen by somebody; a repeat changes nothing.
+
+        Raises:
+            NotFound: no open alert has this id.
+        """
+        incident = self.get(alert_id)
+        if incident.alert.acknowledged:
+            return incident.alert, None
+        alert = incident.alert.with_changes(
+            acknowledged_by=actor,
+            acknowledged_at=to_milliseconds(now.wall),
+            acknowledged_note=note,
+        )
+        self._put(replace(incident, alert=alert), now)
+        return alert, Transition("acknowledged", alert, {"actor": actor, "note": note})
+
+    def resolve(
+        self, alert_id: str, actor: str, note: str | None, now: Instant
+    ) -> tuple[Alert, Transition]:
+        """End an open alert by hand.
+
+        Raises:
+            NotFound: no open alert has this id.
+        """
+        incident = self.get(alert_id)
+        reason = {"actor": actor, "note": note}
+        transition = self.close(incident, now, by=actor, reason=reason)
+        if incident.alert.rule:
+            self._quieted[incident.key] = (incident.alert.rule, alert_id)
+            self._changed[alert_id] = {
+                "quieted": incident.key,
+                "rule": incident.alert.rule,
+                "id": alert_id,
+            }
+        return transition.alert, transition
+
+    def expire(self, now: Instant) -> list[Transition]:
+        """End what was not created again in its time to live."""
+        late = [
+            incident
+            for incident in self._open.values()
+            if incident.expires is not None and incident.expires <= now.monotonic
+        ]
+        return [
+            self.close(incident, now, by=EXPIRED, reason={"why": "not reported again in time"})
+            for incident in late
+        ]
+
+    # What the engine does.
+
+    def get(self, alert_id: str) -> Incident:
+        """Return the open incident of an alert.
+
+        Raises:
+            NotFound: no open alert has this id.
+        """
+        key = self._key_of.get(alert_id)
+        if key is None:
+            raise NotFound(f"no open alert has the id {alert_id!r}")
+        return self._open[key]
+
+    def find(self, key: str) -> Incident | None:
+        return self._open.get(key)
+
+    def of_rule(self, rule: str) -> list[Incident]:
+        """Return the open incidents of a rule."""
+        return [self._open[key] for key in self._of_rule.get(rule, ())]
+
+    def rules(self) -> set[str]:
+        """Return the names of the rules that have an open incident or a quieted key."""
+        quieted = {rule for rule, _ in self._quieted.values()}
+        return {rule for rule, keys in self._of_rule.items() if rule and keys} | quieted
+
+    def is_quieted(self, key: str) -> bool:
+        return key in self._quieted
+
+    def keep_quieted(self, rule: str, keys: set[str]) -> None:
+        """Forget the quieted keys of a rule whose condition is surely false: all but these."""
+        ended = [
+            (key, alert_id)
+            for key, (name, alert_id) in self._quieted.items()
+            if name == rule and key not in keys
+        ]
+        for key, alert_id in ended:
+            del self._quieted[key]
+            self._changed[alert_id] = None
+
+    def open(self, incident: Incident, now: Instant) -> None:
+        """Add an incident that the engine decided to open."""
+        self._put(incident, now)
+
+    def update(self, incident: Incident, now: Instant) -> None:
+        """Replace an incident by its next version, to be journalled."""
+        self._put(incident, now)
+
+    def touch(self, incident: Incident) -> None:
+        """Replace an incident in memory only: what changed is not worth a write."""
+        self._open[incident.key] = incident
+
+    def close(
+        self, incident: Incident, now: Instant, *, by: str, reason: Mapping[str, Any]
+    ) -> Transition:
+        """End an incident; return its last transition."""
+        wall = to_milliseconds(now.wall)
+        alert = incident.alert.with_changes(
+            state=AlertState.RESOLVED, resolved_at=wall, resolved_by=by, stale_since=None
+        )
+        del self._open[incident.key]
+        del self._key_of[alert.id]
+        self._of_rule[alert.rule].discard(incident.key)
+        self._changed[alert.id] = None
+        return Transition("resolved", alert, reason)
+
+    def new_id(self, wall: float) -> str:
+        return self._new_id(wall)
+
+    @property
+    def node(self) -> str:
+        return self._node
+
+    def _put(self, incident: Incident, now: Instant) -> None:
+        self._hold(incident)
+        self._changed[incident.alert.id] = incident.to_state(now)
+
+    def _hold(self, incident: Incident) -> None:
+        self._open[incident.key] = incident
+        self._key_of[incident.alert.id] = incident.key
+        self._of_rule.setdefault(incident.alert.rule, set()).add(incident.key)

@@ -1,0 +1,113 @@
+"""Where backups live: the repositories that the configuration declares, that people added, and
+that were found as local file systems."""
+
+import posixpath
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from storewatchd.errors import Conflict, InvalidParams, NotFound
+
+
+class Origin(StrEnum):
+    CONFIGURATION = "configuration"
+    ADDED = "added"
+    DISCOVERED = "discovered"
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A named place. `path` is absolute and normal: no `.`, no `..`, no double slash."""
+
+    name: str
+    path: str
+    origin: Origin
+
+
+def normal_path(path: str) -> str:
+    """Return an absolute path without `.`, `..` and double slashes.
+
+    Raises:
+        InvalidParams: the path is relative, empty, or holds a zero byte.
+    """
+    if not path.startswith("/"):
+        raise InvalidParams(f"path: expected an absolute path, found {path!r}")
+    if "\0" in path or "\n" in path:
+        raise InvalidParams("path: a path holds no zero byte and no line break")
+    return "/" + posixpath.normpath(path).lstrip("/")
+
+
+class RepositoryBook:
+    """The repositories of this node, by name."""
+
+    def __init__(self) -> None:
+        self._declared: dict[str, Repository] = {}
+        self._added: dict[str, Repository] = {}
+        self._discovered: dict[str, Repository] = {}
+
+    def __iter__(self) -> Iterator[Repository]:
+        """Yield every repository; a file system that is one by declaration is not found again."""
+        named = {**self._added, **self._declared}
+        yield from named.values()
+        paths = {repository.path for repository in named.values()}
+        for repository in self._discovered.values():
+            if repository.name not in named and repository.path not in paths:
+                yield repository
+
+    def get(self, name: str) -> Repository | None:
+        return next((one for one in self if one.name == name), None)
+
+    def declare(self, repositories: Iterable[tuple[str, str]]) -> None:
+        """Replace what the configuration declares, as names and paths."""
+        self._declared = {
+            name: Repository(name, path, Origin.CONFIGURATION) for name, path in repositories
+        }
+
+    def discover(self, mount_points: Iterable[str]) -> None:
+        """Replace what was found: local file systems by mount point, which is also their name."""
+        self._discovered = {
+            path: Repository(path, path, Origin.DISCOVERED) for path in mount_points
+        }
+
+    def added(self) -> list[Repository]:
+        return list(self._added.values())
+
+    def restore(self, name: str, path: str) -> None:
+        """Take over what was added before a restart."""
+        self._added[name] = Repository(name, path, Origin.ADDED)
+
+    def add(self, name: str, path: str) -> Repository:
+        """Add a repository; the same again changes nothing.
+
+        Raises:
+            InvalidParams: the path is not absolute.
+            Conflict: the name or the path belongs to another repository.
+        """
+        path = normal_path(path)
+        for known in (*self._declared.values(), *self._added.values()):
+            if known.name == name and known.path != path:
+                raise Conflict(f"the repository {name!r} is at {known.path} already")
+            if known.path == path and known.name != name:
+                raise Conflict(f"{path} is the repository {known.name!r} already")
+        if name in self._declared:
+            return self._declared[name]
+        repository = Repository(name, path, Origin.ADDED)
+        self._added[name] = repository
+        return repository
+
+    def remove(self, name: str) -> Repository:
+        """Remove a repository that was added.
+
+        Raises:
+            NotFound: there is none of this name.
+            Conflict: it was not added, so it cannot be removed here.
+        """
+        if name in self._added:
+            return self._added.pop(name)
+        if name in self._declared:
+            raise Conflict(f"{name!r} is declared in the configuration: remove it there")
+        if name in self._discovered:
+            raise Conflict(
+                f"{name!r} was discovered, not added; storage.discover = false turns that off"
+            )
+        raise NotFound(f"there is no repository {name!r}")

@@ -1,0 +1,122 @@
+"""SPEC's metrics snapshot, read off the table: one look at everything.
+
+A part whose source is absent is None; a number that is not known now is None, never 0.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from storewatchd.core.model import format_time
+from storewatchd.core.series import SeriesTable
+from storewatchd.core.tasks import TaskRun, TaskState
+
+
+class _Look:
+    """Reads known values off the table at one moment."""
+
+    def __init__(self, table: SeriesTable, at: float) -> None:
+        self._table = table
+        self._at = at
+
+    def values(self, name: str) -> list[float] | None:
+        """Return a family's values, None where some of it cannot be known."""
+        series = self._table.series(name)
+        if series is None or self._table.holes(series, self._at):
+            return None
+        readings = self._table.read(name, self._at)
+        if not all(reading.exact for reading in readings):
+            return None
+        return [reading.value for reading in readings]
+
+    def one(self, name: str) -> float | None:
+        values = self.values(name)
+        return values[0] if values else None
+
+    def total(self, name: str) -> float | None:
+        values = self.values(name)
+        return None if values is None else sum(values)
+
+    def count(self, name: str) -> float | None:
+        values = self.values(name)
+        return None if values is None else float(len(values))
+
+
+def snapshot(table: SeriesTable, runs: list[TaskRun], node: str, at: float) -> dict[str, Any]:
+    """Return the snapshot at a moment (Unix seconds)."""
+    look = _Look(table, at)
+    return {
+        "timestamp": format_time(at),
+        "node": node,
+        "system": _system(look),
+        "storage": _storage(look),
+        "scst": None,
+        "tape": None,
+        "vtl": None,
+        "tasks": _tasks(runs),
+        "api": None,
+    }
+
+
+def percent(part: float | None, whole: float | None) -> float | None:
+    """Return part of whole, 0 to 100; None where either is unknown or the whole is 0."""
+    if part is None or not whole:
+        return None
+    return round(100.0 * part / whole, 3)
+
+
+def _difference(whole: float | None, part: float | None) -> float | None:
+    return None if whole is None or part is None else whole - part
+
+
+def _scaled(value: float | None, by: Callable[[float], float]) -> float | None:
+    return None if value is None else by(value)
+
+
+def _system(look: _Look) -> dict[str, float | None]:
+    total = look.one("node_memory_MemTotal_bytes")
+    used = _difference(total, look.one("node_memory_MemAvailable_bytes"))
+    disk_total = look.total("node_filesystem_size_bytes")
+    disk_used = _difference(disk_total, look.total("node_filesystem_free_bytes"))
+    disk_available = look.total("node_filesystem_avail_bytes")
+    usable = None if disk_used is None or disk_available is None else disk_used + disk_available
+    boot = look.one("node_boot_time_seconds")
+    now = look.one("node_time_seconds")
+    return {
+        "cpu_usage_percent": _scaled(
+            look.one("node_cpu_usage_ratio"), lambda ratio: round(100 * ratio, 3)
+        ),
+        "memory_used_bytes": used,
+        "memory_total_bytes": total,
+        "memory_usage_percent": percent(used, total),
+        "disk_used_bytes": disk_used,
+        "disk_total_bytes": disk_total,
+        "disk_usage_percent": percent(disk_used, usable),
+        "uptime_seconds": _difference(now, boot),
+    }
+
+
+def _storage(look: _Look) -> dict[str, float | None]:
+    used, free = look.total("repo_used_bytes"), look.total("repo_free_bytes")
+    return {
+        "total_disks": look.one("node_disks"),
+        "total_repositories": look.one("repo_count"),
+        "total_capacity_bytes": look.total("repo_size_bytes"),
+        "used_capacity_bytes": used,
+        "available_bytes": free,
+        "usage_percent": percent(used, None if used is None or free is None else used + free),
+    }
+
+
+def _tasks(runs: list[TaskRun]) -> dict[str, float | None]:
+    def count(state: TaskState) -> float:
+        return float(sum(run.state is state for run in runs))
+
+    durations = [run.duration_s for run in runs if run.duration_s is not None]
+    return {
+        "total_tasks": float(len(runs)),
+        "pending_tasks": count(TaskState.PENDING),
+        "running_tasks": count(TaskState.RUNNING),
+        "completed_tasks": count(TaskState.COMPLETED),
+        "failed_tasks": count(TaskState.FAILED),
+        "average_duration_seconds": sum(durations) / len(durations) if durations else None,
+    }
