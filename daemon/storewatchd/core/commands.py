@@ -9,6 +9,7 @@ from typing import Any
 
 from storewatchd.core.model import EventType, Severity
 from storewatchd.core.permissions import Token
+from storewatchd.core.rules import RuleSet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,3 +109,27 @@ class Announce:
     type: EventType
     kind: str
     facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceRules:
+    """Put another set of rules in force."""
+
+    actor: str
+    rules: RuleSet
+
+
+Command = (
+    CreateAlert
+    | AcknowledgeAlert
+    | ResolveAlert
+    | StartTask
+    | ProgressTask
+    | FinishTask
+    | AddRepository
+    | RemoveRepository
+    | PutToken
+    | RevokeToken
+    | ReplaceRules
+    | Announce
+)

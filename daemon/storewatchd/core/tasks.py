@@ -34,6 +34,12 @@ class TaskState(StrEnum):
     FAILED = "failed"
 
 
+_PLAIN_FIELDS = (
+    *("id", "name", "type", "progress_percent", "message", "exit_status", "signal", "output"),
+    *("bytes", "reported_by", "node", "version"),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRun:
     """One run. Times are Unix seconds; `first_seen` is when the first report came."""
@@ -93,11 +99,7 @@ class TaskRun:
 
     @classmethod
     def from_state(cls, shape: Mapping[str, Any]) -> Self:
-        plain = {
-            name: shape[name]
-            for name in ("id", "name", "type", "progress_percent", "message", "exit_status")
-            + ("signal", "output", "bytes", "reported_by", "node", "version")
-        }
+        plain = {name: shape[name] for name in _PLAIN_FIELDS}
         return cls(
             state=TaskState(shape["state"]),
             first_seen=parse_time(shape["first_seen"]) or 0.0,

@@ -1,0 +1,179 @@
+"""alerts.*: what is open comes from memory, history from the store, and a list is both."""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+from storewatch.wire import params
+from storewatchd.control.dispatch import Call, Handler
+from storewatchd.core.commands import AcknowledgeAlert, CreateAlert, ResolveAlert
+from storewatchd.core.matchers import parse_matcher
+from storewatchd.core.model import Alert, AlertState, Severity, format_time, parse_time
+from storewatchd.core.queries import AlertQuery, Position
+from storewatchd.errors import InvalidParams, NotFound, RuleError, StoreError
+from storewatchd.journal import Journal
+from storewatchd.monitor import Monitor
+from storewatchd.store import Store
+
+
+def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, Handler]:
+    """Return the methods of this noun."""
+
+    async def list_alerts(_: Call, asked: params.AlertsList) -> dict[str, Any]:
+        query = _query(asked)
+        after = _position(asked.cursor)
+        page: dict[str, Alert] = {
+            alert.id: alert for alert in islice(monitor.alerts(query, after), asked.limit + 1)
+        }
+        problem = None
+        if query.states is None or AlertState.RESOLVED in query.states:
+            try:
+                for stored in await store.alerts.page(query, after, asked.limit + 1):
+                    known = page.get(stored.id) or monitor.alert(stored.id)
+                    if known is None or known.version < stored.version:
+                        page[stored.id] = stored
+            except StoreError as error:
+                problem = f"history cannot be read: {error}"
+        alerts = sorted(page.values(), key=_place, reverse=True)
+        shown = alerts[: asked.limit]
+        more = len(alerts) > asked.limit
+        return {
+            "alerts": [alert.to_json() for alert in shown],
+            "next_cursor": _place(shown[-1]).encode() if more else None,
+            "complete": problem is None,
+            "incomplete_reason": problem,
+        }
+
+    async def get_alert(_: Call, asked: params.AlertId) -> dict[str, Any]:
+        alert, timeline, problem = monitor.alert(asked.id), {}, None
+        for record in await journal.history(asked.id):
+            timeline[(record.time, record.seq)] = _entry(
+                f"{record.epoch}.{record.seq}", record.seq, record.time, record.kind, record.reason
+            )
+        try:
+            for line in await store.alerts.timeline(asked.id):
+                timeline.setdefault(
+                    (line.time, line.seq),
+                    _entry(f"{line.epoch}.{line.seq}", line.seq, line.time, line.kind, line.reason),
+                )
+            if alert is None:
+                alert = await store.alerts.get(asked.id)
+        except StoreError as error:
+            problem = f"history cannot be read: {error}"
+        if alert is None:
+            because = f"; {problem}" if problem else ""
+            raise NotFound(f"there is no alert {asked.id!r}{because}")
+        return {
+            "alert": alert.to_json(),
+            "timeline": [timeline[key] for key in sorted(timeline)],
+            "complete": problem is None,
+            "incomplete_reason": problem,
+        }
+
+    async def create(call: Call, asked: params.AlertCreate) -> dict[str, Any]:
+        alert = await monitor.command(
+            CreateAlert(
+                actor=call.caller.name,
+                severity=Severity(asked.severity),
+                source=asked.source,
+                title=asked.title,
+                message=asked.message,
+                resource_type=asked.resource_type,
+                resource_id=asked.resource_id,
+                labels=asked.labels,
+                annotations=asked.annotations,
+                key=asked.key,
+                ttl_s=asked.ttl,
+            )
+        )
+        return alert.to_json()
+
+    async def mark(command: AcknowledgeAlert | ResolveAlert) -> dict[str, Any]:
+        if monitor.alert(command.alert_id) is None:
+            # It is over and confirmed long ago: a repeated mark changes nothing.
+            try:
+                stored = await store.alerts.get(command.alert_id)
+            except StoreError as error:
+                raise NotFound(
+                    f"no open alert has the id {command.alert_id!r}, and history cannot be "
+                    f"read: {error}"
+                ) from error
+            if stored is None:
+                raise NotFound(f"there is no alert {command.alert_id!r}")
+            return stored.to_json()
+        alert = await monitor.command(command)
+        return alert.to_json()
+
+    async def acknowledge(call: Call, asked: params.AlertMark) -> dict[str, Any]:
+        return await mark(AcknowledgeAlert(call.caller.name, asked.id, asked.note))
+
+    async def resolve(call: Call, asked: params.AlertMark) -> dict[str, Any]:
+        return await mark(ResolveAlert(call.caller.name, asked.id, asked.note))
+
+    return {
+        "alerts.list": list_alerts,
+        "alerts.get": get_alert,
+        "alerts.create": create,
+        "alerts.acknowledge": acknowledge,
+        "alerts.resolve": resolve,
+    }
+
+
+def _place(alert: Alert) -> Position:
+    return Position.of(alert.first_seen, alert.id)
+
+
+def _position(cursor: str | None) -> Position | None:
+    try:
+        return None if cursor is None else Position.decode(cursor)
+    except ValueError as error:
+        raise InvalidParams(f"cursor: {error}") from error
+
+
+def _query(asked: params.AlertsList) -> AlertQuery:
+    matchers = []
+    for text in asked.label or ():
+        try:
+            matchers.append(parse_matcher(text))
+        except RuleError as error:
+            raise InvalidParams(f"label: {error.message} in {text!r}") from error
+    return AlertQuery(
+        severities=_closed_set(Severity, asked.severity),
+        sources=None if asked.source is None else frozenset(asked.source),
+        states=_closed_set(AlertState, asked.state),
+        acknowledged=asked.acknowledged,
+        resource_type=asked.resource_type,
+        resource_id=asked.resource_id,
+        rule=asked.rule,
+        matchers=tuple(matchers),
+        since=time_of("since", asked.since),
+        until=time_of("until", asked.until),
+    )
+
+
+def _closed_set(kind: Any, names: Any) -> Any:
+    return None if names is None else frozenset(kind(name) for name in names)
+
+
+def time_of(name: str, text: str | None) -> float | None:
+    """Return Unix seconds for a time parameter.
+
+    Raises:
+        InvalidParams: it is not RFC 3339 with an offset.
+    """
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise InvalidParams(
+            f"{name}: expected a time such as 2026-01-31T08:00:00Z, found {text!r}"
+        ) from error
+
+
+def _entry(event_id: str, seq: int, time: float, kind: str, reason: Any) -> dict[str, Any]:
+    return {
+        "id": event_id,
+        "seq": seq,
+        "timestamp": format_time(time),
+        "kind": kind,
+        "reason": reason,
+    }

@@ -1,0 +1,85 @@
+"""events.*: what happened, from the journal, and what happens, from the bus."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from storewatch.wire import params
+from storewatchd.bus import Published, parse_filter, publishable
+from storewatchd.control.dispatch import Call, Handler
+from storewatchd.control.subscriptions import Subscriptions, published_of
+from storewatchd.core.model import Event, EventType
+from storewatchd.journal import Gap, Journal
+from storewatchd.monitor import Monitor
+
+
+def handlers(
+    monitor: Monitor,
+    journal: Journal,
+    subscriptions: Subscriptions,
+    whole: Callable[[], dict[str, Any]],
+) -> Mapping[str, Handler]:
+    """Return the methods of this noun. `whole` is the snapshot that a subscription may ask for."""
+
+    def subscribe(call: Call, asked: params.EventsSubscribe) -> dict[str, Any]:
+        since: int | None = None
+        gap: Published | None = None
+        if asked.since is not None:
+            found = journal.resolve_cursor(asked.since)
+            if isinstance(found, Gap):
+                since = found.oldest_kept - 1
+                gap = _gap_event(monitor, asked.since, found.reason)
+            else:
+                since = found
+        wanted = parse_filter(asked.types, asked.severity)
+        subscription_id, head = subscriptions.start(call, wanted, since=since, gap=gap)
+        return {
+            "subscription": subscription_id,
+            "last_id": f"{journal.epoch}.{head}",
+            "gap": gap is not None,
+            "snapshot": whole() if asked.snapshot else None,
+        }
+
+    def unsubscribe(call: Call, asked: params.EventsUnsubscribe) -> bool:
+        subscriptions.stop(call, asked.subscription)
+        return True
+
+    async def list_events(_: Call, asked: params.EventsList) -> dict[str, Any]:
+        types = None if asked.types is None else frozenset(asked.types)
+        gap = False
+        if asked.since is None:
+            records = await journal.tail(asked.limit, types=types)
+        else:
+            found = journal.resolve_cursor(asked.since)
+            gap = isinstance(found, Gap)
+            after = found.oldest_kept - 1 if isinstance(found, Gap) else found
+            records = await journal.read(after, asked.limit, types=types)
+        return {
+            "events": [
+                msgspec.Raw(published_of(record).line) for record in records if record.event
+            ],
+            "gap": gap,
+        }
+
+    return {
+        "events.subscribe": subscribe,
+        "events.unsubscribe": unsubscribe,
+        "events.list": list_events,
+    }
+
+
+def _gap_event(monitor: Monitor, since: str, reason: str) -> Published:
+    """Return the event that says that something was missed. It repeats the last number, so that
+    a client that goes on from it misses nothing more."""
+    return publishable(
+        Event(
+            epoch=monitor.epoch,
+            seq=monitor.last_seq,
+            node=monitor.node,
+            time=monitor.now().wall,
+            type=EventType.SYSTEM,
+            kind="gap",
+            data=msgspec.json.encode({"since": since, "reason": reason}),
+        )
+    )

@@ -1,0 +1,82 @@
+"""What lists show: open alerts and running tasks, and those that are over but not yet confirmed
+by PostgreSQL. It changes only after the journal has what changed."""
+
+from collections import deque
+from collections.abc import Collection, Iterator
+
+from storewatchd.core.model import Alert
+from storewatchd.core.newest import NewestFirst
+from storewatchd.core.queries import AlertQuery, Position
+from storewatchd.core.tasks import TaskRun
+
+KEPT_UNCONFIRMED = 100_000
+"""How many finished rows wait in memory for PostgreSQL; beyond that the oldest are left to the
+journal alone."""
+
+
+class View:
+    """The visible rows of this node."""
+
+    def __init__(self) -> None:
+        self._alerts: NewestFirst[Alert] = NewestFirst(
+            lambda alert: Position.of(alert.first_seen, alert.id)
+        )
+        self._runs: NewestFirst[TaskRun] = NewestFirst(
+            lambda run: Position.of(run.first_seen, run.id)
+        )
+        self._over: deque[tuple[int, str]] = deque()
+
+    def put_alert(self, alert: Alert, seq: int) -> None:
+        """Show an alert as it is since the record with this number."""
+        self._alerts.put(alert)
+        if not alert.is_open:
+            self._note_over(seq, alert.id)
+
+    def put_run(self, run: TaskRun, seq: int) -> None:
+        """Show a task's run as it is since the record with this number."""
+        self._runs.put(run)
+        if run.is_over:
+            self._note_over(seq, run.id)
+
+    def refresh(self, alert: Alert) -> None:
+        """Show what changed in memory only, of an alert that is shown."""
+        known = self._alerts.get(alert.id)
+        if known is not None and known.version == alert.version:
+            self._alerts.put(alert)
+
+    def confirm(self, seq: int) -> None:
+        """Let go of what is over and confirmed up to a number."""
+        while self._over and self._over[0][0] <= seq:
+            self._forget(self._over.popleft()[1])
+
+    def alert(self, alert_id: str) -> Alert | None:
+        return self._alerts.get(alert_id)
+
+    def run(self, run_id: str) -> TaskRun | None:
+        return self._runs.get(run_id)
+
+    def alerts(self, query: AlertQuery, after: Position | None) -> Iterator[Alert]:
+        """Yield matching alerts after a position, newest first."""
+        return filter(query.admits, self._alerts.after(after))
+
+    def runs(
+        self, name: str | None, states: Collection[str] | None, after: Position | None
+    ) -> Iterator[TaskRun]:
+        """Yield matching runs after a position, newest first."""
+        return (
+            run
+            for run in self._runs.after(after)
+            if (name is None or run.name == name) and (states is None or run.state in states)
+        )
+
+    def all_alerts(self) -> Iterator[Alert]:
+        return iter(self._alerts)
+
+    def _note_over(self, seq: int, row_id: str) -> None:
+        self._over.append((seq, row_id))
+        if len(self._over) > KEPT_UNCONFIRMED:
+            self._forget(self._over.popleft()[1])
+
+    def _forget(self, row_id: str) -> None:
+        self._alerts.discard(row_id)
+        self._runs.discard(row_id)
