@@ -1,0 +1,69 @@
+"""Carries the journal to PostgreSQL: in order, in batches, each once, however often it is away."""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+
+from storewatchd.errors import StoreError
+from storewatchd.journal import Journal
+from storewatchd.journal.journal import DRAIN
+from storewatchd.settings import DatabaseKind
+from storewatchd.store import Store
+from storewatchd.store.ledger import cursor_of, write
+
+logger = logging.getLogger(__name__)
+
+BATCH = 1_000
+CHECK_S = 30.0
+"""How long it waits for something to do before it looks whether PostgreSQL still answers."""
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 15.0
+
+
+class Drain:
+    """Follows the journal by a cursor that moves with what it stands for."""
+
+    def __init__(self, journal: Journal, store: Store, *, confirmed: Callable[[int], None]) -> None:
+        self._journal = journal
+        self._store = store
+        self._confirmed = confirmed
+        self._pause_s = FIRST_PAUSE_S
+
+    async def run(self) -> None:
+        """Follow until cancelled; a missing database is tried again with growing pauses."""
+        if self._store.kind is DatabaseKind.NONE:
+            return
+        while True:
+            try:
+                await self._store.connect()
+                await self._follow()
+            except StoreError as error:
+                logger.debug("the drain waits %.1f s: %s", self._pause_s, error)
+                # Half of the pause is chance, so that many nodes do not come back at once.
+                await asyncio.sleep(self._pause_s * (0.5 + random.random() / 2))
+                self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    async def _follow(self) -> None:
+        async with self._store.connection() as connection:
+            after = await cursor_of(connection, self._journal.node)
+        await self._confirm(after)
+        while True:
+            records = await self._journal.read(after, BATCH)
+            if records:
+                async with self._store.connection() as connection:
+                    await write(connection, records)
+                after = records[-1].seq
+                await self._confirm(after)
+                continue
+            self._pause_s = FIRST_PAUSE_S
+            try:
+                async with asyncio.timeout(CHECK_S):
+                    await self._journal.appended()
+            except TimeoutError:
+                await self._store.connect()
+
+    async def _confirm(self, seq: int) -> None:
+        await self._journal.confirm(DRAIN, seq)
+        self._confirmed(seq)

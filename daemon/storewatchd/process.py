@@ -1,0 +1,166 @@
+"""The only door to child processes: a list of words, a bound in time, and endings in words."""
+
+import asyncio
+import logging
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from storewatchd.errors import StorewatchError
+
+logger = logging.getLogger(__name__)
+
+
+Child = subprocess.Popen[bytes]
+"""A long-lived child that `spawn` started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a command ended. `status` is negative for a signal, as the kernel's wait gives it."""
+
+    argv: tuple[str, ...]
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+    def explain(self) -> str:
+        """Return the ending in words, with the last line of what it complained."""
+        said = self.stderr.decode(errors="replace").strip().splitlines()
+        why = f": {said[-1]}" if said else ""
+        return f"{self.argv[0]} {explain_status(self.status)}{why}"
+
+
+class CommandFailed(StorewatchError):
+    """A command could not be run, took too long, or ended badly."""
+
+    def __init__(self, message: str, finished: Finished | None = None) -> None:
+        super().__init__(message)
+        self.finished = finished
+
+
+def explain_status(status: int) -> str:
+    """Return a wait status in words."""
+    if status < 0:
+        try:
+            return f"was ended by {signal.Signals(-status).name}"
+        except ValueError:
+            return f"was ended by signal {-status}"
+    return "ended well" if status == 0 else f"ended with status {status}"
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for a tool: ours, in the C locale, so that its words can be read."""
+    return {**os.environ, "LC_ALL": "C", **(extra or {})}
+
+
+async def run(
+    argv: Sequence[str],
+    *,
+    timeout_s: float,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    check: bool = True,
+) -> Finished:
+    """Run a command to its end, its standard input empty.
+
+    A command that takes too long is killed. Cancelling kills it too.
+
+    Raises:
+        CommandFailed: it is not there, took too long, or (with `check`) ended badly.
+    """
+    logger.debug("running %s", shlex.join(argv))
+    try:
+        child = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment(env),
+            cwd=cwd,
+        )
+    except OSError as error:
+        raise CommandFailed(f"{argv[0]} cannot be run: {error.strerror or error}") from error
+    try:
+        async with asyncio.timeout(timeout_s):
+            stdout, stderr = await child.communicate()
+    except TimeoutError as error:
+        raise CommandFailed(f"{argv[0]} took over {timeout_s:g} s and was ended") from error
+    finally:
+        if child.returncode is None:
+            child.kill()
+    assert child.returncode is not None
+    finished = Finished(tuple(argv), child.returncode, stdout, stderr)
+    if check and finished.status != 0:
+        raise CommandFailed(finished.explain(), finished)
+    return finished
+
+
+def spawn(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    pass_fds: Sequence[int] = (),
+    stdout: int | None = None,
+    new_session: bool = True,
+) -> Child:
+    """Start a long-lived child; the caller ends and reaps it.
+
+    It is started from the calling thread: a child that asks to die with its parent dies with that
+    thread (prctl(2), PR_SET_PDEATHSIG).
+
+    Raises:
+        CommandFailed: it cannot be started.
+    """
+    logger.debug("starting %s", shlex.join(argv))
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=None if stdout is None else subprocess.STDOUT,
+            env=environment(env),
+            pass_fds=tuple(pass_fds),
+            start_new_session=new_session,
+        )
+    except OSError as error:
+        raise CommandFailed(f"{argv[0]} cannot be run: {error.strerror or error}") from error
+
+
+async def ended(child: Child, *, within_s: float) -> int | None:
+    """Wait for a spawned child's end; return its status, None where it lives on."""
+    loop = asyncio.get_running_loop()
+    if child.poll() is not None:
+        return child.returncode
+    watched = os.pidfd_open(child.pid)
+    gone = loop.create_future()
+
+    def note() -> None:
+        loop.remove_reader(watched)
+        gone.set_result(None)
+
+    loop.add_reader(watched, note)
+    try:
+        async with asyncio.timeout(within_s):
+            await gone
+    except TimeoutError:
+        return None
+    finally:
+        loop.remove_reader(watched)
+        os.close(watched)
+    return child.wait()
+
+
+async def stop(child: Child, *, signal_first: int, within_s: float) -> int | None:
+    """Ask a spawned child to end, then kill it; return its status, None where even that hangs."""
+    if child.poll() is None:
+        child.send_signal(signal_first)
+    status = await ended(child, within_s=within_s)
+    if status is None:
+        logger.warning("%s did not end within %g s and is killed", child.args, within_s)
+        child.kill()
+        status = await ended(child, within_s=1.0)
+    return status

@@ -1,0 +1,321 @@
+"""A PostgreSQL of our own: installed binaries, run under an unprivileged user, by Unix socket.
+
+It dies with the daemon (PR_SET_PDEATHSIG), or is adopted by the next one. It never listens on a
+network, and lets in, by peer authentication, only the daemon's user and its own.
+"""
+
+import asyncio
+import logging
+import os
+import pwd
+import shutil
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from storewatchd import process
+from storewatchd.errors import StoreUnavailable
+
+logger = logging.getLogger(__name__)
+
+DATABASE = "storewatch"
+ROLE = "storewatch"
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 3.0
+POLL_S = 0.02
+
+_PORT = 5432
+_SOCKET_NAME = f".s.PGSQL.{_PORT}"
+_PATH_LIMIT = 107  # unix(7)
+_USERS = ("storewatch", "postgres", "nobody")
+_SETTINGS = {
+    "listen_addresses": "",
+    "port": str(_PORT),
+    "max_connections": "20",
+    "shared_buffers": "16MB",
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "128MB",
+    "min_wal_size": "16MB",
+    "autovacuum_naptime": "5min",
+    "jit": "off",
+    "log_min_messages": "warning",
+    "logging_collector": "off",
+    "max_worker_processes": "2",
+    "max_parallel_workers": "0",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _User:
+    """Under whom the server runs; `name` also logs in over the socket."""
+
+    name: str
+    uid: int
+    gid: int
+
+
+class EmbeddedCluster:
+    """One data directory and, while it runs, its server."""
+
+    def __init__(
+        self, directory: Path, runtime_directory: Path, *, binaries: Path | None, user: str
+    ) -> None:
+        self._directory = directory
+        self._sockets = runtime_directory / "postgresql"
+        self._binaries = binaries
+        self._wanted_user = user
+        self._server: process.Child | None = None
+        self._adopted: int | None = None
+
+    @property
+    def dsn(self) -> str:
+        return f"host={self._sockets} port={_PORT} user={ROLE} dbname={DATABASE}"
+
+    async def ensure(self) -> None:
+        """Have the server running and answering; make its data directory the first time.
+
+        Raises:
+            StoreUnavailable: it cannot be made or started, and why.
+        """
+        if self._server is not None and self._server.poll() is None:
+            return
+        if self._adopted is not None and _is_server(self._adopted):
+            return
+        self._server = self._adopted = None
+        user = self._user()
+        binaries = self._find_binaries()
+        self._prepare_directories(user)
+        if not (self._directory / "PG_VERSION").exists():
+            await self._make(binaries, user)
+        running = _running_server(self._directory)
+        if running is not None and await self._answers():
+            logger.info("adopting the PostgreSQL that still runs (pid %d)", running)
+            self._adopted = running
+            return
+        self._start(binaries, user)
+        await self._wait_until_it_answers()
+
+    async def stop(self) -> None:
+        """Stop the server fast and cleanly; what was committed stays."""
+        if self._server is not None:
+            await process.stop(self._server, signal_first=signal.SIGINT, within_s=STOP_TIMEOUT_S)
+        elif self._adopted is not None and _is_server(self._adopted):
+            os.kill(self._adopted, signal.SIGINT)
+        self._server = self._adopted = None
+
+    # Finding.
+
+    def _user(self) -> _User:
+        if os.geteuid() != 0:
+            own = pwd.getpwuid(os.geteuid())
+            return _User(own.pw_name, own.pw_uid, own.pw_gid)
+        for name in (self._wanted_user,) if self._wanted_user else _USERS:
+            try:
+                found = pwd.getpwnam(name)
+            except KeyError:
+                continue
+            return _User(name, found.pw_uid, found.pw_gid)
+        raise StoreUnavailable(
+            f"PostgreSQL refuses to run as root, and there is no user {self._wanted_user!r}: set "
+            "database.user"
+        )
+
+    def _find_binaries(self) -> Path:
+        version_file = self._directory / "PG_VERSION"
+        version = version_file.read_text().strip() if version_file.exists() else None
+        places = [self._binaries] if self._binaries else _usual_places()
+        usable = [place for place in places if place and (place / "postgres").exists()]
+        if not usable:
+            where = self._binaries or "/usr/lib/postgresql and PATH"
+            raise StoreUnavailable(
+                f"no PostgreSQL server was found in {where}: install the package postgresql, or "
+                "set database.kind"
+            )
+        for place in usable:
+            if version is None or place.parent.name == version or len(places) == 1:
+                return place
+        raise StoreUnavailable(
+            f"{self._directory} belongs to PostgreSQL {version}, and only "
+            f"{', '.join(place.parent.name for place in usable)} is installed: install "
+            f"postgresql-{version}"
+        )
+
+    def _prepare_directories(self, user: _User) -> None:
+        if len(os.fsencode(self._sockets / _SOCKET_NAME)) > _PATH_LIMIT:
+            raise StoreUnavailable(
+                f"{self._sockets / _SOCKET_NAME} is longer than a socket's path may be "
+                f"({_PATH_LIMIT} bytes): set daemon.runtime_directory to a shorter one"
+            )
+        for directory in (self._directory, self._sockets):
+            try:
+                directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+                if os.geteuid() == 0:
+                    os.chown(directory, user.uid, user.gid)
+                directory.chmod(0o700)
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"{directory} cannot be prepared for PostgreSQL: {error.strerror}"
+                ) from error
+            if os.geteuid() == 0:
+                _check_reachable(directory, user)
+
+    # Making and starting.
+
+    async def _make(self, binaries: Path, user: _User) -> None:
+        logger.info("making the embedded PostgreSQL in %s", self._directory)
+        for leftover in self._directory.iterdir():
+            raise StoreUnavailable(
+                f"{self._directory} holds {leftover.name} and is no PostgreSQL data directory: "
+                "move it away, or set database.directory"
+            )
+        try:
+            await process.run(
+                self._as_user(
+                    user,
+                    [
+                        *(str(binaries / "initdb"), "-D", str(self._directory), "-U", ROLE),
+                        *("--locale=C.UTF-8", "--encoding=UTF8", "--data-checksums"),
+                        *("--auth-local=peer", "--auth-host=reject", "--wal-segsize=4"),
+                    ],
+                ),
+                timeout_s=START_TIMEOUT_S,
+                cwd="/",
+            )
+            # Peer authentication maps the daemon's user, and the server's own, to the one role.
+            names = {user.name, pwd.getpwuid(os.geteuid()).pw_name}
+            _write(
+                self._directory / "pg_ident.conf",
+                "".join(f'storewatch "{name}" {ROLE}\n' for name in sorted(names)),
+            )
+            _write(self._directory / "pg_hba.conf", f"local all {ROLE} peer map=storewatch\n")
+            lines = [f"{name} = '{value}'" for name, value in _SETTINGS.items()]
+            with (self._directory / "postgresql.conf").open("a") as file:
+                file.write("\n# Storewatch's own.\n" + "\n".join(lines) + "\n")
+        except (process.CommandFailed, OSError) as error:
+            # A half-made directory would be in the way for ever.
+            for path in self._directory.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            raise StoreUnavailable(f"the embedded PostgreSQL cannot be made: {error}") from error
+
+    def _start(self, binaries: Path, user: _User) -> None:
+        log = os.open(
+            self._directory.parent / "postgresql.log",
+            os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
+            0o640,
+        )
+        try:
+            self._server = process.spawn(
+                self._as_user(
+                    user,
+                    [
+                        *(str(binaries / "postgres"), "-D", str(self._directory)),
+                        *("-c", f"unix_socket_directories={self._sockets}"),
+                    ],
+                    dies_with_us=True,
+                ),
+                stdout=log,
+            )
+        except process.CommandFailed as error:
+            raise StoreUnavailable(f"the embedded PostgreSQL cannot be started: {error}") from error
+        finally:
+            os.close(log)
+
+    @staticmethod
+    def _as_user(user: _User, argv: Sequence[str], *, dies_with_us: bool = False) -> list[str]:
+        words = ["setpriv"]
+        if dies_with_us:
+            words += ["--pdeathsig", "INT"]
+        if os.geteuid() == 0:
+            words += [f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups"]
+        return [*words, "--", *argv] if len(words) > 1 else list(argv)
+
+    async def _wait_until_it_answers(self) -> None:
+        # The server tells nobody when it is ready, so it is asked, often and for a bounded time.
+        assert self._server is not None
+        async with asyncio.timeout(START_TIMEOUT_S):
+            while not await self._answers():
+                if self._server.poll() is not None:
+                    raise StoreUnavailable(
+                        f"the embedded PostgreSQL {process.explain_status(self._server.returncode)}"
+                        f" at its start: {self._last_words()}"
+                    )
+                await asyncio.sleep(POLL_S)
+
+    async def _answers(self) -> bool:
+        """Whether a connection succeeds; the database is made the first time."""
+        try:
+            connection = await psycopg.AsyncConnection.connect(
+                self.dsn.replace(f"dbname={DATABASE}", "dbname=postgres"),
+                autocommit=True,
+                connect_timeout=2,
+            )
+        except psycopg.OperationalError:
+            return False
+        async with connection:
+            found = await connection.execute(
+                "SELECT 1 FROM pg_database WHERE datname = %s", (DATABASE,)
+            )
+            if await found.fetchone() is None:
+                await connection.execute(f"CREATE DATABASE {DATABASE}")
+        return True
+
+    def _last_words(self) -> str:
+        try:
+            lines = (self._directory.parent / "postgresql.log").read_text().splitlines()
+        except OSError:
+            return "no log"
+        return " | ".join(lines[-3:])
+
+
+def _usual_places() -> list[Path]:
+    installed = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin"),
+        key=lambda place: (len(place.parent.name), place.parent.name),
+        reverse=True,
+    )
+    on_path = shutil.which("postgres")
+    return [*installed, *([Path(on_path).parent] if on_path else [])]
+
+
+def _running_server(directory: Path) -> int | None:
+    """Return the pid of a live server on a data directory (its postmaster.pid, line 1)."""
+    try:
+        pid = int((directory / "postmaster.pid").read_text().splitlines()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    return pid if _is_server(pid) else None
+
+
+def _is_server(pid: int) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/exe").split(" ")[0].endswith("/postgres")
+    except OSError:
+        return False
+
+
+def _check_reachable(directory: Path, user: _User) -> None:
+    """Say which directory on the way keeps the server's user out.
+
+    Raises:
+        StoreUnavailable: there is one.
+    """
+    for parent in directory.parents:
+        about = parent.stat()
+        allowed = (
+            about.st_mode & 0o001
+            or (about.st_uid == user.uid and about.st_mode & 0o100)
+            or (about.st_gid == user.gid and about.st_mode & 0o010)
+        )
+        if not allowed:
+            raise StoreUnavailable(
+                f"PostgreSQL runs as {user.name} and cannot reach {directory}: {parent} is closed "
+                f"to it (mode {about.st_mode & 0o777:04o}); set daemon.state_directory"
+            )
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)

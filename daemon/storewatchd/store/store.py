@@ -1,0 +1,145 @@
+"""The way to PostgreSQL: the server, the pool of connections, and how both stand."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from storewatchd.clock import Clock
+from storewatchd.errors import StoreError, StoreUnavailable
+from storewatchd.settings import DatabaseKind, Settings
+from storewatchd.store.alerts import AlertStore
+from storewatchd.store.embedded import EmbeddedCluster
+from storewatchd.store.migrate import migrate
+from storewatchd.store.tasks import TaskStore
+
+logger = logging.getLogger(__name__)
+
+POOL_SIZE = 4
+WAIT_S = 2.0
+STATEMENT_TIMEOUT_MS = 15_000
+REST_S = 1.0
+"""After a failed connection, how long queries fail at once instead of trying again."""
+
+
+class Store:
+    """PostgreSQL as this node uses it. Make it, `connect` until that succeeds, `close` at the
+    end; queries raise StoreUnavailable whenever it is away."""
+
+    def __init__(self, settings: Settings, clock: Clock, *, node: str) -> None:
+        self.kind = settings.database.kind
+        self._clock = clock
+        self._cluster: EmbeddedCluster | None = None
+        self._dsn = settings.database.dsn
+        if self.kind is DatabaseKind.EMBEDDED:
+            self._cluster = EmbeddedCluster(
+                settings.database_directory,
+                settings.daemon.runtime_directory,
+                binaries=settings.database.binaries,
+                user=settings.database.user,
+            )
+            self._dsn = self._cluster.dsn
+        self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] | None = None
+        self._failed_at = float("-inf")
+        self.server_version: str | None = None
+        self.problem: str | None = "not connected yet"
+        """Why it cannot be used now; None while it can."""
+        if self.kind is DatabaseKind.NONE:
+            self.problem = "no database is configured"
+        self.alerts = AlertStore(self.connection, node)
+        self.tasks = TaskStore(self.connection, node)
+
+    async def connect(self) -> None:
+        """Have the server running and up to date, and connections at hand.
+
+        Raises:
+            StoreError: it cannot be reached, or refuses.
+        """
+        if self.kind is DatabaseKind.NONE:
+            raise StoreUnavailable("no database is configured")
+        try:
+            if self._cluster is not None:
+                await self._cluster.ensure()
+            if self._pool is None:
+                await self._open_pool()
+            await self._ping()
+        except StoreError as error:
+            self._note_failure(str(error))
+            raise
+        except (psycopg.Error, TimeoutError) as error:
+            self._note_failure(_sentence(error))
+            raise StoreUnavailable(_sentence(error)) from error
+        if self.problem is not None:
+            logger.info("PostgreSQL %s is there", self.server_version)
+        self.problem = None
+
+    async def close(self) -> None:
+        """Let go of the connections and stop a server of our own."""
+        if self._pool is not None:
+            await self._pool.close(timeout=1.0)
+            self._pool = None
+        if self._cluster is not None:
+            await self._cluster.stop()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """Lend a connection; what is done with it is one transaction.
+
+        Raises:
+            StoreUnavailable: there is none to be had, or it broke.
+            StoreError: PostgreSQL refused a statement.
+        """
+        if self._pool is None or self._clock.monotonic() - self._failed_at < REST_S:
+            raise StoreUnavailable(self.problem or "not connected")
+        try:
+            async with self._pool.connection(timeout=WAIT_S) as connection:
+                yield connection
+        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+            self._note_failure(_sentence(error))
+            raise StoreUnavailable(_sentence(error)) from error
+        except psycopg.Error as error:
+            raise StoreError(_sentence(error)) from error
+
+    async def _open_pool(self) -> None:
+        async with await AsyncConnection.connect(
+            self._dsn, connect_timeout=5, application_name="storewatch"
+        ) as connection:
+            await migrate(connection)
+        pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
+            self._dsn,
+            min_size=1,
+            max_size=POOL_SIZE,
+            open=False,
+            reconnect_timeout=5.0,
+            check=AsyncConnectionPool.check_connection,
+            kwargs={
+                "application_name": "storewatch",
+                "connect_timeout": 5,
+                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
+            },
+        )
+        await pool.open(wait=True, timeout=5.0)
+        self._pool = pool
+
+    async def _ping(self) -> None:
+        assert self._pool is not None
+        async with self._pool.connection(timeout=WAIT_S) as connection:
+            row = await (await connection.execute("SHOW server_version")).fetchone()
+        self.server_version = None if row is None else str(row[0]).split(" ")[0]
+        self._failed_at = float("-inf")
+
+    def _note_failure(self, problem: str) -> None:
+        self._failed_at = self._clock.monotonic()
+        if self.problem is None:
+            logger.warning("PostgreSQL is away; history waits in the journal: %s", problem)
+        self.problem = problem
+
+
+def _sentence(error: Exception) -> str:
+    """Return the first line of what PostgreSQL or the pool says."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]

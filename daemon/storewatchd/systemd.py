@@ -1,0 +1,126 @@
+"""The door to the service manager: states, the journal's fields, and passed sockets.
+
+Without systemd every call is harmless: notifications go nowhere and log lines are readable text.
+"""
+
+import logging
+import logging.handlers
+import os
+import queue
+import socket
+import sys
+from typing import Any
+
+import sdnotify
+import systemd.daemon
+import systemd.journal
+
+from storewatchd.clock import Clock
+
+_FIELDS = (
+    *("ALERT_ID", "RULE", "SEVERITY", "SOURCE", "RESOURCE", "ALERT_STATE", "NODE"),
+    *("COMPONENT", "MESSAGE_ID"),
+)
+
+
+class Notifier:
+    """Tells the service manager how the daemon stands."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        # sdnotify opens a socket that it never closes where there is nobody to tell.
+        self._peer = sdnotify.SystemdNotifier() if os.environ.get("NOTIFY_SOCKET") else None
+        microseconds = os.environ.get("WATCHDOG_USEC", "")
+        self._watchdog_s = int(microseconds) / 2e6 if microseconds.isdigit() else None
+        self._fed = float("-inf")
+        self._status = ""
+
+    def _say(self, text: str) -> None:
+        if self._peer is not None:
+            self._peer.notify(text)
+
+    def ready(self) -> None:
+        self._say("READY=1")
+
+    def reloading(self) -> None:
+        """Say that a reload began; `ready` says that it ended."""
+        microseconds = int(self._clock.monotonic() * 1e6)
+        self._say(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
+
+    def stopping(self) -> None:
+        self._say("STOPPING=1")
+
+    def status(self, sentence: str) -> None:
+        """Tell how things stand, in a sentence; the same again is not repeated."""
+        if sentence != self._status:
+            self._status = sentence
+            self._say(f"STATUS={sentence}")
+
+    def alive(self) -> None:
+        """Feed the watchdog, at most as often as it wants: call it from the loop that works."""
+        if self._watchdog_s is None:
+            return
+        now = self._clock.monotonic()
+        if now - self._fed >= self._watchdog_s / 2:
+            self._fed = now
+            self._say("WATCHDOG=1")
+
+
+def passed_sockets() -> dict[str, socket.socket]:
+    """Return the sockets that systemd passed, by name (sd_listen_fds_with_names(3))."""
+    passed = systemd.daemon.listen_fds_with_names()
+    return {name: socket.socket(fileno=number) for number, name in dict(passed).items()}
+
+
+def logs_to_journal() -> bool:
+    """Whether standard error is the journal's own stream (systemd.exec(5), JOURNAL_STREAM)."""
+    device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        stream = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return (device, inode) == (str(stream.st_dev), str(stream.st_ino))
+
+
+class _FieldsHandler(systemd.journal.JournalHandler):  # type: ignore[misc]
+    """Sends a record with its fields, and with COMPONENT, the module that speaks."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields: dict[str, Any] = {
+            name: value for name in _FIELDS if (value := getattr(record, name, None))
+        }
+        fields.setdefault("COMPONENT", record.name.removeprefix("storewatchd."))
+        record.__dict__.update(fields)
+        super().emit(record)
+
+
+class LogQueue:
+    """Logging that never blocks the loop: a thread of its own writes. Close it to flush."""
+
+    def __init__(self, level: str) -> None:
+        handler: logging.Handler
+        if logs_to_journal():
+            handler = _FieldsHandler(SYSLOG_IDENTIFIER="storewatchd")
+            handler.setFormatter(logging.Formatter("%(message)s"))
+        else:
+            handler = logging.StreamHandler(sys.stderr)
+            handler.setFormatter(
+                logging.Formatter("%(asctime)s %(levelname)-8s %(name)s: %(message)s")
+            )
+        waiting: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        self._listener = logging.handlers.QueueListener(waiting, handler)
+        self._sender = logging.handlers.QueueHandler(waiting)
+        root = logging.getLogger()
+        root.handlers[:] = [self._sender]
+        root.setLevel(level.upper())
+        # It logs every request at info.
+        logging.getLogger("jsonrpcserver").setLevel(logging.WARNING)
+        self._listener.start()
+
+    def set_level(self, level: str) -> None:
+        logging.getLogger().setLevel(level.upper())
+
+    def close(self) -> None:
+        """Write what waits and stop the thread."""
+        logging.getLogger().removeHandler(self._sender)
+        self._listener.stop()
