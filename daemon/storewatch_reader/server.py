@@ -1,0 +1,183 @@
+"""One thread, one loop: takes requests from the daemon, gives each to a worker, sends answers.
+
+Verbs: `hello` (protocol and table), `read` (a row of the table) and `tree` (a pass over a tree of
+attributes). Only the user that the reader was told of, and root, may ask.
+"""
+
+import os
+import selectors
+import socket
+import struct
+from collections.abc import Collection
+from typing import Any
+
+from storewatch_reader.message import BadMessage, Unpacker, pack
+from storewatch_reader.table import PROTOCOL, ROWS, digest
+from storewatch_reader.workers import Pool, Reply
+
+MAX_WAITING_BYTES = 128 << 20
+"""How much may wait for a client that reads nothing before it is cut off."""
+
+MAX_OBJECT_BYTES = 4096
+
+
+class Client:
+    """One connected daemon."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.unpacker = Unpacker()
+        self.waiting = bytearray()
+        self.replies: set[Reply] = set()
+
+
+class Server:
+    """The reader's loop. With `only` the reader ends when that client does."""
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        listener: socket.socket | None = None,
+        only: socket.socket | None = None,
+        allowed_uids: Collection[int] = (),
+    ) -> None:
+        self._pool = pool
+        self._listener = listener
+        self._allowed = {0, os.geteuid(), *allowed_uids}
+        self._selector = selectors.DefaultSelector()
+        self._only: Client | None = None
+        self._stopping = False
+        if listener is not None:
+            listener.setblocking(False)
+            self._selector.register(listener, selectors.EVENT_READ)
+        if only is not None:
+            self._only = self._add(only)
+
+    def wake_on(self, wake: socket.socket) -> None:
+        """End the wait whenever this socket has something to read; what it is does not matter."""
+        wake.setblocking(False)
+        self._selector.register(wake, selectors.EVENT_READ, wake)
+
+    def stop(self) -> None:
+        """End the loop at its next turn; workers under way are left to themselves."""
+        self._stopping = True
+
+    def run(self) -> None:
+        """Serve until stopped, or until the only client is gone."""
+        while not self._stopping:
+            for key, mask in self._selector.select(self._pool.next_deadline()):
+                if key.fileobj is self._listener:
+                    self._accept()
+                elif isinstance(key.data, Client):
+                    self._serve(key.data, mask)
+                elif isinstance(key.data, socket.socket):
+                    key.data.recv(64)
+                elif self._pool.readable(key.fd):
+                    self._selector.unregister(key.fd)
+            self._pool.tick()
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:
+            return
+        _, uid, _ = struct.unpack(
+            "iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        )
+        if uid not in self._allowed:
+            message = f"uid {uid} may not ask this reader"
+            connection.send(pack({"id": None, "error": "forbidden", "message": message}))
+            connection.close()
+            return
+        self._add(connection)
+
+    def _add(self, connection: socket.socket) -> Client:
+        connection.setblocking(False)
+        client = Client(connection)
+        self._selector.register(connection, selectors.EVENT_READ, client)
+        return client
+
+    def _serve(self, client: Client, mask: int) -> None:
+        try:
+            if mask & selectors.EVENT_WRITE:
+                self._flush(client)
+            if mask & selectors.EVENT_READ:
+                chunk = client.connection.recv(1 << 16)
+                if not chunk:
+                    self._drop(client)
+                    return
+                for request, _ in client.unpacker.feed(chunk):
+                    self._take(client, request)
+        except BlockingIOError:
+            return
+        except (BadMessage, OSError):
+            self._drop(client)
+
+    def _take(self, client: Client, request: dict[str, Any]) -> None:
+        number = request.get("id")
+        verb, name = request.get("verb"), request.get("row")
+        if verb == "hello":
+            facts = {"protocol": PROTOCOL, "table": digest(), "pid": os.getpid()}
+            self._send(client, {"id": number, **facts, "uid": os.geteuid()})
+            return
+        row = ROWS.get(name) if isinstance(name, str) else None
+        object_id = request.get("object", "")
+        problem = ""
+        if row is None or row.verb != verb:
+            problem = f"this reader has no {verb!r} of {name!r}; after an upgrade, restart it"
+        elif not isinstance(object_id, str) or not _is_object(row.object, object_id):
+            problem = f"{name}: the object is {'a normal absolute path' if row.object else 'empty'}"
+        if row is None or problem:
+            self._send(client, {"id": number, "error": "unknown", "message": problem})
+            return
+
+        def reply(header: dict[str, Any], blob: bytes) -> None:
+            client.replies.discard(reply)
+            self._send(client, {"id": number, **header}, blob)
+
+        client.replies.add(reply)
+        pipe = self._pool.start(row, object_id, str(request.get("plan", "")), reply)
+        if pipe is not None:
+            self._selector.register(pipe, selectors.EVENT_READ)
+
+    def _send(self, client: Client, header: dict[str, Any], blob: bytes = b"") -> None:
+        client.waiting += pack(header, blob)
+        if len(client.waiting) > MAX_WAITING_BYTES:
+            self._drop(client)
+            return
+        try:
+            self._flush(client)
+        except OSError:
+            self._drop(client)
+
+    def _flush(self, client: Client) -> None:
+        while client.waiting:
+            try:
+                sent = client.connection.send(client.waiting)
+            except BlockingIOError:
+                break
+            del client.waiting[:sent]
+        wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.waiting else 0)
+        self._selector.modify(client.connection, wanted, client)
+
+    def _drop(self, client: Client) -> None:
+        if client.connection.fileno() < 0:
+            return
+        self._selector.unregister(client.connection)
+        client.connection.close()
+        self._pool.forget_asker(client.replies)
+        if client is self._only:
+            self._stopping = True
+
+
+def _is_object(kind: str, object_id: str) -> bool:
+    if not kind:
+        return not object_id
+    return (
+        object_id.startswith("/")
+        and len(object_id.encode(errors="surrogatepass")) <= MAX_OBJECT_BYTES
+        and "\0" not in object_id
+        and not {"..", "."} & set(object_id.split("/"))
+    )

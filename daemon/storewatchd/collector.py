@@ -1,0 +1,283 @@
+"""Runs the probes: each scope on its own schedule, and at once when something asks for it.
+
+Never two looks at one scope at the same time, and no scope waits for another. A failure is the
+scope's own: what was there and cannot be seen now is *failed*, not absent.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from storewatchd.clock import Clock
+from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
+from storewatchd.core.model import format_time
+from storewatchd.errors import NotFound, ProbeAbsent, ProbeDeferred, ProbeError, ReadStuck
+from storewatchd.port import Port
+from storewatchd.probes.base import Probe
+
+logger = logging.getLogger(__name__)
+
+SELF = "collector"
+DISCOVERY = "discovery"
+
+FAMILIES = (
+    Family(
+        "storewatch_probe_success",
+        MetricType.GAUGE,
+        "Whether the last look of a probe at a scope succeeded.",
+        ("probe", "scope"),
+    ),
+    Family(
+        "storewatch_probe_duration_seconds",
+        MetricType.GAUGE,
+        "How long the last look took.",
+        ("probe", "scope"),
+        "seconds",
+    ),
+)
+
+Feed = Callable[[Frame], Awaitable[None]]
+Expect = Callable[[str, tuple[Scope, ...]], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Look:
+    """How a scope was last looked at, and when next. Times: `due` monotonic, the rest Unix."""
+
+    scope: Scope
+    due: float
+    running: bool = False
+    again: bool = False  # asked for while it ran
+    outcome: Outcome | None = None
+    reason: str = ""
+    last_run: float | None = None
+    last_seen: float | None = None
+    duration_s: float | None = None
+    stuck_since: float | None = None
+    rows: int = 0
+    waiters: list["asyncio.Future[None]"] = field(default_factory=list)
+
+
+class Collector:
+    """The probes of this node. `feed` and `expect` hand over to the monitor."""
+
+    def __init__(
+        self,
+        probes: Iterable[Probe],
+        port: Port,
+        clock: Clock,
+        *,
+        interval_s: float,
+        feed: Feed,
+        expect: Expect,
+    ) -> None:
+        self._probes = {probe.name: probe for probe in probes}
+        self._port = port
+        self._clock = clock
+        self._interval_s = interval_s
+        self._feed = feed
+        self._expect = expect
+        self._looks: dict[Scope, _Look] = {}
+        self._discoveries = {
+            name: _Look(Scope(DISCOVERY, (("probe", name),)), clock.monotonic())
+            for name in self._probes
+        }
+        self._wake = asyncio.Event()
+
+    def set_interval(self, interval_s: float) -> None:
+        """Change how often every scope is looked at, from the next look on."""
+        self._interval_s = interval_s
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                now = self._clock.monotonic()
+                for name, discovery in self._discoveries.items():
+                    if discovery.due <= now and not discovery.running:
+                        self._begin(discovery, now)
+                        tasks.create_task(self._discover(name, discovery))
+                for look in self._looks.values():
+                    if look.due <= now and not look.running:
+                        self._begin(look, now)
+                        tasks.create_task(self._collect(look))
+                await self._until_next()
+
+    def trigger(self, probe: str) -> None:
+        """Ask for a discovery and a look at every scope of a probe, now.
+
+        Raises:
+            NotFound: there is no such probe.
+        """
+        if probe not in self._probes:
+            raise NotFound(f"there is no probe {probe!r}; there are {', '.join(self._probes)}")
+        for look in (self._discoveries[probe], *self._of(probe)):
+            if look.running:
+                look.again = True
+            else:
+                look.due = self._clock.monotonic()
+        self._wake.set()
+
+    async def run_now(self, probe: str) -> None:
+        """Look at every scope of a probe, and return when all of them have ended.
+
+        Raises:
+            NotFound: there is no such probe.
+        """
+        self.trigger(probe)
+        await self._next_end(self._discoveries[probe])
+        # The discovery makes new scopes due; those that were known are due already.
+        waits = [
+            self._next_end(look) for look in self._of(probe) if look.running or self._is_due(look)
+        ]
+        if waits:
+            await asyncio.gather(*waits)
+
+    def statuses(self, probe: str | None = None) -> list[dict[str, Any]]:
+        """Return how every scope was last looked at, in the wire shape."""
+        found = []
+        for name, discovery in self._discoveries.items():
+            if probe not in (None, name):
+                continue
+            looks = self._of(name)
+            # A discovery is shown only where it is what fails.
+            if not looks or discovery.outcome is Outcome.FAILED:
+                looks = [discovery, *looks]
+            found += [self._status(name, look) for look in looks]
+        return found
+
+    # One look.
+
+    def _begin(self, look: _Look, now: float) -> None:
+        look.running = True
+        # Schedules keep their phase: a late look does not delay the next one.
+        missed = max(0.0, now - look.due) // self._interval_s
+        look.due += (missed + 1) * self._interval_s
+
+    def _end(self, look: _Look) -> None:
+        look.running = False
+        if look.again:
+            look.again = False
+            look.due = self._clock.monotonic()
+        for waiter in look.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        look.waiters.clear()
+        self._wake.set()
+
+    async def _discover(self, name: str, discovery: _Look) -> None:
+        began = self._clock.monotonic()
+        try:
+            scopes = await self._probes[name].discover(self._port)
+        except ProbeError as error:
+            # Nothing is forgotten: the scopes that were known are still looked at.
+            self._note(discovery, Outcome.FAILED, error, began)
+            self._end(discovery)
+            return
+        self._note(discovery, Outcome.SEEN, None, began)
+        for look in self._of(name):
+            if look.scope not in scopes:
+                del self._looks[look.scope]
+        await self._expect(name, scopes)
+        for scope in scopes:
+            if scope not in self._looks:
+                self._looks[scope] = _Look(scope, self._clock.monotonic())
+        await self._feed_own()
+        self._end(discovery)
+
+    async def _collect(self, look: _Look) -> None:
+        began = self._clock.monotonic()
+        probe = self._probes[look.scope.probe]
+        frame: Frame
+        try:
+            frame = await probe.collect(self._port, look.scope)
+            self._note(look, Outcome.SEEN, None, began)
+            look.rows = sum(map(len, frame.rows.values()))
+        except ProbeError as error:
+            outcome = self._outcome_of(look, error)
+            self._note(look, outcome, error, began)
+            frame = Frame(look.scope, 0.0, outcome, reason=error.reason)
+        if look.scope in self._looks:
+            at = self._clock.wall()
+            await self._feed(replace(frame, at=at, duration_s=look.duration_s or 0.0))
+            await self._feed_own()
+        self._end(look)
+
+    @staticmethod
+    def _outcome_of(look: _Look, error: ProbeError) -> Outcome:
+        if isinstance(error, ProbeDeferred):
+            return Outcome.DEFERRED
+        if isinstance(error, ProbeAbsent) and look.last_seen is None:
+            return Outcome.ABSENT
+        return Outcome.FAILED
+
+    def _note(self, look: _Look, outcome: Outcome, error: ProbeError | None, began: float) -> None:
+        before = look.outcome
+        look.duration_s = self._clock.monotonic() - began
+        look.last_run = self._clock.wall()
+        look.outcome = outcome
+        look.reason = error.reason if error is not None else ""
+        look.stuck_since = error.since if isinstance(error, ReadStuck) else None
+        if outcome is Outcome.SEEN:
+            look.last_seen = look.last_run
+        if outcome is Outcome.FAILED and before is not Outcome.FAILED:
+            logger.warning("%s cannot be looked at: %s", look.scope, look.reason)
+        elif outcome is Outcome.SEEN and before is Outcome.FAILED:
+            logger.info("%s can be looked at again", look.scope)
+
+    async def _feed_own(self) -> None:
+        """Say how the probes themselves fare."""
+        success, duration = [], []
+        for look in self._looks.values():
+            if look.outcome is None or look.duration_s is None:
+                continue
+            inside = ",".join(f"{name}={value}" for name, value in look.scope.labels)
+            labels = (look.scope.probe, inside)
+            succeeded = look.outcome in (Outcome.SEEN, Outcome.ABSENT, Outcome.DEFERRED)
+            success.append(Row(labels, float(succeeded)))
+            duration.append(Row(labels, look.duration_s))
+        rows = {FAMILIES[0].name: success, FAMILIES[1].name: duration}
+        await self._feed(Frame(Scope(SELF), self._clock.wall(), rows=rows))
+
+    # Schedule.
+
+    def _of(self, probe: str) -> list[_Look]:
+        return [look for look in self._looks.values() if look.scope.probe == probe]
+
+    def _is_due(self, look: _Look) -> bool:
+        return look.due <= self._clock.monotonic()
+
+    async def _next_end(self, look: _Look) -> None:
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        look.waiters.append(waiter)
+        await waiter
+
+    async def _until_next(self) -> None:
+        idle = [
+            look.due
+            for look in (*self._discoveries.values(), *self._looks.values())
+            if not look.running
+        ]
+        now = self._clock.monotonic()
+        self._wake.clear()
+        try:
+            async with asyncio.timeout(max(0.0, min(idle) - now) if idle else None):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _status(self, probe: str, look: _Look) -> dict[str, Any]:
+        return {
+            "probe": probe,
+            "scope": {} if look.scope.probe == DISCOVERY else dict(look.scope.labels),
+            "outcome": "pending" if look.outcome is None else look.outcome.value,
+            "reason": look.reason,
+            "last_run": format_time(look.last_run),
+            "last_seen": format_time(look.last_seen),
+            "duration_seconds": look.duration_s,
+            "interval_seconds": self._interval_s,
+            "stuck_since": format_time(look.stuck_since),
+            "rows": look.rows,
+        }

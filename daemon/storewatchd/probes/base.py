@@ -1,0 +1,41 @@
+"""What a probe is, and what most of them need."""
+
+from typing import Protocol
+
+from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
+from storewatchd.port import Port
+
+STALE_AFTER_INTERVALS = 5
+"""After how many intervals without a look what a probe said is no longer known."""
+
+
+class Probe(Protocol):
+    """One source of facts. `collect` raises ProbeAbsent, ProbeDeferred or ProbeFailed where it
+    cannot deliver a frame."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def families(self) -> tuple[Family, ...]: ...
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        """Return the scopes that there are now."""
+        ...
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        """Look at a scope. The collector stamps the frame's time and duration."""
+        ...
+
+
+def gauge(name: str, help_text: str, *labels: str, unit: str = "") -> Family:
+    return Family(name, MetricType.GAUGE, help_text, labels, unit)
+
+
+def counter(name: str, help_text: str, *labels: str, unit: str = "") -> Family:
+    return Family(name, MetricType.COUNTER, help_text, labels, unit)
+
+
+def seen(scope: Scope, rows: dict[str, list[Row]]) -> Frame:
+    """Return the frame of a look that saw everything; its time is the collector's to set."""
+    return Frame(scope, 0.0, rows=rows)

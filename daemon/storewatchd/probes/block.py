@@ -1,0 +1,160 @@
+"""Block devices and sensors, from sysfs through the reader.
+
+Statistics: Documentation/admin-guide/iostats.rst; sectors there are always 512 bytes.
+"""
+
+from collections.abc import Mapping
+
+from storewatchd.core.frames import Frame, Row, Scope
+from storewatchd.errors import ProbeAbsent
+from storewatchd.port import Port
+from storewatchd.probes.base import counter, gauge, seen
+
+SECTOR_BYTES = 512
+
+Attributes = Mapping[str, bytes | int]
+
+_STAT = (
+    ("node_disk_reads_completed_total", 0, 1.0, "Completed reads."),
+    ("node_disk_read_bytes_total", 2, SECTOR_BYTES, "Bytes read."),
+    ("node_disk_read_time_seconds_total", 3, 0.001, "Time of all reads, added up."),
+    ("node_disk_writes_completed_total", 4, 1.0, "Completed writes."),
+    ("node_disk_written_bytes_total", 6, SECTOR_BYTES, "Bytes written."),
+    ("node_disk_write_time_seconds_total", 7, 0.001, "Time of all writes, added up."),
+    ("node_disk_io_now", 8, 1.0, "Requests in flight."),
+    ("node_disk_io_time_seconds_total", 9, 0.001, "Time with a request in flight."),
+)
+
+BLOCK_FAMILIES = (
+    gauge("node_disks", "How many disks there are, partitions and mappings not counted."),
+    gauge("node_disk_size_bytes", "Size of a disk.", "device", unit="bytes"),
+    gauge("node_disk_readonly", "Whether a disk is read-only.", "device"),
+    gauge("node_disk_info", "What a disk is.", "device", "model", "vendor", "state", "rotational"),
+    *(
+        (gauge if name == "node_disk_io_now" else counter)(name, text, "device")
+        for name, _, _, text in _STAT
+    ),
+)
+SENSOR_FAMILIES = (
+    gauge("node_hwmon_temp_celsius", "A temperature.", "chip", "sensor", unit="celsius"),
+    gauge("node_hwmon_fan_rpm", "A fan's speed.", "chip", "sensor"),
+    gauge("node_hwmon_sensor_label", "What a sensor measures.", "chip", "sensor", "label"),
+)
+
+# Loops, RAM disks, compressed swap and network block devices are no disks of this machine.
+_NO_DISKS = ("loop", "ram", "zram", "nbd", "fd", "sr", "dm-", "md")
+
+
+class BlockProbe:
+    """Every block device that holds anything, in one look at sysfs."""
+
+    name = "block"
+    families = BLOCK_FAMILIES
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        return (Scope(self.name),)
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        return seen(scope, parse_block((await port.read("sys.block")).value))
+
+
+class SensorsProbe:
+    """Temperatures and fans."""
+
+    name = "sensors"
+    families = SENSOR_FAMILIES
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        return (Scope(self.name),)
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        rows = parse_sensors((await port.read("sys.hwmon")).value)
+        if not any(rows.values()):
+            raise ProbeAbsent("this machine has no sensors that the kernel knows")
+        return seen(scope, rows)
+
+
+class ProcessesProbe:
+    """Processes by state, and those that the kernel blocks."""
+
+    name = "processes"
+    families = (
+        gauge("node_processes_state", "Processes by state, as ps names it.", "state"),
+        gauge("node_processes_blocked", "A process in D state.", "pid", "comm", "wchan"),
+    )
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        return (Scope(self.name),)
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        value = (await port.read("proc.states")).value
+        return seen(
+            scope,
+            {
+                "node_processes_state": [
+                    Row((state,), float(count)) for state, count in value["states"].items()
+                ],
+                "node_processes_blocked": [
+                    Row((str(one["pid"]), one["comm"], one["wchan"]), 1.0)
+                    for one in value["blocked"]
+                ],
+            },
+        )
+
+
+def parse_block(attributes: Attributes) -> dict[str, list[Row]]:
+    """Return the disks of /sys/block. A device without a size holds nothing and is left out."""
+    rows: dict[str, list[Row]] = {family.name: [] for family in BLOCK_FAMILIES}
+    disks = 0
+    for device in dict.fromkeys(path.split("/", 1)[0] for path in attributes):
+        sectors = _number(attributes.get(f"{device}/size"))
+        if not sectors:
+            continue
+        disks += not device.startswith(_NO_DISKS)
+        one = (device,)
+        rows["node_disk_size_bytes"].append(Row(one, sectors * SECTOR_BYTES))
+        read_only = _number(attributes.get(f"{device}/ro"))
+        if read_only is not None:
+            rows["node_disk_readonly"].append(Row(one, read_only))
+        said = [_words(attributes.get(f"{device}/device/{what}")) for what in _DEVICE_FACTS]
+        rotational = _words(attributes.get(f"{device}/queue/rotational"))
+        rows["node_disk_info"].append(Row((device, *said, rotational), 1.0))
+        numbers = _words(attributes.get(f"{device}/stat")).split()
+        for name, place, scale, _ in _STAT:
+            if place < len(numbers) and numbers[place].isdigit():
+                rows[name].append(Row(one, int(numbers[place]) * scale))
+    rows["node_disks"].append(Row((), float(disks)))
+    return rows
+
+
+_DEVICE_FACTS = ("model", "vendor", "state")
+
+
+def parse_sensors(attributes: Attributes) -> dict[str, list[Row]]:
+    """Return the sensors of /sys/class/hwmon: the kernel writes thousandths of a degree."""
+    rows: dict[str, list[Row]] = {family.name: [] for family in SENSOR_FAMILIES}
+    for path, content in attributes.items():
+        chip, _, attribute = path.partition("/")
+        sensor, _, kind = attribute.rpartition("_")
+        # hwmon numbers change from boot to boot; the name tells what it is.
+        place = (f"{chip}:{_words(attributes.get(f'{chip}/name'))}".rstrip(":"), sensor)
+        if kind == "label" and isinstance(content, bytes):
+            rows["node_hwmon_sensor_label"].append(Row((*place, _words(content)), 1.0))
+        value = _number(content)
+        if kind != "input" or value is None:
+            continue
+        if sensor.startswith("temp"):
+            rows["node_hwmon_temp_celsius"].append(Row(place, value / 1000))
+        elif sensor.startswith("fan"):
+            rows["node_hwmon_fan_rpm"].append(Row(place, value))
+    return rows
+
+
+def _words(content: bytes | int | None) -> str:
+    """Return an attribute's text; nothing where it could not be read."""
+    return content.decode(errors="replace").strip() if isinstance(content, bytes) else ""
+
+
+def _number(content: bytes | int | None) -> float | None:
+    text = _words(content)
+    return float(text) if text.lstrip("-").isdigit() and text.isascii() else None

@@ -1,0 +1,226 @@
+"""File systems and repositories: what they are, and how full.
+
+Local file systems are found in mountinfo; each is a repository too, unless one is declared there.
+Every path is a scope of its own, so that a hung mount blinds nothing but itself.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from storewatchd.core.frames import Frame, Row, Scope
+from storewatchd.core.repositories import Repository, RepositoryBook
+from storewatchd.errors import ProbeAbsent, ProbeFailed
+from storewatchd.port import Port
+from storewatchd.probes.base import gauge, seen
+
+FILE_SYSTEMS = "filesystems"
+REPOSITORIES = "repositories"
+
+_LABELS = ("device", "fstype", "mountpoint")
+
+FILE_SYSTEM_FAMILIES = (
+    gauge("node_filesystem_size_bytes", "Size of a file system.", *_LABELS, unit="bytes"),
+    gauge("node_filesystem_free_bytes", "Free space, root's reserve included.", *_LABELS),
+    gauge("node_filesystem_avail_bytes", "Space that others than root can use.", *_LABELS),
+    gauge("node_filesystem_files", "Inodes of a file system.", *_LABELS),
+    gauge("node_filesystem_files_free", "Free inodes.", *_LABELS),
+    gauge("node_filesystem_readonly", "Whether it is mounted read-only.", *_LABELS),
+)
+REPOSITORY_FAMILIES = (
+    gauge("repo_up", "Whether a repository can be used.", "repository", "path"),
+    gauge("repo_size_bytes", "Size of its file system.", "repository", "path", unit="bytes"),
+    gauge("repo_used_bytes", "Used space.", "repository", "path", unit="bytes"),
+    gauge("repo_free_bytes", "Space left for writing.", "repository", "path", unit="bytes"),
+    gauge("repo_files", "Inodes by state.", "repository", "path", "state"),
+    gauge("repo_readonly", "Whether it is mounted read-only.", "repository", "path"),
+    gauge(
+        "repo_info",
+        "Where a repository lies.",
+        *("repository", "path", "mountpoint", "fstype", "origin"),
+    ),
+)
+
+# Images and layers that are always full, or are shown again elsewhere.
+_NOT_STORAGE = frozenset({"squashfs", "iso9660", "udf", "erofs", "cramfs", "romfs"})
+_NOT_REPOSITORIES = re.compile(
+    r"/(?:boot(?:/.*)?|efi(?:/.*)?|proc(?:/.*)?|sys(?:/.*)?|dev(?:/.*)?|run(?:/.*)?|snap/.*"
+    r"|var/lib/(?:docker|containers|kubelet)/.*)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A line of mountinfo."""
+
+    mount_id: int
+    device: str  # major:minor
+    root: str
+    mount_point: str
+    file_system: str
+    source: str
+    read_only: bool
+
+
+def parse_mountinfo(text: str) -> list[Mount]:
+    """Return the mounts of /proc/self/mountinfo (proc_pid_mountinfo(5)); lines that are none are
+    left out."""
+    mounts = []
+    for line in text.splitlines():
+        words = line.split(" ")
+        if "-" not in words[6:] or not words[0].isdigit():
+            continue
+        dash = words.index("-", 6)
+        if len(words) < dash + 4:
+            continue
+        mounts.append(
+            Mount(
+                mount_id=int(words[0]),
+                device=words[2],
+                root=_unescape(words[3]),
+                mount_point=_unescape(words[4]),
+                file_system=words[dash + 1],
+                source=_unescape(words[dash + 2]),
+                read_only="ro" in words[5].split(","),
+            )
+        )
+    return mounts
+
+
+def parse_filesystems(text: str) -> frozenset[str]:
+    """Return the file systems of /proc/filesystems that lie on a device."""
+    return frozenset(
+        line.strip() for line in text.splitlines() if line.strip() and "nodev" not in line
+    )
+
+
+def local_file_systems(mounts: list[Mount], on_devices: frozenset[str]) -> list[Mount]:
+    """Return each local file system once, at the mount point that shows the most of it."""
+    chosen: dict[str, Mount] = {}
+    for mount in mounts:
+        local = mount.file_system in on_devices or mount.file_system in ("zfs", "btrfs")
+        if not local or mount.file_system in _NOT_STORAGE or mount.file_system.startswith("fuse"):
+            continue
+        known = chosen.get(mount.device)
+        place = (len(mount.root), len(mount.mount_point))
+        if known is None or place < (len(known.root), len(known.mount_point)):
+            chosen[mount.device] = mount
+    return sorted(chosen.values(), key=lambda mount: mount.mount_point)
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), text)
+
+
+async def _read_mounts(port: Port) -> tuple[list[Mount], list[Mount]]:
+    """Return every mount, and the local file systems among them."""
+    value = (await port.read("mounts")).value
+    mounts = parse_mountinfo(value["mountinfo"])
+    return mounts, local_file_systems(mounts, parse_filesystems(value["filesystems"]))
+
+
+def _sizes(facts: dict[str, Any]) -> tuple[float, float, float]:
+    """Return size, free and available in bytes."""
+    unit = facts["block_bytes"]
+    return facts["blocks"] * unit, facts["blocks_free"] * unit, facts["blocks_available"] * unit
+
+
+class FileSystemsProbe:
+    """Local file systems, found anew at each discovery; a scope is a mount point."""
+
+    name = FILE_SYSTEMS
+    families = FILE_SYSTEM_FAMILIES
+
+    def __init__(self) -> None:
+        self._mounts: dict[str, Mount] = {}
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        _, local = await _read_mounts(port)
+        self._mounts = {mount.mount_point: mount for mount in local}
+        return tuple(Scope(self.name, (("mountpoint", place),)) for place in self._mounts)
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        place = dict(scope.labels)["mountpoint"]
+        mount = self._mounts[place]
+        facts = (await port.read("statvfs.path", place)).value
+        if not facts["exists"]:
+            raise ProbeFailed(f"the mount point {place} is not there")
+        size, free, available = _sizes(facts)
+        labels = (mount.source, mount.file_system, place)
+        return seen(
+            scope,
+            {
+                "node_filesystem_size_bytes": [Row(labels, size)],
+                "node_filesystem_free_bytes": [Row(labels, free)],
+                "node_filesystem_avail_bytes": [Row(labels, available)],
+                "node_filesystem_files": [Row(labels, facts["files"])],
+                "node_filesystem_files_free": [Row(labels, facts["files_free"])],
+                "node_filesystem_readonly": [Row(labels, float(facts["read_only"]))],
+            },
+        )
+
+
+class RepositoriesProbe:
+    """The repositories of the book; a scope is a repository."""
+
+    name = REPOSITORIES
+    families = REPOSITORY_FAMILIES
+
+    def __init__(self, book: RepositoryBook, *, discovers: bool) -> None:
+        self._book = book
+        self._discovers = discovers
+        self._mounts: list[Mount] = []
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        self._mounts, local = await _read_mounts(port)
+        if self._discovers:
+            self._book.discover(
+                mount.mount_point
+                for mount in local
+                if not mount.read_only and not _NOT_REPOSITORIES.fullmatch(mount.mount_point)
+            )
+        return tuple(
+            Scope(self.name, (("path", one.path), ("repository", one.name))) for one in self._book
+        )
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        name = dict(scope.labels)["repository"]
+        repository = self._book.get(name)
+        if repository is None:
+            raise ProbeAbsent(f"the repository {name} was removed")
+        facts = (await port.read("statvfs.path", repository.path)).value
+        if not facts["exists"]:
+            raise ProbeFailed(f"{repository.path} does not exist")
+        if not facts["is_directory"]:
+            raise ProbeFailed(f"{repository.path} is no directory")
+        return seen(scope, self._rows(repository, facts))
+
+    def _rows(self, repository: Repository, facts: dict[str, Any]) -> dict[str, list[Row]]:
+        size, free, available = _sizes(facts)
+        mount = mount_of(self._mounts, facts["real_path"], facts["device"])
+        labels = (repository.name, repository.path)
+        place = (mount.mount_point, mount.file_system) if mount else ("", "")
+        return {
+            "repo_up": [Row(labels, 1.0)],
+            "repo_size_bytes": [Row(labels, size)],
+            "repo_used_bytes": [Row(labels, size - free)],
+            "repo_free_bytes": [Row(labels, available)],
+            "repo_files": [
+                Row((*labels, "used"), facts["files"] - facts["files_free"]),
+                Row((*labels, "free"), facts["files_free"]),
+            ],
+            "repo_readonly": [Row(labels, float(facts["read_only"]))],
+            "repo_info": [Row((*labels, *place, repository.origin.value), 1.0)],
+        }
+
+
+def mount_of(mounts: list[Mount], path: str, device: str) -> Mount | None:
+    """Return the mount that holds a path: the longest that is a prefix, of the path's device
+    where one has it (btrfs shows other devices to stat than to mountinfo)."""
+    inside = [
+        mount
+        for mount in mounts
+        if path == mount.mount_point or path.startswith(mount.mount_point.rstrip("/") + "/")
+    ]
+    exact = [mount for mount in inside if mount.device == device]
+    return max(exact or inside, key=lambda mount: len(mount.mount_point), default=None)
