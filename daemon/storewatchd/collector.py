@@ -120,6 +120,11 @@ class Collector:
                 look.due = self._clock.monotonic()
         self._wake.set()
 
+    def trigger_all(self) -> None:
+        """Ask for a look at everything, now."""
+        for probe in self._probes:
+            self.trigger(probe)
+
     async def run_now(self, probe: str) -> None:
         """Look at every scope of a probe, and return when all of them have ended.
 

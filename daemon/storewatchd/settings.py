@@ -40,7 +40,6 @@ class LogLevel(StrEnum):
 class DaemonSettings:
     state_directory: Path = Path("/var/lib/storewatch")
     runtime_directory: Path = Path("/run/storewatch")
-    node_name: str = ""  # "" is the host's name
     log_level: LogLevel = LogLevel.INFO
 
 

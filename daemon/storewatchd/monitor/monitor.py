@@ -172,6 +172,14 @@ class Monitor:
             "acknowledged": sum(alert.is_open and alert.acknowledged for alert in shown),
         }
 
+    def failing_tasks(self) -> set[str]:
+        """Return the names of the tasks that an open alert says have failed."""
+        return {
+            alert.resource_id
+            for alert in self.view.all_alerts()
+            if alert.is_open and alert.source == "task"
+        }
+
     # The life of the writer.
 
     async def restore(self) -> None:

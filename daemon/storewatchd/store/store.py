@@ -50,6 +50,9 @@ class Store:
         """Why it cannot be used now; None while it can."""
         if self.kind is DatabaseKind.NONE:
             self.problem = "no database is configured"
+        self.checked_at: float | None = None
+        self.check_s: float | None = None
+        """When it last answered (Unix seconds), and how long that took; None before."""
         self.alerts = AlertStore(self.connection, node)
         self.tasks = TaskStore(self.connection, node)
 
@@ -127,10 +130,13 @@ class Store:
 
     async def _ping(self) -> None:
         assert self._pool is not None
+        began = self._clock.monotonic()
         async with self._pool.connection(timeout=WAIT_S) as connection:
             row = await (await connection.execute("SHOW server_version")).fetchone()
         self.server_version = None if row is None else str(row[0]).split(" ")[0]
         self._failed_at = float("-inf")
+        self.checked_at = self._clock.wall()
+        self.check_s = self._clock.monotonic() - began
 
     def _note_failure(self, problem: str) -> None:
         self._failed_at = self._clock.monotonic()

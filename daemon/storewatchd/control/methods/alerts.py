@@ -23,13 +23,13 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
         query = _query(asked)
         after = _position(asked.cursor)
         page: dict[str, Alert] = {
-            alert.id: alert for alert in islice(monitor.alerts(query, after), asked.limit + 1)
+            alert.id: alert for alert in islice(monitor.view.alerts(query, after), asked.limit + 1)
         }
         problem = None
         if query.states is None or AlertState.RESOLVED in query.states:
             try:
                 for stored in await store.alerts.page(query, after, asked.limit + 1):
-                    known = page.get(stored.id) or monitor.alert(stored.id)
+                    known = page.get(stored.id) or monitor.view.alert(stored.id)
                     if known is None or known.version < stored.version:
                         page[stored.id] = stored
             except StoreError as error:
@@ -45,7 +45,7 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
         }
 
     async def get_alert(_: Call, asked: params.AlertId) -> dict[str, Any]:
-        alert, timeline, problem = monitor.alert(asked.id), {}, None
+        alert, timeline, problem = monitor.view.alert(asked.id), {}, None
         for record in await journal.history(asked.id):
             timeline[(record.time, record.seq)] = _entry(
                 f"{record.epoch}.{record.seq}", record.seq, record.time, record.kind, record.reason
@@ -89,7 +89,7 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
         return alert.to_json()
 
     async def mark(command: AcknowledgeAlert | ResolveAlert) -> dict[str, Any]:
-        if monitor.alert(command.alert_id) is None:
+        if monitor.view.alert(command.alert_id) is None:
             # It is over and confirmed long ago: a repeated mark changes nothing.
             try:
                 stored = await store.alerts.get(command.alert_id)

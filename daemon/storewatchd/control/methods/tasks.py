@@ -69,7 +69,7 @@ def handlers(monitor: Monitor, store: Store) -> Mapping[str, Handler]:
         states = None if asked.state is None else frozenset(asked.state)
         page: dict[str, TaskRun] = {
             run.id: run
-            for run in islice(monitor.task_runs(asked.name, states, after), asked.limit + 1)
+            for run in islice(monitor.view.runs(asked.name, states, after), asked.limit + 1)
         }
         problem = None
         try:
@@ -77,7 +77,7 @@ def handlers(monitor: Monitor, store: Store) -> Mapping[str, Handler]:
                 name=asked.name, states=states, after=after, limit=asked.limit + 1
             )
             for stored in stored_page:
-                known = page.get(stored.id) or monitor.task_run(stored.id)
+                known = page.get(stored.id) or monitor.view.run(stored.id)
                 if known is None or known.version < stored.version:
                     page[stored.id] = stored
         except StoreError as error:
@@ -92,7 +92,7 @@ def handlers(monitor: Monitor, store: Store) -> Mapping[str, Handler]:
         }
 
     async def get_task(_: Call, asked: params.TaskId) -> dict[str, Any]:
-        run = monitor.task_run(asked.id)
+        run = monitor.view.run(asked.id)
         if run is None:
             try:
                 run = await store.tasks.get(asked.id)

@@ -21,7 +21,7 @@ def authenticate(monitor: Monitor, secret: str) -> Caller:
     Raises:
         Unauthenticated: it is unknown, expired or revoked; which of them is not told.
     """
-    token = monitor.tokens.verify(secret, monitor.now().wall)
+    token = monitor.books.tokens.verify(secret, monitor.now().wall)
     if token is None:
         raise Unauthenticated("the bearer token is unknown, expired or revoked")
     return Caller(f"token {token.name}", token.permissions, token.id)
@@ -46,7 +46,7 @@ def handlers(monitor: Monitor, subscriptions: Subscriptions) -> Mapping[str, Han
         return {"token": _shape(monitor, token), "secret": secret}
 
     def list_tokens(_: Call, __: params.Nothing) -> dict[str, Any]:
-        return {"tokens": [_shape(monitor, token) for token in monitor.tokens.all()]}
+        return {"tokens": [_shape(monitor, token) for token in monitor.books.tokens.all()]}
 
     async def revoke(call: Call, asked: params.TokenId) -> dict[str, Any]:
         token = await monitor.command(RevokeToken(call.caller.name, asked.id))
@@ -55,7 +55,7 @@ def handlers(monitor: Monitor, subscriptions: Subscriptions) -> Mapping[str, Han
 
     def verify(_: Call, asked: params.TokenVerify) -> dict[str, Any]:
         caller = authenticate(monitor, asked.secret)
-        token = monitor.tokens.get(caller.token_id or "")
+        token = monitor.books.tokens.get(caller.token_id or "")
         assert token is not None
         return {
             "id": token.id,
@@ -73,4 +73,4 @@ def handlers(monitor: Monitor, subscriptions: Subscriptions) -> Mapping[str, Han
 
 
 def _shape(monitor: Monitor, token: Token) -> dict[str, Any]:
-    return token.to_json(last_used_at=monitor.tokens.last_used(token.id))
+    return token.to_json(last_used_at=monitor.books.tokens.last_used(token.id))

@@ -1,0 +1,312 @@
+"""The daemon's life, as one straight page: open in order, serve, close in reverse."""
+
+import asyncio
+import importlib.metadata
+import importlib.resources
+import logging
+import os
+import signal
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+from storewatchd.bus import Bus
+from storewatchd.clock import Clock
+from storewatchd.collector import FAMILIES as COLLECTOR_FAMILIES
+from storewatchd.collector import SELF, Collector
+from storewatchd.control.health import HealthChecks
+from storewatchd.control.peer import group_number
+from storewatchd.control.plane import control_plane
+from storewatchd.control.server import ControlServer
+from storewatchd.control.spool import Spool
+from storewatchd.core.commands import Announce, ReplaceRules
+from storewatchd.core.engine import Engine
+from storewatchd.core.ids import uuid7
+from storewatchd.core.incidents import Incidents
+from storewatchd.core.model import EventType, Severity
+from storewatchd.core.permissions import PeerGroups, TokenBook
+from storewatchd.core.repositories import RepositoryBook, normal_path
+from storewatchd.core.rules import RuleFile, RuleSet, load
+from storewatchd.core.series import SeriesTable
+from storewatchd.core.tasks import TaskBook
+from storewatchd.drain import Drain
+from storewatchd.errors import ConfigError, RuleError, StorewatchError
+from storewatchd.journal import Journal
+from storewatchd.monitor import Books, Monitor
+from storewatchd.port import HostAndReader
+from storewatchd.port.host import fact
+from storewatchd.port.reader import ReaderPort
+from storewatchd.probes import make_probes
+from storewatchd.probes.base import STALE_AFTER_INTERVALS
+from storewatchd.settings import Settings, Source
+from storewatchd.store import Store
+from storewatchd.systemd import LogQueue, Notifier, passed_sockets
+
+logger = logging.getLogger(__name__)
+
+STATUS_S = 5.0
+
+
+def check(source: Source) -> str:
+    """Check settings and rule files as a start would; return a sentence.
+
+    Raises:
+        StorewatchError: something is wrong, and what.
+    """
+    settings = source.load()
+    rules, problems = read_rules(settings)
+    if problems:
+        raise RuleError("; ".join(str(problem) for problem in problems))
+    return f"the settings are right; {len(rules)} rules"
+
+
+def read_rules(settings: Settings) -> tuple[RuleSet, list[RuleError]]:
+    """Return the built-in rules and those of the rules directories, and every problem."""
+    built_in = importlib.resources.files("storewatchd.rules").joinpath("default.yml")
+    files = [RuleFile("default.yml", built_in.read_text(), "built-in")]
+    problems: list[RuleError] = []
+    for directory in settings.rules.directories:
+        for path in sorted([*directory.glob("*.yml"), *directory.glob("*.yaml")]):
+            try:
+                files.append(RuleFile(str(path), path.read_text(), str(path)))
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append(RuleError(f"cannot be read: {error}", path=str(path)))
+    rules, wrong = load(files, interval_s=settings.rules.interval)
+    return rules, [*problems, *wrong]
+
+
+async def run(source: Source, clock: Clock) -> int:
+    """Run the daemon until it is asked to stop; return its exit status.
+
+    Raises:
+        StorewatchError: it cannot start, and why.
+    """
+    settings = source.load()
+    began = clock.monotonic()
+    stopping, reloads = _signals()
+    async with AsyncExitStack() as stack:
+        logs = LogQueue(settings.daemon.log_level)
+        stack.callback(logs.close)
+        notifier = Notifier(clock)
+        notifier.status("starting")
+        _make_directory(settings.daemon.state_directory)
+        _make_directory(settings.daemon.runtime_directory)
+
+        journal = await Journal.open(
+            settings.daemon.state_directory, clock, keep=settings.events.keep_records
+        )
+        stack.push_async_callback(journal.close)
+        bus = Bus(journal.last_seq)
+        books = _books(journal.node, clock, _usable_rules(settings))
+        books.repositories.declare(_declared(settings))
+        probes = make_probes(books.repositories, settings)
+        max_age_s = STALE_AFTER_INTERVALS * settings.probes.interval
+        for probe in probes:
+            books.table.declare(probe.name, probe.families, max_age_s=max_age_s)
+        books.table.declare(SELF, COLLECTOR_FAMILIES, max_age_s=max_age_s)
+        monitor = Monitor(books, journal=journal, bus=bus, clock=clock, alive=notifier.alive)
+        await monitor.restore()
+
+        reader = ReaderPort(
+            settings.reader.socket,
+            clock,
+            own_lock_directory=settings.daemon.runtime_directory / "reader",
+        )
+        stack.push_async_callback(reader.close)
+        store = Store(settings, clock, node=journal.node)
+        stack.push_async_callback(store.close)
+        collector = Collector(
+            probes,
+            HostAndReader(reader.read, fact),
+            clock,
+            interval_s=settings.probes.interval,
+            feed=monitor.feed,
+            expect=monitor.expect,
+        )
+        health = HealthChecks(monitor, collector, store)
+        groups = PeerGroups(
+            read=group_number(settings.control.read_group),
+            write=group_number(settings.control.write_group),
+        )
+        current = _Current(settings)
+        server = control_plane(
+            monitor=monitor,
+            collector=collector,
+            store=store,
+            journal=journal,
+            bus=bus,
+            health=health,
+            groups=groups,
+            read_rules=lambda: read_rules(current.settings),
+            version=importlib.metadata.version("storewatch"),
+            uptime_s=lambda: clock.monotonic() - began,
+        )
+        spool = Spool(settings.spool_directory, monitor, groups)
+        spool.prepare()
+        drain = Drain(journal, store, confirmed=monitor.confirmed)
+
+        async with server, asyncio.TaskGroup() as tasks:
+            await _listen(server, settings)
+            work = [
+                tasks.create_task(job, name=name)
+                for name, job in (
+                    ("monitor", monitor.run()),
+                    ("collector", collector.run()),
+                    ("drain", drain.run()),
+                    ("spool", spool.run()),
+                    ("status", _tell_status(notifier, monitor)),
+                    (
+                        "reload",
+                        _reload_on_request(
+                            reloads, source, current, notifier, logs, monitor, collector
+                        ),
+                    ),
+                )
+            ]
+            notifier.ready()
+            logger.info(
+                "ready: %d rules, node %s, after %.2f s",
+                len(books.engine.states),
+                journal.node,
+                clock.monotonic() - began,
+            )
+            if journal.set_aside is not None:
+                await monitor.command(
+                    Announce(
+                        EventType.SYSTEM, "journal_set_aside", {"path": str(journal.set_aside)}
+                    )
+                )
+            await stopping.wait()
+            notifier.stopping()
+            logger.info("stopping")
+            bus.close("the daemon stops")
+            for job in work:
+                job.cancel()
+    return 0
+
+
+class _Current:
+    """The settings in force: swapped whole, at one point, by a reload."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+
+def _signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Return the events that SIGTERM and SIGHUP set. A second SIGTERM ends the process at once."""
+    stopping, reloads = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if stopping.is_set():
+            os._exit(1)
+        stopping.set()
+
+    loop.add_signal_handler(signal.SIGTERM, stop)
+    loop.add_signal_handler(signal.SIGINT, stop)
+    loop.add_signal_handler(signal.SIGHUP, reloads.set)
+    return stopping, reloads
+
+
+def _books(node: str, clock: Clock, rules: RuleSet) -> Books:
+    def new_id(wall: float) -> str:
+        return uuid7(wall, os.urandom(10))
+
+    table = SeriesTable()
+    incidents = Incidents(node, new_id)
+    return Books(
+        table=table,
+        engine=Engine(table, incidents, rules, timer=clock.monotonic),
+        incidents=incidents,
+        tasks=TaskBook(node, new_id),
+        repositories=RepositoryBook(),
+        tokens=TokenBook(),
+    )
+
+
+def _usable_rules(settings: Settings) -> RuleSet:
+    """Return the rules to start with: what is wrong is said, and the rest is in force."""
+    rules, problems = read_rules(settings)
+    for problem in problems:
+        logger.error("this rule is not in force: %s", problem)
+    return rules
+
+
+def _declared(settings: Settings) -> list[tuple[str, str]]:
+    return [(one.name, normal_path(one.path)) for one in settings.storage.repositories]
+
+
+def _make_directory(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o755)
+    except OSError as error:
+        raise ConfigError(
+            str(path), "", expected="a directory of ours", found=error.strerror or str(error)
+        ) from error
+
+
+async def _listen(server: ControlServer, settings: Settings) -> None:
+    passed = passed_sockets()
+    for listener in passed.values():
+        listener.setblocking(False)
+        await server.listen_on(listener)
+    if not passed:
+        await server.listen_at(settings.control_socket)
+
+
+async def _tell_status(notifier: Notifier, monitor: Monitor) -> None:
+    while True:
+        firing = [alert for alert in monitor.view.all_alerts() if alert.state == "firing"]
+        critical = [alert for alert in firing if alert.severity is Severity.CRITICAL]
+        count = len(list(monitor.books.repositories))
+        sentence = f"watching {count} {'repository' if count == 1 else 'repositories'}"
+        if critical:
+            sentence += f"; {len(critical)} critical: {critical[0].title}"
+        elif firing:
+            sentence += f"; {len(firing)} alerts: {firing[0].title}"
+        else:
+            sentence += "; nothing fires"
+        notifier.status(sentence)
+        await asyncio.sleep(STATUS_S)
+
+
+async def _reload_on_request(
+    reloads: asyncio.Event,
+    source: Source,
+    current: _Current,
+    notifier: Notifier,
+    logs: LogQueue,
+    monitor: Monitor,
+    collector: Collector,
+) -> None:
+    """Reload all or nothing, each time SIGHUP asks."""
+    while True:
+        await reloads.wait()
+        reloads.clear()
+        notifier.reloading()
+        try:
+            settings = await asyncio.to_thread(source.load)
+            rules, problems = await asyncio.to_thread(partial(read_rules, settings))
+            if problems:
+                raise problems[0]
+            declared = _declared(settings)
+        except StorewatchError as error:
+            logger.error("nothing was reloaded, the old settings stay in force: %s", error)
+        else:
+            _say_what_needs_a_restart(current.settings, settings)
+            current.settings = settings
+            logs.set_level(settings.daemon.log_level)
+            collector.set_interval(settings.probes.interval)
+            monitor.books.repositories.declare(declared)
+            await monitor.command(ReplaceRules("SIGHUP", rules))
+            collector.trigger_all()
+            logger.info("reloaded: %d rules", len(rules))
+        notifier.ready()
+
+
+def _say_what_needs_a_restart(before: Settings, after: Settings) -> None:
+    for section in ("control", "database", "reader", "tasks", "events"):
+        if getattr(before, section) != getattr(after, section):
+            logger.warning("[%s] has changed and takes effect at the next start", section)
+    if before.daemon.state_directory != after.daemon.state_directory:
+        logger.warning("daemon.state_directory has changed and takes effect at the next start")

@@ -1,0 +1,134 @@
+"""probes.* and repositories.*: what is looked at, and how that goes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from storewatch.wire import params
+from storewatch_reader.table import ROWS
+from storewatchd.collector import Collector
+from storewatchd.control.dispatch import Call, Handler
+from storewatchd.core.commands import AddRepository, RemoveRepository
+from storewatchd.core.model import format_time
+from storewatchd.core.repositories import Repository
+from storewatchd.core.series import ScopeState, SeriesTable
+from storewatchd.core.snapshot import percent
+from storewatchd.errors import NotFound
+from storewatchd.monitor import Monitor
+from storewatchd.probes.storage import FILE_SYSTEMS, REPOSITORIES
+
+_STATUS = {"seen": "ok", "absent": "absent", "deferred": "ok", "failed": "failed"}
+
+
+def handlers(monitor: Monitor, collector: Collector) -> Mapping[str, Handler]:
+    """Return the methods of both nouns."""
+
+    def list_probes(_: Call, asked: params.ProbesList) -> dict[str, Any]:
+        return {"probes": collector.statuses(asked.probe)}
+
+    async def run_probe(_: Call, asked: params.ProbesRun) -> dict[str, Any]:
+        await collector.run_now(asked.probe)
+        return {"probes": collector.statuses(asked.probe)}
+
+    def plan(_: Call, asked: params.ProbesPlan) -> dict[str, Any]:
+        reads = [
+            {
+                "row": row.name,
+                "object": object_id,
+                "safety": row.safety,
+                "key": row.key(object_id),
+                "reads": row.reads,
+                "answer_by_seconds": row.answer_by_s,
+                "kill_after_seconds": row.kill_after_s,
+            }
+            for row in ROWS.values()
+            for object_id in (_objects(collector) if row.object else [""])
+            if asked.device in (None, object_id)
+        ]
+        if asked.device is not None and not reads:
+            raise NotFound(f"nothing is read of {asked.device!r}")
+        return {"reads": reads}
+
+    def list_repositories(_: Call, __: params.Nothing) -> dict[str, Any]:
+        return {"repositories": _repositories(monitor)}
+
+    async def add(call: Call, asked: params.RepositoryAdd) -> dict[str, Any]:
+        repository = await monitor.command(AddRepository(call.caller.name, asked.name, asked.path))
+        collector.trigger(REPOSITORIES)
+        return _shape(monitor.books.table, repository, None, {}, {})
+
+    async def remove(call: Call, asked: params.RepositoryName) -> bool:
+        await monitor.command(RemoveRepository(call.caller.name, asked.name))
+        collector.trigger(REPOSITORIES)
+        return True
+
+    return {
+        "probes.list": list_probes,
+        "probes.run": run_probe,
+        "probes.plan": plan,
+        "repositories.list": list_repositories,
+        "repositories.add": add,
+        "repositories.remove": remove,
+    }
+
+
+def _objects(collector: Collector) -> list[str]:
+    """Return the paths that are looked at."""
+    paths = [
+        one["scope"].get("path") or one["scope"].get("mountpoint")
+        for name in (FILE_SYSTEMS, REPOSITORIES)
+        for one in collector.statuses(name)
+    ]
+    return sorted({path for path in paths if path})
+
+
+def _repositories(monitor: Monitor) -> list[dict[str, Any]]:
+    table, at = monitor.books.table, monitor.now().wall
+    values: dict[str, dict[str, float]] = {}
+    for family in ("repo_size_bytes", "repo_used_bytes", "repo_free_bytes"):
+        values[family] = {
+            reading.labels["repository"]: reading.value
+            for reading in table.read(family, at)
+            if reading.exact
+        }
+    places = {
+        reading.labels["repository"]: reading.labels for reading in table.read("repo_info", at)
+    }
+    states = {
+        dict(state.scope.labels).get("repository", ""): state
+        for state in table.scopes(REPOSITORIES)
+    }
+    return [
+        _shape(table, one, states.get(one.name), values, places)
+        for one in sorted(monitor.books.repositories, key=lambda one: one.name)
+    ]
+
+
+def _shape(
+    table: SeriesTable,
+    repository: Repository,
+    state: ScopeState | None,
+    values: dict[str, dict[str, float]],
+    places: dict[str, dict[str, str]],
+) -> dict[str, Any]:
+    name = repository.name
+
+    def value(family: str) -> float | None:
+        return values.get(family, {}).get(name)
+
+    used, free = value("repo_used_bytes"), value("repo_free_bytes")
+    place = places.get(name, {})
+    outcome = None if state is None or state.outcome is None else state.outcome.value
+    return {
+        "name": name,
+        "path": repository.path,
+        "origin": repository.origin.value,
+        "status": _STATUS.get(outcome or "", "unknown"),
+        "error": (state.reason or None) if state is not None else None,
+        "size_bytes": value("repo_size_bytes"),
+        "used_bytes": used,
+        "available_bytes": free,
+        "usage_percent": percent(used, None if used is None or free is None else used + free),
+        "mount_point": place.get("mountpoint") or None,
+        "file_system": place.get("fstype") or None,
+        "checked_at": None if state is None else format_time(state.last_look),
+    }

@@ -1,0 +1,64 @@
+"""Puts the control plane together: every method, the subscriptions, the server."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from storewatchd.bus import Bus
+from storewatchd.collector import Collector
+from storewatchd.control.dispatch import Dispatcher
+from storewatchd.control.health import HealthChecks
+from storewatchd.control.methods import alerts, daemon, events, probes, rules, tasks, tokens
+from storewatchd.control.methods.rules import ReadRules
+from storewatchd.control.server import ControlServer
+from storewatchd.control.subscriptions import Subscriptions
+from storewatchd.core.model import AlertState
+from storewatchd.core.permissions import PeerGroups
+from storewatchd.core.queries import AlertQuery
+from storewatchd.journal import Journal
+from storewatchd.monitor import Monitor
+from storewatchd.store import Store
+
+_OPEN = AlertQuery(states=frozenset({AlertState.FIRING, AlertState.PENDING}))
+
+
+def control_plane(
+    *,
+    monitor: Monitor,
+    collector: Collector,
+    store: Store,
+    journal: Journal,
+    bus: Bus,
+    health: HealthChecks,
+    groups: PeerGroups,
+    read_rules: ReadRules,
+    version: str,
+    uptime_s: Callable[[], float],
+) -> ControlServer:
+    """Return the server with every method of the contract."""
+    subscriptions = Subscriptions(bus, journal, is_good=partial(_is_good_token, monitor))
+
+    def whole() -> dict[str, Any]:
+        return {
+            "alerts": [alert.to_json() for alert in monitor.view.alerts(_OPEN, None)],
+            "health": health.report(),
+            "metrics": monitor.snapshot(),
+        }
+
+    handlers = {
+        **alerts.handlers(monitor, store, journal),
+        **daemon.handlers(
+            monitor, collector, store, journal, health, version=version, uptime_s=uptime_s
+        ),
+        **events.handlers(monitor, journal, subscriptions, whole),
+        **probes.handlers(monitor, collector),
+        **rules.handlers(monitor, read_rules),
+        **tasks.handlers(monitor, store),
+        **tokens.handlers(monitor, subscriptions),
+    }
+    return ControlServer(Dispatcher(handlers, partial(tokens.authenticate, monitor)), groups)
+
+
+def _is_good_token(monitor: Monitor, token_id: str) -> bool:
+    token = monitor.books.tokens.get(token_id)
+    return token is not None and token.is_good(monitor.now().wall)
