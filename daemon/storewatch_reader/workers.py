@@ -26,7 +26,8 @@ Reply = Callable[[dict[str, Any], bytes], None]
 
 @dataclass
 class Worker:
-    """A forked read under way. `reply` is None once its asker has had an answer."""
+    """A forked read under way. Those who ask for the same share it; `replies` are the askers
+    that have had no answer yet."""
 
     pid: int
     pipe: int
@@ -34,7 +35,8 @@ class Worker:
     row: Row
     since: float  # Unix seconds
     began: float  # monotonic
-    reply: Reply | None
+    replies: list[Reply]
+    late: bool = False
     killed: bool = False
     unpacker: Unpacker = field(default_factory=Unpacker)
     answer: tuple[dict[str, Any], bytes] | None = None
@@ -56,8 +58,13 @@ class Pool:
         return list(self._workers)
 
     def start(self, row: Row, object_id: str, known_plan: str, reply: Reply) -> int | None:
-        """Start a read; return the pipe to watch, or None where it was answered at once."""
+        """Start a read; return the pipe to watch, or None where there is no new one: it was
+        answered at once, or shares a read that has just begun."""
         key = row.key(object_id)
+        for worker in self._workers.values():
+            if worker.key == key and not worker.late:
+                worker.replies.append(reply)
+                return None
         if len(self._workers) >= MAX_WORKERS:
             reply({"error": "busy", "message": f"{MAX_WORKERS} reads are under way"}, b"")
             return None
@@ -72,7 +79,7 @@ class Pool:
             _work(self._roots, row, object_id, known_plan, child_end)
         os.close(child_end)
         os.close(lock)
-        self._workers[pipe] = Worker(pid, pipe, key, row, since, clock.monotonic(), reply)
+        self._workers[pipe] = Worker(pid, pipe, key, row, since, clock.monotonic(), [reply])
         os.set_blocking(pipe, False)
         return pipe
 
@@ -96,9 +103,9 @@ class Pool:
         now = clock.monotonic()
         for worker in self._workers.values():
             age = now - worker.began
-            if age >= worker.row.answer_by_s and worker.reply is not None:
-                worker.reply(_stuck(worker.row, worker.key, worker.since), b"")
-                worker.reply = None
+            if age >= worker.row.answer_by_s and not worker.late:
+                worker.late = True
+                self._answer_all(worker, _stuck(worker.row, worker.key, worker.since), b"")
             if age >= worker.row.kill_after_s and not worker.killed:
                 worker.killed = True
                 os.kill(worker.pid, signal.SIGKILL)
@@ -108,7 +115,7 @@ class Pool:
         now = clock.monotonic()
         waits = []
         for worker in self._workers.values():
-            if worker.reply is not None:
+            if not worker.late:
                 waits.append(worker.began + worker.row.answer_by_s - now)
             elif not worker.killed:
                 waits.append(worker.began + worker.row.kill_after_s - now)
@@ -117,21 +124,24 @@ class Pool:
     def forget_asker(self, replies: set[Reply]) -> None:
         """Let workers go on whose asker is gone."""
         for worker in self._workers.values():
-            if worker.reply in replies:
-                worker.reply = None
+            worker.replies = [reply for reply in worker.replies if reply not in replies]
 
     def _reap(self, worker: Worker) -> None:
         del self._workers[worker.pipe]
         os.close(worker.pipe)
         _, status = os.waitpid(worker.pid, 0)
-        if worker.reply is None:
-            return
         if worker.answer is not None:
-            worker.reply(*worker.answer)
+            self._answer_all(worker, *worker.answer)
         else:
             how = os.waitstatus_to_exitcode(status)
             message = f"the worker ended with status {how} and no answer"
-            worker.reply({"error": "failed", "message": message}, b"")
+            self._answer_all(worker, {"error": "failed", "message": message}, b"")
+
+    @staticmethod
+    def _answer_all(worker: Worker, header: dict[str, Any], blob: bytes) -> None:
+        replies, worker.replies = worker.replies, []
+        for reply in replies:
+            reply(header, blob)
 
     def _take(self, key: str) -> tuple[int | None, float]:
         """Lock a key; return the descriptor and now, or None and since when another holds it."""

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 from storewatch.wire import Code, LineSplitter, OversizedLine, encode
 from storewatch.wire.framing import MAX_REQUEST_BYTES
@@ -54,9 +54,9 @@ class Connection(asyncio.Protocol):
     # The asyncio.Protocol side.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        verdict = self._admit(self, transport)
+        # uvloop's transports are no subclasses of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
+        verdict = self._admit(self, self._transport)
         if isinstance(verdict, Caller):
             self.caller = verdict
         else:

@@ -5,6 +5,7 @@ the RFC 3339 form that leaves the process, and back.
 """
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -53,16 +54,18 @@ class EventType(StrEnum):
 
 
 def to_milliseconds(seconds: float) -> float:
-    """Round Unix seconds to whole milliseconds, the resolution of every stored time."""
-    return round(seconds * 1000) / 1000
+    """Return whole milliseconds of Unix seconds, the resolution of every stored time; never a
+    moment later than the one given."""
+    return math.floor(seconds * 1000 + 1e-6) / 1000
 
 
 def format_time(seconds: float | None) -> str | None:
     """Return RFC 3339 in UTC with milliseconds, or None for an unknown time."""
     if seconds is None:
         return None
-    moment = datetime.fromtimestamp(to_milliseconds(seconds), UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    whole, milliseconds = divmod(round(to_milliseconds(seconds) * 1000), 1000)
+    moment = datetime.fromtimestamp(whole, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
 
 
 def parse_time(text: str | None) -> float | None:

@@ -41,14 +41,16 @@ class _Look:
         return None if values is None else float(len(values))
 
 
-def snapshot(table: SeriesTable, runs: list[TaskRun], node: str, at: float) -> dict[str, Any]:
-    """Return the snapshot at a moment (Unix seconds)."""
+def snapshot(
+    table: SeriesTable, runs: list[TaskRun], repositories: int, node: str, at: float
+) -> dict[str, Any]:
+    """Return the snapshot at a moment (Unix seconds); `repositories` are those in the book."""
     look = _Look(table, at)
     return {
         "timestamp": format_time(at),
         "node": node,
         "system": _system(look),
-        "storage": _storage(look),
+        "storage": _storage(look, repositories),
         "scst": None,
         "tape": None,
         "vtl": None,
@@ -95,11 +97,11 @@ def _system(look: _Look) -> dict[str, float | None]:
     }
 
 
-def _storage(look: _Look) -> dict[str, float | None]:
+def _storage(look: _Look, repositories: int) -> dict[str, float | None]:
     used, free = look.total("repo_used_bytes"), look.total("repo_free_bytes")
     return {
         "total_disks": look.one("node_disks"),
-        "total_repositories": look.one("repo_count"),
+        "total_repositories": float(repositories),
         "total_capacity_bytes": look.total("repo_size_bytes"),
         "used_capacity_bytes": used,
         "available_bytes": free,

@@ -161,7 +161,14 @@ class Monitor:
 
     def snapshot(self) -> dict[str, Any]:
         """Return SPEC's metrics snapshot at this moment."""
-        return snapshot(self.books.table, self.books.tasks.runs(), self.node, self._clock.wall())
+        books = self.books
+        return snapshot(
+            books.table,
+            books.tasks.runs(),
+            len(list(books.repositories)),
+            self.node,
+            self._clock.wall(),
+        )
 
     def counts(self) -> dict[str, int]:
         """Return how many visible alerts are in which state."""
