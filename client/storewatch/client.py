@@ -1,25 +1,19 @@
 """The asynchronous client: many calls at once, and subscriptions that outlive a restart."""
 
 import asyncio
+import contextlib
 import logging
 import random
-from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from typing import Any, Self, TypeVar, overload
 
 import msgspec
 
-from storewatch.errors import CallError, ClientError, ConnectionLost, ProtocolError
-from storewatch.wire import (
-    LineSplitter,
-    Notification,
-    OversizedLine,
-    Reply,
-    decode_message,
-    encode,
-    types,
-)
-from storewatch.wire.framing import MAX_MESSAGE_BYTES
+from storewatch.calls import result_of
+from storewatch.errors import ClientError, ConnectionLost, ProtocolError, Unreachable
+from storewatch.protocol import LineProtocol, Note
+from storewatch.stream import EventStream
+from storewatch.wire import Notification, types
 
 logger = logging.getLogger(__name__)
 
@@ -30,102 +24,28 @@ MAX_IN_FLIGHT = 48
 
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 3.0
-STREAM_LIMIT = 50_000
-"""How many events may wait in a subscription that its owner does not read."""
-
-
-class EventStream:
-    """One subscription, made again with `since` whenever the daemon comes back.
-
-    Iterate over batches of raw events (JSON, as the daemon made them) in order. `snapshot` is what
-    was so when it was first made.
-    """
-
-    def __init__(self, client: "Client", params: dict[str, Any], token: str | None) -> None:
-        self._client = client
-        self._params = params
-        self._token = token
-        self._events: deque[msgspec.Raw] = deque()
-        self._arrived = asyncio.Event()
-        self.subscription: str | None = None
-        self.last_id: str | None = params.get("since")
-        self.snapshot: Any = None
-        self.ended: Exception | None = None
-        """Why it is over; None while it lives."""
-
-    def __aiter__(self) -> AsyncIterator[list[msgspec.Raw]]:
-        return self._batches()
-
-    async def _batches(self) -> AsyncIterator[list[msgspec.Raw]]:
-        while True:
-            while not self._events and self.ended is None:
-                self._arrived.clear()
-                await self._arrived.wait()
-            batch = list(self._events)
-            self._events.clear()
-            if batch:
-                yield batch
-            elif self.ended is not None:
-                raise self.ended
-
-    async def close(self) -> None:
-        """End the subscription; the daemon is told if it is there."""
-        self._client.forget(self)
-        self.end(ConnectionLost("the subscription was closed"))
-        if self.subscription is not None and self._client.is_connected:
-            try:
-                await self._client.call(
-                    "events.unsubscribe", {"subscription": self.subscription}, token=self._token
-                )
-            except ClientError as error:
-                logger.debug("unsubscribing: %s", error)
-
-    # The client's side.
-
-    def feed(self, event: msgspec.Raw) -> None:
-        if len(self._events) >= STREAM_LIMIT:
-            self.end(ConnectionLost(f"nobody reads this subscription: {STREAM_LIMIT} events wait"))
-            return
-        self.last_id = _id_of(event).id
-        self._events.append(event)
-        self._arrived.set()
-
-    def end(self, why: Exception) -> None:
-        if self.ended is None:
-            self.ended = why
-            self._arrived.set()
-
-    async def attach(self) -> None:
-        """Subscribe on the connection that there is now."""
-        params = dict(self._params)
-        if self.last_id is not None:
-            params["since"] = self.last_id
-        if self.snapshot is not None:
-            params["snapshot"] = False
-        answer = await self._client.subscribe_once(self, params, self._token)
-        self.snapshot = self.snapshot if self.snapshot is not None else answer.snapshot
-        if self.last_id is None:
-            self.last_id = answer.last_id
-
-
-class _Id(msgspec.Struct):
-    id: str
-
-
-_id_of = msgspec.json.Decoder(_Id).decode
 
 
 class Client:
     """A connection to a daemon that is made again whenever it breaks.
 
     Use it as an async context manager. Calls fail with ConnectionLost while the daemon is away;
-    subscriptions wait for it.
+    subscriptions wait for it. `on_change` hears each loss and each return: the problem, or None.
     """
 
-    def __init__(self, path: str, *, token: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        token: str | None = None,
+        on_change: Callable[[str | None], None] | None = None,
+    ) -> None:
         self.path = path
         self._token = token
-        self._protocol: _Protocol | None = None
+        self._on_change = on_change
+        self._protocol: LineProtocol | None = None
+        self._wanted = asyncio.Event()
+        self._attempted = asyncio.Event()
         self._connected = asyncio.Event()
         self._streams: list[EventStream] = []
         self._by_subscription: dict[str, EventStream] = {}
@@ -134,6 +54,8 @@ class Client:
         self._keeper: asyncio.Task[None] | None = None
         self.problem: str | None = "not connected yet"
         """Why the daemon cannot be reached; None while it can."""
+        self._failure: ConnectionLost | None = None
+        self._is_there: bool | None = None
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -227,11 +149,11 @@ class Client:
         if self.is_connected:
             try:
                 await stream.attach()
-            except CallError:
+            except ConnectionLost as error:
+                logger.debug("subscribing waits for the daemon: %s", error)
+            except ClientError:
                 self.forget(stream)
                 raise
-            except ClientError as error:
-                logger.debug("subscribing waits for the daemon: %s", error)
         return stream
 
     # For the streams.
@@ -271,61 +193,83 @@ class Client:
         token: str | None,
         timeout_s: float,
         *,
-        note: Any = None,
-        protocol: "_Protocol | None" = None,
+        note: Note | None = None,
+        protocol: LineProtocol | None = None,
     ) -> msgspec.Raw:
-        protocol = protocol or self._protocol
-        if protocol is None or not protocol.is_open:
-            raise ConnectionLost(f"no daemon answers at {self.path}: {self.problem}")
-        request: dict[str, Any] = {"jsonrpc": "2.0", "method": method, "params": params or {}}
-        secret = token or self._token
-        if secret is not None:
-            request["auth"] = secret
         async with self._slots:
             try:
                 async with asyncio.timeout(timeout_s):
-                    reply = await protocol.ask(request, note)
+                    protocol = protocol or await self._open_protocol()
+                    reply = await protocol.ask(method, params, token or self._token, note)
             except TimeoutError as error:
                 raise ConnectionLost(f"{method}: no answer within {timeout_s:g} s") from error
-        if not isinstance(reply.error, msgspec.UnsetType):
-            raise CallError(reply.error.code, reply.error.message, reply.error.data)
-        assert not isinstance(reply.result, msgspec.UnsetType)
-        return reply.result
+        return result_of(reply)
+
+    async def _open_protocol(self) -> LineProtocol:
+        if not self.is_connected:
+            # Try now, whatever pause is under way.
+            self._attempted.clear()
+            self._wanted.set()
+            await self._attempted.wait()
+        if self._protocol is None or not self._protocol.is_open:
+            raise self._failure or ConnectionLost(f"no daemon answers at {self.path}")
+        return self._protocol
 
     async def _keep_connected(self) -> None:
         pause_s = FIRST_PAUSE_S
         loop = asyncio.get_running_loop()
         while True:
+            self._wanted.clear()
             try:
                 _, protocol = await loop.create_unix_connection(
-                    lambda: _Protocol(self._notified), self.path
+                    lambda: LineProtocol(self._notified), self.path
                 )
             except OSError as error:
-                self.problem = error.strerror or str(error)
+                self._failure = Unreachable.at(self.path, error)
+                self._changed(str(self._failure))
+                self._attempted.set()
             else:
                 self._protocol = protocol
-                self.problem = None
-                pause_s = FIRST_PAUSE_S
+                self._attempted.set()
                 await self._resume()
-                self._connected.set()
-                self.problem = await protocol.lost
+                if protocol.is_open:
+                    pause_s = FIRST_PAUSE_S
+                    self._changed(None)
+                    self._connected.set()
+                problem = await protocol.lost
+                self._failure = ConnectionLost(problem)
                 self._connected.clear()
                 self._by_subscription.clear()
-                logger.info("the daemon went away; trying again")
+                self._changed(problem)
             # Half of the pause is chance, so that many clients do not come back at once.
-            await asyncio.sleep(pause_s * (0.5 + random.random() / 2))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause_s * (0.5 + random.random() / 2)):
+                    await self._wanted.wait()
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    def _changed(self, problem: str | None) -> None:
+        is_news = (problem is None) is not self._is_there
+        self.problem = problem
+        self._is_there = problem is None
+        if not is_news:
+            return
+        if problem is None:
+            logger.info("the daemon at %s answers", self.path)
+        else:
+            logger.info("the daemon at %s is away: %s", self.path, problem)
+        if self._on_change is not None:
+            self._on_change(problem)
 
     async def _resume(self) -> None:
         for stream in tuple(self._streams):
             try:
                 await stream.attach()
-            except CallError as error:
-                self.forget(stream)
-                stream.end(error)
-            except ClientError as error:
+            except ConnectionLost as error:
                 logger.debug("resuming a subscription: %s", error)
                 return
+            except ClientError as error:
+                self.forget(stream)
+                stream.end(error)
 
     def _notified(self, notification: Notification) -> None:
         if notification.method == "event":
@@ -340,67 +284,3 @@ class Client:
             if stream is not None and "daemon stops" not in ended.reason:
                 self.forget(stream)
                 stream.end(ConnectionLost(f"the daemon ended the subscription: {ended.reason}"))
-
-
-class _Protocol(asyncio.Protocol):
-    """Numbers requests, matches replies, hands on notifications."""
-
-    def __init__(self, notified: Any) -> None:
-        self._notified = notified
-        self._lines = LineSplitter(MAX_MESSAGE_BYTES)
-        self._transport: Any = None
-        self._next = 0
-        self._waiting: dict[int, tuple[asyncio.Future[Reply], Any]] = {}
-        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-
-    @property
-    def is_open(self) -> bool:
-        return self._transport is not None and not self._transport.is_closing()
-
-    async def ask(self, request: dict[str, Any], note: Any) -> Reply:
-        if not self.is_open:
-            raise ConnectionLost("the daemon went away")
-        self._next += 1
-        number = self._next
-        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = (answer, note)
-        self._transport.write(encode({**request, "id": number}) + b"\n")
-        try:
-            return await answer
-        finally:
-            self._waiting.pop(number, None)
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.close()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        try:
-            for line in self._lines.feed(data):
-                self._take(decode_message(line))
-        except (OversizedLine, msgspec.MsgspecError) as error:
-            logger.error("what answers is no daemon: %s", error)
-            self.close()
-
-    def _take(self, message: Reply | Notification) -> None:
-        if isinstance(message, Notification):
-            self._notified(message)
-            return
-        answer, note = self._waiting.get(message.id or 0, (None, None))  # type: ignore[arg-type]
-        if answer is None or answer.done():
-            return
-        if note is not None and not isinstance(message.result, msgspec.UnsetType):
-            note(message.result)
-        answer.set_result(message)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
-        reason = str(exc) if exc else "the daemon closed the connection"
-        if not self.lost.done():
-            self.lost.set_result(reason)
-        for answer, _ in self._waiting.values():
-            if not answer.done():
-                answer.set_exception(ConnectionLost(reason))

@@ -2,16 +2,21 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import msgspec
 
-from storewatch.errors import CallError, ConnectionLost, ProtocolError
-from storewatch.wire import LineSplitter, Notification, OversizedLine, Reply, decode_message, encode
+from storewatch import clock
+from storewatch.calls import encode_call, result_of
+from storewatch.errors import ConnectionLost, ProtocolError, Unreachable
+from storewatch.wire import LineSplitter, Notification, OversizedLine, Reply, decode_message
 from storewatch.wire.framing import MAX_MESSAGE_BYTES
 
 DEFAULT_SOCKET = "/run/storewatch/control.sock"
+
+CONNECT_TIMEOUT_S = 5.0
 
 
 def socket_path(said: str | None = None) -> str:
@@ -20,27 +25,30 @@ def socket_path(said: str | None = None) -> str:
 
 
 class PlainClient:
-    """A connection to the daemon. Use it as a context manager."""
+    """A connection to the daemon. Use it as a context manager. After a ConnectionLost or a
+    ProtocolError it is of no more use."""
 
-    def __init__(self, path: str, *, timeout_s: float = 65.0) -> None:
+    def __init__(
+        self, path: str, *, token: str | None = None, timeout_s: float | None = 65.0
+    ) -> None:
         """Connect.
 
         Raises:
-            ConnectionLost: nobody answers there.
+            Unreachable: nobody answers there.
         """
         self.path = path
+        self._token = token
+        self._timeout_s = timeout_s
         self._next = 0
         self._lines = LineSplitter(MAX_MESSAGE_BYTES)
-        self._waiting: list[bytes] = []
+        self._waiting: deque[bytes] = deque()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(timeout_s)
+        self._socket.settimeout(min(CONNECT_TIMEOUT_S, timeout_s or CONNECT_TIMEOUT_S))
         try:
             self._socket.connect(path)
         except OSError as error:
             self._socket.close()
-            raise ConnectionLost(
-                f"no daemon answers at {path}: {error.strerror or error}"
-            ) from error
+            raise Unreachable.at(path, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -49,9 +57,10 @@ class PlainClient:
         self.close()
 
     def close(self) -> None:
+        """Close the connection; a second call changes nothing."""
         self._socket.close()
 
-    def call(self, method: str, params: dict[str, Any] | None = None) -> Any:
+    def call(self, method: str, params: Mapping[str, Any] | None = None) -> Any:
         """Return the result of a call, decoded.
 
         Raises:
@@ -59,20 +68,34 @@ class PlainClient:
             ConnectionLost: it went away, or did not answer in time.
             ProtocolError: the answer is none.
         """
+        return msgspec.json.decode(self.call_raw(method, params))
+
+    def call_raw(self, method: str, params: Mapping[str, Any] | None = None) -> bytes:
+        """Return the result of a call as JSON.
+
+        Raises:
+            CallError: the daemon refused.
+            ConnectionLost: it went away, or did not answer in time.
+            ProtocolError: the answer is none.
+        """
         self._next += 1
-        request = {"jsonrpc": "2.0", "id": self._next, "method": method, "params": params or {}}
+        line = encode_call(self._next, method, params, self._token)
+        deadline = None if self._timeout_s is None else clock.monotonic() + self._timeout_s
         try:
-            self._socket.sendall(encode(request) + b"\n")
+            self._bound(deadline)
+            self._socket.sendall(line)
+        except BrokenPipeError:
+            # A daemon that refuses a connection says why before it closes: read that first.
+            pass
+        except TimeoutError as error:
+            raise ConnectionLost(self._silence(method)) from error
         except OSError as error:
-            raise ConnectionLost(f"the daemon at {self.path} went away: {error}") from error
+            raise ConnectionLost(f"the daemon at {self.path} went away: {_words(error)}") from error
         while True:
-            message = self._message()
+            message = self._message(method, deadline)
+            # A reply without an id speaks of the whole connection.
             if isinstance(message, Reply) and message.id in (self._next, None):
-                break
-        if not isinstance(message.error, msgspec.UnsetType):
-            raise CallError(message.error.code, message.error.message, message.error.data)
-        assert not isinstance(message.result, msgspec.UnsetType)
-        return msgspec.json.decode(message.result)
+                return bytes(result_of(message))
 
     def notifications(self) -> Iterator[tuple[str, Any]]:
         """Yield what the daemon says of subscriptions, as method and params, until it goes away.
@@ -80,27 +103,39 @@ class PlainClient:
         Raises:
             ConnectionLost: it went away.
         """
-        self._socket.settimeout(None)
         while True:
-            message = self._message()
+            message = self._message("the next event", None)
             if isinstance(message, Notification):
                 yield message.method, msgspec.json.decode(message.params)
 
-    def _message(self) -> Reply | Notification:
-        while not self._waiting:
-            try:
-                chunk = self._socket.recv(1 << 16)
-            except TimeoutError as error:
-                raise ConnectionLost(f"the daemon at {self.path} does not answer") from error
-            except OSError as error:
-                raise ConnectionLost(f"the daemon at {self.path} went away: {error}") from error
-            if not chunk:
-                raise ConnectionLost(f"the daemon at {self.path} went away")
-            try:
-                self._waiting = self._lines.feed(chunk)
-            except OversizedLine as error:
-                raise ProtocolError(f"what answers at {self.path} is no daemon: {error}") from error
+    def _message(self, method: str, deadline: float | None) -> Reply | Notification:
         try:
-            return decode_message(self._waiting.pop(0))
-        except msgspec.MsgspecError as error:
+            while not self._waiting:
+                self._bound(deadline)
+                chunk = self._socket.recv(1 << 18)
+                if not chunk:
+                    raise ConnectionLost(f"the daemon at {self.path} closed the connection")
+                self._waiting.extend(self._lines.feed(chunk))
+            return decode_message(self._waiting.popleft())
+        except TimeoutError as error:
+            raise ConnectionLost(self._silence(method)) from error
+        except OSError as error:
+            raise ConnectionLost(f"the daemon at {self.path} went away: {_words(error)}") from error
+        except (OversizedLine, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ProtocolError(f"what answers at {self.path} is no daemon: {error}") from error
+
+    def _bound(self, deadline: float | None) -> None:
+        if deadline is None:
+            self._socket.settimeout(None)
+            return
+        left = deadline - clock.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
+
+    def _silence(self, method: str) -> str:
+        return f"the daemon at {self.path} did not answer {method} within {self._timeout_s:g} s"
+
+
+def _words(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno else str(error)
