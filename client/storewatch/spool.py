@@ -66,18 +66,28 @@ def keep(spool: Path, reports: Iterable[Report], *, name: str) -> Path:
         OSError: the directory cannot be made or written.
     """
     spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    about = spool.stat()
     path = spool / f"{name}.json"
     partial = spool / f".{name}.{os.getpid()}.partial"
-    # The daemon reads by its group: it has no privilege, and the output may hold secrets.
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as file:
-        with contextlib.suppress(PermissionError):
-            os.fchown(descriptor, -1, spool.stat().st_gid)
+        if about.st_uid != os.geteuid():
+            _let_the_owner_read(descriptor, about.st_gid)
         file.writelines(encode(report) + b"\n" for report in reports)
         file.flush()
         os.fsync(descriptor)
     partial.rename(path)
     return path
+
+
+def _let_the_owner_read(descriptor: int, group: int) -> None:
+    """Open a file to the unprivileged daemon whose directory it is in."""
+    try:
+        os.fchown(descriptor, -1, group)
+        os.fchmod(descriptor, 0o640)
+    except PermissionError:
+        # The directory can be listed by its owner only, and the name has a random part.
+        os.fchmod(descriptor, 0o644)
 
 
 def waiting(spool: Path) -> list[Path]:

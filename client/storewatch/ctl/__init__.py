@@ -1,0 +1,1 @@
+"""storewatchctl, the command line: it asks the daemon and shows what it says."""

@@ -1,0 +1,54 @@
+"""The command line: words in, exit status out."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from storewatch.ctl.failures import EXPLAINED, explain
+from storewatch.ctl.output import Output
+from storewatch.ctl.root import root
+from storewatch.ctl.session import Session
+
+BROKEN_PIPE = 141  # as a shell reports a program that SIGPIPE ended
+INTERRUPTED = 130
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):
+            # A terminal that cannot show a character gets a substitute, never a traceback.
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]  # a TextIO may have it
+    session = Session(Output())
+    try:
+        status = root.main(
+            None if words is None else list(words),
+            prog_name="storewatchctl",
+            obj=session,
+            standalone_mode=False,
+        )
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads any more; what the interpreter still flushes goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return INTERRUPTED
+    except EXPLAINED as error:
+        if session.is_debugging:
+            raise
+        failure = explain(error)
+        session.out.note(failure.sentence)
+        if failure.hint:
+            sys.stderr.write(f"hint: {failure.hint}\n")
+        return int(failure.code)
+    finally:
+        session.close()
+    return status if isinstance(status, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

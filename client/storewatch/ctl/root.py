@@ -1,0 +1,58 @@
+"""storewatchctl itself: its commands, in the order in which help shows them."""
+
+import click
+
+from storewatch.ctl.command import Group
+from storewatch.ctl.commands import (
+    alerts,
+    events,
+    metrics,
+    probes,
+    repositories,
+    rules,
+    status,
+    tasks,
+    tokens,
+    version,
+)
+
+root = Group(
+    "storewatchctl",
+    help=(
+        "Ask the Storewatch daemon of this machine, and tell it.\n\n"
+        "The daemon is found by --socket, STOREWATCH_SOCKET, or at /run/storewatch/control.sock.\n\n"
+        "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the daemon cannot be reached, 4 not "
+        "permitted, 5 not found."
+    ),
+    examples=(
+        "storewatchctl status",
+        "storewatchctl alerts list --severity critical",
+        "storewatchctl tasks run nightly -- /usr/local/sbin/backup --all",
+        "storewatchctl metrics --query 'repo_used_bytes / repo_size_bytes > 0.8'",
+    ),
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=version.print_own_version,
+            help="Print the version of storewatchctl.",
+        )
+    ],
+)
+
+for command in (
+    status.status,
+    status.health,
+    alerts.alerts,
+    metrics.metrics,
+    events.events,
+    rules.rules,
+    tasks.tasks,
+    repositories.repositories,
+    probes.probes,
+    tokens.tokens,
+    version.version,
+):
+    root.add_command(command)
