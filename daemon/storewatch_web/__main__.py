@@ -1,0 +1,97 @@
+"""The sidecar's command line and life."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+
+import sdnotify
+import uvloop
+from aiohttp import web
+
+from storewatch import Client
+from storewatch.plain import DEFAULT_SOCKET
+from storewatch_web.guard import Guard
+from storewatch_web.hub import Hub
+from storewatch_web.query import MAX_BODY_BYTES
+from storewatch_web.routes import Routes, errors_and_guard
+
+logger = logging.getLogger(__name__)
+
+
+def main() -> int:
+    """Run the sidecar; return its exit status."""
+    words = _words()
+    logging.basicConfig(
+        level=words.log_level.upper(), format="%(asctime)s %(levelname)-8s %(name)s: %(message)s"
+    )
+    host, _, port = words.listen.rpartition(":")
+    if not port.isdigit() or not 0 <= int(port) < 65536:
+        sys.stderr.write(f"storewatch-web: --listen: expected HOST:PORT, found {words.listen!r}\n")
+        return 2
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+    try:
+        asyncio.run(_run(words, host.strip("[]") or "127.0.0.1", int(port)))
+    except OSError as error:
+        sys.stderr.write(f"storewatch-web: {words.listen}: {error.strerror or error}\n")
+        return 1
+    return 0
+
+
+def _words() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="storewatch-web", description="Serve the daemon over HTTP and WebSocket."
+    )
+    default = os.environ.get("STOREWATCH_SOCKET", DEFAULT_SOCKET)
+    parser.add_argument("--socket", default=default, metavar="PATH", help="the daemon's socket")
+    parser.add_argument("--listen", default="127.0.0.1:8474", metavar="HOST:PORT")
+    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME")
+    parser.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN")
+    parser.add_argument("--metrics-open-to-loopback", action="store_true")
+    parser.add_argument(
+        "--log-level", default="info", choices=("debug", "info", "warning", "error")
+    )
+    return parser.parse_args()
+
+
+async def _run(words: argparse.Namespace, host: str, port: int) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    guard = Guard([host, *words.allow_host], words.allow_origin)
+    async with Client(words.socket) as client, Hub(client) as hub:
+        routes = Routes(client, hub, metrics_open_to_loopback=words.metrics_open_to_loopback)
+        app = web.Application(middlewares=[errors_and_guard(guard)], client_max_size=MAX_BODY_BYTES)
+        app.add_routes(routes.table())
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            site = _site(runner, host, port)
+            await site.start()
+            logger.info("serving %s", ", ".join(_addresses(runner)))
+            if os.environ.get("NOTIFY_SOCKET"):
+                sdnotify.SystemdNotifier().notify("READY=1")
+            await stopping.wait()
+            logger.info("stopping")
+        finally:
+            await hub.close()
+            await runner.cleanup()
+
+
+def _site(runner: web.AppRunner, host: str, port: int) -> web.BaseSite:
+    """Return where to serve: the socket that systemd passed (sd_listen_fds(3)), or our own."""
+    if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS") == "1":
+        return web.SockSite(runner, socket.socket(fileno=3))
+    return web.TCPSite(runner, host, port)
+
+
+def _addresses(runner: web.AppRunner) -> list[str]:
+    return [f"http://{name[0]}:{name[1]}" for name in runner.addresses if isinstance(name, tuple)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
