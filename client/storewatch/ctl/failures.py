@@ -54,8 +54,7 @@ _CALLS: dict[int, tuple[Exit, str]] = {
     Code.UNAUTHENTICATED: (Exit.FORBIDDEN, ""),
     Code.FORBIDDEN: (
         Exit.FORBIDDEN,
-        "root may do everything; the groups storewatch-read and storewatch may read, and read and "
-        "write",
+        "root may do everything, the group storewatch read and write, storewatch-read only read",
     ),
     Code.NOT_FOUND: (Exit.NOT_FOUND, ""),
     Code.CONFLICT: (Exit.FAILED, ""),

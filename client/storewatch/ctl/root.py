@@ -20,7 +20,8 @@ root = Group(
     "storewatchctl",
     help=(
         "Ask the Storewatch daemon of this machine, and tell it.\n\n"
-        "The daemon is found by --socket, STOREWATCH_SOCKET, or at /run/storewatch/control.sock.\n\n"
+        "The daemon is found by --socket, by STOREWATCH_SOCKET, or at "
+        "/run/storewatch/control.sock.\n\n"
         "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the daemon cannot be reached, 4 not "
         "permitted, 5 not found."
     ),

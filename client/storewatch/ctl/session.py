@@ -45,7 +45,7 @@ class Session:
         """
         if self._client is None:
             self._client = PlainClient(self.socket, timeout_s=self.timeout_s)
-            self._deliver_spool(self._client)
+            self.deliver_spool(self._client)
         return self._client.call_raw(method, given(params))
 
     def ask(self, method: str, params: Params | None, kind: type[T]) -> T:
@@ -80,7 +80,7 @@ class Session:
         if private != first:
             yield private
 
-    def _deliver_spool(self, client: PlainClient) -> None:
+    def deliver_spool(self, client: PlainClient) -> None:
         """Bring the daemon what was kept while it was away; that never fails this command."""
         for directory in self.spools():
             try:

@@ -3,7 +3,7 @@
 import re
 from datetime import UTC, datetime, timedelta
 
-UNKNOWN = "–"
+UNKNOWN = "?"
 """What an unknown number is shown as."""
 
 # Control characters and the marks that reorder text: what a terminal would act on.
@@ -67,7 +67,7 @@ def number(value: float | None) -> str:
     """Return a number without needless digits."""
     if value is None:
         return UNKNOWN
-    return f"{value:.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.6g}"
+    return f"{value:.0f}" if abs(value) < 1e15 and value.is_integer() else f"{value:.6g}"
 
 
 def plural(count: int, one: str, many: str = "") -> str:

@@ -1,0 +1,311 @@
+"""storewatchctl alerts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import msgspec
+
+from storewatch.ctl import words
+from storewatch.ctl.command import DURATION, MOMENT, PAIR, SEVERITY, STATE, Group, some
+from storewatch.ctl.names import is_whole, short, whole_id
+from storewatch.ctl.output import Cell, Column, Output, state
+from storewatch.ctl.session import Session, decoded
+from storewatch.wire import encode, params, types
+
+COLUMNS = (
+    Column("SEVERITY"),
+    Column("STATE"),
+    Column("TITLE", flexible=True),
+    Column("SINCE", right=True),
+    Column("ID"),
+    Column("SOURCE", wide=True),
+)
+
+PAGE = 1000
+
+
+@click.group(
+    cls=Group,
+    help="Alerts: what is wrong, what was, and who looks after it.",
+    examples=(
+        "storewatchctl alerts list --open",
+        "storewatchctl alerts ack 5f1a2b3c --note 'disk ordered'",
+        "storewatchctl alerts watch",
+    ),
+)
+def alerts() -> None: ...
+
+
+def row(out: Output, one: types.Alert) -> tuple[str | Cell, ...]:
+    """Return one alert as a row of COLUMNS."""
+    dim = "dim" if one.state == "resolved" else ""
+    return (
+        Cell(one.severity, dim or state(one.severity).style),
+        Cell(state_words(one), dim or state(one.state).style),
+        Cell(words.line(one.title), dim),
+        Cell(words.local_time(one.first_seen), dim),
+        Cell(short(one.id) if out.is_narrow else one.id, "dim"),
+        Cell(words.line(one.source), dim),
+    )
+
+
+def state_words(one: types.Alert) -> str:
+    """Return an alert's state with its marks."""
+    marks = [
+        mark
+        for mark, is_set in (
+            ("ack", one.acknowledged and one.state != "resolved"),
+            ("stale", one.stale_since is not None),
+            ("silenced", bool(one.silenced_by)),
+            ("flapping", one.flapping),
+        )
+        if is_set
+    ]
+    return ", ".join((one.state, *marks))
+
+
+@alerts.command(
+    "list",
+    help=(
+        "List alerts, newest first; options combine. Times are 2h (ago), 08:30, 2026-01-31 or RFC "
+        "3339."
+    ),
+    examples=(
+        "storewatchctl alerts list --open --severity critical",
+        "storewatchctl alerts list --label 'repository=~\"arch.*\"' --since 2d",
+        "storewatchctl alerts list --all --json | jq '.alerts | length'",
+    ),
+)
+@click.option("--severity", type=SEVERITY, multiple=True, help="Once for each.")
+@click.option("--source", multiple=True, help="Such as storage or task; once for each.")
+@click.option("--state", "states", type=STATE, multiple=True, help="Once for each.")
+@click.option("--open", "is_open", is_flag=True, help="Firing and pending ones only.")
+@click.option("--acknowledged/--unacknowledged", default=None, help="By that mark.")
+@click.option("--resource-type", metavar="TYPE")
+@click.option("--resource-id", metavar="ID")
+@click.option("--rule", metavar="NAME")
+@click.option("--label", "labels", metavar="MATCHER", multiple=True, help='Such as tape=~"LTO.*".')
+@click.option("--since", type=MOMENT, help="First seen at or after this.")
+@click.option("--until", type=MOMENT, help="First seen before this.")
+@click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True)
+@click.option("--cursor", help="Go on where a list ended.")
+@click.option("--all", "is_all", is_flag=True, help="Every page.")
+@click.pass_obj
+def list_alerts(
+    session: Session,
+    severity: tuple[Any, ...],
+    source: tuple[str, ...],
+    states: tuple[Any, ...],
+    is_open: bool,
+    acknowledged: bool | None,
+    labels: tuple[str, ...],
+    limit: int,
+    is_all: bool,
+    **plain: Any,
+) -> None:
+    if is_open and states:
+        raise click.UsageError("--open and --state exclude each other")
+    asked = params.AlertsList(
+        severity=some(severity),
+        source=some(source),
+        state=["firing", "pending"] if is_open else some(states),
+        acknowledged=acknowledged,
+        label=some(labels),
+        limit=PAGE if is_all else limit,
+        **plain,
+    )
+    if not is_all:
+        answer = session.call("alerts.list", asked)
+        found = decoded(answer, "alerts.list", types.AlertList)
+    else:
+        found = _every_page(session, asked)
+        answer = encode(found)
+    if session.as_json:
+        session.out.json(answer)
+    else:
+        show_list(session.out, found.alerts)
+    if found.next_cursor is not None and not session.as_json:
+        session.out.note(f"there are more: --all, or --cursor {found.next_cursor}")
+    if not found.complete:
+        session.out.note(f"the list is incomplete: {found.incomplete_reason}")
+
+
+def _every_page(session: Session, asked: params.AlertsList) -> types.AlertList:
+    whole = session.ask("alerts.list", asked, types.AlertList)
+    while whole.next_cursor is not None:
+        asked.cursor = whole.next_cursor
+        page = session.ask("alerts.list", asked, types.AlertList)
+        whole = types.AlertList(
+            alerts=whole.alerts + page.alerts,
+            next_cursor=page.next_cursor,
+            complete=whole.complete and page.complete,
+            incomplete_reason=whole.incomplete_reason or page.incomplete_reason,
+        )
+    return whole
+
+
+def show_list(out: Output, found: Sequence[types.Alert]) -> None:
+    """Write the table of alerts."""
+    out.table(COLUMNS, [row(out, one) for one in found], empty="no alerts")
+
+
+@alerts.command(
+    "show",
+    help="Show one alert with all that happened to it, and why. The end of its id is enough.",
+    examples=("storewatchctl alerts show 5f1a2b3c",),
+)
+@click.argument("alert")
+@click.pass_obj
+def show(session: Session, alert: str) -> None:
+    session.show(
+        "alerts.get",
+        params.AlertId(id=_alert_id(session, alert)),
+        types.AlertDetail,
+        lambda found: _show_detail(session.out, found),
+    )
+
+
+def _show_detail(out: Output, found: types.AlertDetail) -> None:
+    one = found.alert
+    pairs: list[tuple[str, str | Cell]] = [
+        ("title", words.block(one.title)),
+        ("severity", state(one.severity)),
+        ("state", Cell(state_words(one), state(one.state).style)),
+        ("message", words.block(one.message.strip())),
+        ("source", words.line(one.source)),
+        ("resource", words.line(f"{one.resource_type} {one.resource_id}")),
+        ("rule", words.line(one.rule) or "none: it was created"),
+        *((f"label {key}", words.block(text)) for key, text in one.labels.items()),
+        *((f"annotation {key}", words.block(text)) for key, text in one.annotations.items()),
+        ("first seen", words.full_time(one.first_seen)),
+        ("last seen", words.full_time(one.last_seen)),
+        ("occurrences", str(one.occurrences)),
+    ]
+    if one.stale_since is not None:
+        pairs.append(("not seen since", Cell(words.full_time(one.stale_since), "yellow")))
+    if one.acknowledged:
+        note = f": {one.acknowledged_note}" if one.acknowledged_note else ""
+        by = f"{words.full_time(one.acknowledged_at)} by {one.acknowledged_by}{note}"
+        pairs.append(("acknowledged", words.line(by)))
+    if one.resolved_at is not None:
+        by = f"{words.full_time(one.resolved_at)} by {one.resolved_by}"
+        pairs.append(("resolved", words.line(by)))
+    pairs.extend([("id", one.id), ("node", words.line(one.node)), ("version", str(one.version))])
+    out.fields([(name, value) for name, value in pairs if value])
+    out.line()
+    out.heading("What happened")
+    out.table(
+        (Column("TIME"), Column("WHAT"), Column("WHY", flexible=True)),
+        [
+            (
+                words.local_time(entry.timestamp),
+                Cell(entry.kind, state(entry.kind).style),
+                words.line(reason_words(entry.reason)),
+            )
+            for entry in found.timeline
+        ],
+        empty="nothing is kept of it",
+    )
+    if not found.complete:
+        out.note(f"this is incomplete: {found.incomplete_reason}")
+
+
+def reason_words(reason: dict[str, Any]) -> str:
+    """Return the reason of a transition as one line."""
+    return ", ".join(
+        f"{name} {value if isinstance(value, str) else msgspec.json.encode(value).decode()}"
+        for name, value in reason.items()
+        if value not in (None, "", [], {})
+    )
+
+
+def _mark(name: str, method: str, done: str, help_text: str, example: str) -> None:
+    @alerts.command(name, help=help_text, examples=(example,))
+    @click.argument("alert_ids", metavar="ALERT…", nargs=-1, required=True)
+    @click.option("--note", help="Why, for those who come after you.")
+    @click.pass_obj
+    def mark(session: Session, alert_ids: tuple[str, ...], note: str | None) -> None:
+        for alert_id in [_alert_id(session, one) for one in alert_ids]:
+            session.show(
+                method,
+                params.AlertMark(id=alert_id, note=note),
+                types.Alert,
+                lambda one: session.out.line(f"{done}: {words.line(one.title)}"),
+            )
+
+
+_mark(
+    "ack",
+    "alerts.acknowledge",
+    "acknowledged",
+    "Acknowledge alerts: somebody looks after them. The end of an id is enough.",
+    "storewatchctl alerts ack 5f1a2b3c --note 'disk ordered'",
+)
+_mark(
+    "resolve",
+    "alerts.resolve",
+    "resolved",
+    "Resolve alerts by hand. One whose condition still holds stays resolved until it has cleared.",
+    "storewatchctl alerts resolve 5f1a2b3c",
+)
+
+
+def _alert_id(session: Session, typed: str) -> str:
+    if is_whole(typed):
+        return typed
+    recent = session.ask("alerts.list", params.AlertsList(limit=PAGE), types.AlertList).alerts
+    return whole_id(typed, (one.id for one in recent), "alert")
+
+
+@alerts.command(
+    "create",
+    help=(
+        "Create an alert, and print its id. With --key it is the same alert when it is created "
+        "again while open; with --ttl it resolves when it has not been for that long."
+    ),
+    examples=(
+        "storewatchctl alerts create --severity warning --source ups --title 'on battery'",
+        "storewatchctl alerts create --severity critical --source ups --title 'battery low' "
+        "--key ups1 --ttl 10m --label unit=ups1",
+    ),
+)
+@click.option("--severity", type=SEVERITY, required=True)
+@click.option("--source", required=True, help="Who says it.")
+@click.option("--title", required=True)
+@click.option("--message", default="")
+@click.option("--resource-type", default="", metavar="TYPE")
+@click.option("--resource-id", default="", metavar="ID")
+@click.option("--label", "labels", type=PAIR, multiple=True, metavar="NAME=VALUE")
+@click.option("--annotation", "annotations", type=PAIR, multiple=True, metavar="NAME=VALUE")
+@click.option("--key", help="What makes it the same alert.")
+@click.option("--ttl", type=DURATION, metavar="DURATION")
+@click.pass_obj
+def create(
+    session: Session,
+    labels: tuple[tuple[str, str], ...],
+    annotations: tuple[tuple[str, str], ...],
+    **plain: Any,
+) -> None:
+    session.show(
+        "alerts.create",
+        params.AlertCreate(labels=dict(labels), annotations=dict(annotations), **plain),
+        types.Alert,
+        lambda one: session.out.line(one.id),
+    )
+
+
+@alerts.command(
+    "watch",
+    help=(
+        "Watch alerts as they come and go: a live table on a terminal, a line a change elsewhere. "
+        "It goes on when the daemon restarts."
+    ),
+    examples=("storewatchctl alerts watch", "storewatchctl alerts watch --json | jq .title"),
+)
+@click.option("--severity", type=SEVERITY, multiple=True, help="Once for each.")
+@click.pass_obj
+def watch(session: Session, severity: tuple[Any, ...]) -> None:
+    from storewatch.ctl.watch import watch_alerts  # asyncio takes longer than a short command.
+
+    watch_alerts(session, some(severity))

@@ -1,0 +1,136 @@
+"""storewatchctl probes."""
+
+import click
+
+from storewatch import clock
+from storewatch.ctl import words
+from storewatch.ctl.command import Group
+from storewatch.ctl.output import Column, state
+from storewatch.ctl.session import Session
+from storewatch.wire import params, types
+
+_LIST = (
+    Column("PROBE"),
+    Column("SCOPE", flexible=True),
+    Column("OUTCOME"),
+    Column("SEEN", right=True),
+    Column("TOOK", right=True),
+    Column("ROWS", right=True, wide=True),
+    Column("EVERY", right=True, wide=True),
+    Column("REASON", flexible=True),
+)
+
+_PLAN = (
+    Column("READ"),
+    Column("OBJECT", flexible=True),
+    Column("CLASS"),
+    Column("WHAT IS DONE", flexible=True),
+    Column("ANSWER BY", right=True),
+    Column("KILL AFTER", right=True, wide=True),
+    Column("KEY", flexible=True, wide=True),
+)
+
+
+@click.group(
+    cls=Group,
+    help="What is looked at, and how that goes.",
+    examples=(
+        "storewatchctl probes list",
+        "storewatchctl probes run repositories",
+        "storewatchctl probes plan",
+    ),
+)
+def probes() -> None: ...
+
+
+def _show(session: Session, found: types.ProbeList) -> None:
+    now = clock.now()
+    session.out.table(
+        _LIST,
+        [
+            (
+                words.line(one.probe),
+                words.line(", ".join(f"{name}={value}" for name, value in one.scope.items())),
+                state(one.outcome),
+                words.ago(one.last_seen, now),
+                words.duration(one.duration_seconds),
+                str(one.rows),
+                words.duration(one.interval_seconds),
+                words.line(_reason(one)),
+            )
+            for one in found.probes
+        ],
+        empty="there are no probes",
+    )
+
+
+def _reason(one: types.ProbeStatus) -> str:
+    if one.stuck_since is not None:
+        return f"stuck since {words.local_time(one.stuck_since)}: {one.reason}"
+    return one.reason
+
+
+@probes.command(
+    "list",
+    help="List the probes: what each looks at, how that ended, and why.",
+    examples=("storewatchctl probes list", "storewatchctl probes list repositories"),
+)
+@click.argument("probe", required=False)
+@click.pass_obj
+def list_probes(session: Session, probe: str | None) -> None:
+    session.show(
+        "probes.list",
+        params.ProbesList(probe=probe),
+        types.ProbeList,
+        lambda found: _show(session, found),
+    )
+
+
+@probes.command(
+    "run",
+    help="Run a probe now, and show what came of it.",
+    examples=("storewatchctl probes run repositories",),
+)
+@click.argument("probe")
+@click.pass_obj
+def run(session: Session, probe: str) -> None:
+    session.show(
+        "probes.run",
+        params.ProbesRun(probe=probe),
+        types.ProbeList,
+        lambda found: _show(session, found),
+    )
+
+
+@probes.command(
+    "plan",
+    help=(
+        "Show every read that Storewatch may ever do on this machine, with its safety class: P0 "
+        "passive, P1 only while idle, P2 consuming, P3 moving."
+    ),
+    examples=("storewatchctl probes plan", "storewatchctl probes plan --device /srv/archive"),
+)
+@click.option("--device", metavar="OBJECT", help="Only the reads of this object.")
+@click.pass_obj
+def plan(session: Session, device: str | None) -> None:
+    session.show(
+        "probes.plan",
+        params.ProbesPlan(device=device),
+        types.Plan,
+        lambda found: session.out.table(
+            _PLAN,
+            [
+                (
+                    words.line(one.row),
+                    words.line(one.object),
+                    one.safety,
+                    words.line(one.reads),
+                    words.duration(one.answer_by_seconds),
+                    words.duration(one.kill_after_seconds),
+                    words.line(one.key),
+                )
+                for one in found.reads
+            ],
+            empty="nothing is read",
+        ),
+    )

@@ -1,0 +1,193 @@
+"""What goes on until it is interrupted: events as they come, and the live table of alerts."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from storewatch import clock
+from storewatch.client import Client
+from storewatch.ctl import words
+from storewatch.ctl.commands.alerts import COLUMNS, PAGE, row
+from storewatch.ctl.commands.events import write_event
+from storewatch.ctl.session import Session
+from storewatch.wire import encode, types
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+RESOLVED_STAYS_S = 60
+"""How long a resolved alert stays in the live table."""
+
+_RANK = {"critical": 0, "warning": 1, "info": 2}
+
+_event = msgspec.json.Decoder(types.Event).decode
+
+
+def follow_events(
+    session: Session, kinds: list[str] | None, severity: list[str] | None, since: str | None
+) -> None:
+    """Write events until interrupted.
+
+    Raises:
+        ClientError: the daemon cannot be reached at first, or refuses.
+    """
+    asyncio.run(_follow(session, kinds, severity, since))
+
+
+async def _follow(
+    session: Session, kinds: list[str] | None, severity: list[str] | None, since: str | None
+) -> None:
+    async with Client(session.socket, on_change=_teller(session)) as client:
+        await client.call("daemon.version")
+        stream = await client.subscribe(types=kinds, severity=severity, since=since)
+        async for batch in stream:
+            for raw in batch:
+                if session.as_json:
+                    session.out.json_line(bytes(raw))
+                else:
+                    write_event(session.out, _event(raw))
+
+
+def _teller(session: Session) -> Any:
+    was_away = False
+
+    def tell(problem: str | None) -> None:
+        nonlocal was_away
+        if problem is not None and not was_away:
+            was_away = True
+            session.out.note(f"{problem}; waiting for it")
+        elif problem is None and was_away:
+            was_away = False
+            session.out.note("the daemon is back")
+
+    return tell
+
+
+def watch_alerts(session: Session, severity: list[str] | None) -> None:
+    """Show open alerts and their changes until interrupted.
+
+    Raises:
+        ClientError: the daemon cannot be reached at first, or refuses.
+    """
+    watch = _AlertWatch(session, severity)
+    asyncio.run(watch.live() if session.out.is_terminal and not session.as_json else watch.lines())
+
+
+class _AlertWatch:
+    """The open alerts by id, kept up to date; a newer version of an alert replaces an older."""
+
+    def __init__(self, session: Session, severity: list[str] | None) -> None:
+        self._session = session
+        self._severity = severity
+        self._alerts: dict[str, types.Alert] = {}
+        self._away: str | None = None
+
+    async def lines(self) -> None:
+        """Write a line for each open alert, and one for each change."""
+        async with Client(self._session.socket, on_change=_teller(self._session)) as client:
+            await client.call("daemon.version")
+            async for kind, alert in self._changes(client):
+                if self._session.as_json:
+                    self._session.out.json_line(encode(alert))
+                else:
+                    self._session.out.line(
+                        f"{words.local_time(_time_of(kind, alert))}  {alert.severity:<8}  "
+                        f"{kind:<12}  {words.line(alert.title)}  {alert.id}"
+                    )
+
+    async def live(self) -> None:
+        """Show a table that is always as things stand."""
+        from rich.live import Live
+
+        live = Live(console=self._session.out.console, auto_refresh=False, screen=False)
+
+        def changed(problem: str | None) -> None:
+            self._away = problem
+            live.update(self._picture(), refresh=True)
+
+        async with Client(self._session.socket, on_change=changed) as client:
+            await client.call("daemon.version")
+            self._away = None
+            with live:
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(self._tick(live))
+                    async for _ in self._changes(client):
+                        live.update(self._picture(), refresh=True)
+
+    async def _tick(self, live: Any) -> None:
+        while True:
+            live.update(self._picture(), refresh=True)
+            await asyncio.sleep(1)
+
+    async def _changes(self, client: Client) -> AsyncIterator[tuple[str, types.Alert]]:
+        # Subscribed first and listed then: what changes in between comes twice, and is told apart
+        # by its version.
+        stream = await client.subscribe(types=["alert"], severity=self._severity)
+        async for change in self._listed(client):
+            yield change
+        async for batch in stream:
+            for raw in batch:
+                event = _event(raw)
+                if event.kind == "gap":
+                    async for change in self._listed(client):
+                        yield change
+                    continue
+                alert = msgspec.convert(event.data, types.Alert)
+                if self._take(alert):
+                    yield event.kind, alert
+
+    async def _listed(self, client: Client) -> AsyncIterator[tuple[str, types.Alert]]:
+        query: dict[str, Any] = {"state": ["firing", "pending"], "limit": PAGE}
+        if self._severity:
+            query["severity"] = self._severity
+        while True:
+            page = await client.call("alerts.list", query, type=types.AlertList)
+            for alert in reversed(page.alerts):
+                if self._take(alert):
+                    yield alert.state, alert
+            if page.next_cursor is None:
+                return
+            query["cursor"] = page.next_cursor
+
+    def _take(self, alert: types.Alert) -> bool:
+        known = self._alerts.get(alert.id)
+        if known is not None and known.version >= alert.version:
+            return False
+        self._alerts[alert.id] = alert
+        return True
+
+    def _picture(self) -> "RenderableType":
+        from rich.console import Group
+        from rich.text import Text
+
+        now = clock.now()
+        limit = now - timedelta(seconds=RESOLVED_STAYS_S)
+        for alert in tuple(self._alerts.values()):
+            if alert.resolved_at is not None and words.moment(alert.resolved_at) < limit:
+                del self._alerts[alert.id]
+        shown = sorted(
+            sorted(self._alerts.values(), key=lambda one: (one.first_seen, one.id), reverse=True),
+            key=lambda one: (one.state == "resolved", _RANK[one.severity]),
+        )
+        out = self._session.out
+        room = max(1, out.console.height - 4)
+        table = out.rich_table(COLUMNS, [row(out, one) for one in shown[:room]])
+        firing = sum(1 for one in shown if one.state == "firing")
+        pending = sum(1 for one in shown if one.state == "pending")
+        more = f", {len(shown) - room} more than fit" if len(shown) > room else ""
+        foot = Text(
+            f"{firing} firing, {pending} pending{more}   {now.astimezone():%H:%M:%S}   "
+            "Ctrl-C ends this",
+            style="dim",
+        )
+        if self._away is not None:
+            foot = Text(f"{words.line(self._away)}; waiting for it", style="yellow")
+        return Group(table, foot) if shown else Group(Text("no open alerts", style="green"), foot)
+
+
+def _time_of(kind: str, alert: types.Alert) -> str:
+    times = {"acknowledged": alert.acknowledged_at, "resolved": alert.resolved_at}
+    return times.get(kind) or alert.last_seen
