@@ -1,6 +1,6 @@
 """The command line: words in, exit status out."""
 
-import contextlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -18,10 +18,11 @@ INTERRUPTED = 130
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError):
+        if isinstance(stream, io.TextIOWrapper):
             # A terminal that cannot show a character gets a substitute, never a traceback.
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]  # a TextIO may have it
+            stream.reconfigure(errors="backslashreplace")
     session = Session(Output())
     try:
         status = root.main(
@@ -48,6 +49,18 @@ def main(words: Sequence[str] | None = None) -> int:
     finally:
         session.close()
     return status if isinstance(status, int) else 0
+
+
+def _open_closed_streams() -> None:
+    """Put /dev/null where a standard stream is closed, so that no pipe of ours gets its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  it stays open
 
 
 if __name__ == "__main__":

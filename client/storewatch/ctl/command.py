@@ -65,6 +65,9 @@ class _Examples(click.Command):
         self.params.extend(_common())
         self._examples = examples
 
+    def get_short_help_str(self, limit: int = 45) -> str:
+        return super().get_short_help_str(300)
+
     def format_epilog(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         if self._examples:
             with formatter.section("Examples"):
@@ -95,7 +98,7 @@ class Group(_Examples, click.Group):
         return super().resolve_command(context, args)
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType):  # type: ignore[type-arg]  # click 8.1's is not generic
     """Seconds, or 90s, 15m, 1h30m, 2d."""
 
     name = "duration"
@@ -114,7 +117,7 @@ class Duration(click.ParamType):
         return seconds
 
 
-class Moment(click.ParamType):
+class Moment(click.ParamType):  # type: ignore[type-arg]  # click 8.1's is not generic
     """A time as people write it; the value is what goes over the wire."""
 
     name = "time"
@@ -126,7 +129,7 @@ class Moment(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class Pair(click.ParamType):
+class Pair(click.ParamType):  # type: ignore[type-arg]  # click 8.1's is not generic
     """NAME=VALUE."""
 
     name = "pair"

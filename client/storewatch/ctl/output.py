@@ -15,6 +15,7 @@ from storewatch.ctl import words
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 NARROW = 110
 """Below this many columns, what is only nice to have is left out."""
@@ -169,7 +170,7 @@ class Output:
         return table
 
 
-def _text(cell: str | Cell) -> object:
+def _text(cell: str | Cell) -> "Text":
     from rich.text import Text
 
     if isinstance(cell, Cell):

@@ -150,7 +150,7 @@ class Passage:
         try:
             pid = os.posix_spawnp(
                 argv[0],
-                argv,
+                list(argv),
                 environ,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, write_end, target)

@@ -26,7 +26,18 @@ def story(event: Event) -> str:
 def _as_it_is(event: Event) -> str:
     if isinstance(event.data, dict) and set(event.data) == {"message"}:
         return words.line(str(event.data["message"]))
+    if isinstance(event.data, dict):
+        return words.line(facts(event.data))
     return words.line(msgspec.json.encode(event.data).decode())
+
+
+def facts(named: dict[str, Any]) -> str:
+    """Return names and values as one line, what is empty left out."""
+    return ", ".join(
+        f"{name} {value if isinstance(value, str) else msgspec.json.encode(value).decode()}"
+        for name, value in named.items()
+        if value not in (None, "", [], {})
+    )
 
 
 def _alert(kind: str, data: dict[str, Any]) -> str:

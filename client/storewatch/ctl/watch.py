@@ -1,7 +1,7 @@
 """What goes on until it is interrupted: events as they come, and the live table of alerts."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -27,13 +27,22 @@ _event = msgspec.json.Decoder(types.Event).decode
 
 
 def follow_events(
-    session: Session, kinds: list[str] | None, severity: list[str] | None, since: str | None
+    session: Session,
+    first: Sequence[types.Event],
+    kinds: list[str] | None,
+    severity: list[str] | None,
+    since: str | None,
 ) -> None:
-    """Write events until interrupted.
+    """Write the first events, and then what comes after `since`, until interrupted.
 
     Raises:
         ClientError: the daemon cannot be reached at first, or refuses.
     """
+    for event in first:
+        if session.as_json:
+            session.out.json_line(encode(event))
+        else:
+            write_event(session.out, event)
     asyncio.run(_follow(session, kinds, severity, since))
 
 

@@ -32,12 +32,14 @@ def duration(seconds: float | None) -> str:
     """Return a duration in its two largest units."""
     if seconds is None:
         return UNKNOWN
+    if seconds == 0:
+        return "0 s"
     if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
+        return f"{seconds * 1000:.3g} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     left = round(seconds)
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, left = divmod(left, size)
         if count or parts:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
-import msgspec
 
 from storewatch.ctl import words
 from storewatch.ctl.command import DURATION, MOMENT, PAIR, SEVERITY, STATE, Group, some
 from storewatch.ctl.names import is_whole, short, whole_id
 from storewatch.ctl.output import Cell, Column, Output, state
 from storewatch.ctl.session import Session, decoded
+from storewatch.ctl.stories import facts
 from storewatch.wire import encode, params, types
 
 COLUMNS = (
@@ -94,6 +94,7 @@ def state_words(one: types.Alert) -> str:
 @click.pass_obj
 def list_alerts(
     session: Session,
+    /,
     severity: tuple[Any, ...],
     source: tuple[str, ...],
     states: tuple[Any, ...],
@@ -201,7 +202,7 @@ def _show_detail(out: Output, found: types.AlertDetail) -> None:
             (
                 words.local_time(entry.timestamp),
                 Cell(entry.kind, state(entry.kind).style),
-                words.line(reason_words(entry.reason)),
+                words.line(facts(entry.reason)),
             )
             for entry in found.timeline
         ],
@@ -209,15 +210,6 @@ def _show_detail(out: Output, found: types.AlertDetail) -> None:
     )
     if not found.complete:
         out.note(f"this is incomplete: {found.incomplete_reason}")
-
-
-def reason_words(reason: dict[str, Any]) -> str:
-    """Return the reason of a transition as one line."""
-    return ", ".join(
-        f"{name} {value if isinstance(value, str) else msgspec.json.encode(value).decode()}"
-        for name, value in reason.items()
-        if value not in (None, "", [], {})
-    )
 
 
 def _mark(name: str, method: str, done: str, help_text: str, example: str) -> None:
@@ -266,8 +258,7 @@ def _alert_id(session: Session, typed: str) -> str:
     ),
     examples=(
         "storewatchctl alerts create --severity warning --source ups --title 'on battery'",
-        "storewatchctl alerts create --severity critical --source ups --title 'battery low' "
-        "--key ups1 --ttl 10m --label unit=ups1",
+        "storewatchctl alerts create --severity info --source ups --title test --key u1 --ttl 10m",
     ),
 )
 @click.option("--severity", type=SEVERITY, required=True)
@@ -283,6 +274,7 @@ def _alert_id(session: Session, typed: str) -> str:
 @click.pass_obj
 def create(
     session: Session,
+    /,
     labels: tuple[tuple[str, str], ...],
     annotations: tuple[tuple[str, str], ...],
     **plain: Any,

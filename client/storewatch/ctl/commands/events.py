@@ -1,5 +1,6 @@
 """storewatchctl events."""
 
+import re
 from typing import Any
 
 import click
@@ -8,7 +9,7 @@ from storewatch import clock
 from storewatch.ctl import words
 from storewatch.ctl.command import EVENT_TYPE, SEVERITY, Command, some
 from storewatch.ctl.output import Column, Output, state
-from storewatch.ctl.session import Session, decoded
+from storewatch.ctl.session import Session
 from storewatch.ctl.stories import story
 from storewatch.wire import encode, params, types
 
@@ -21,6 +22,9 @@ COLUMNS = (
 )
 
 PAGE = 1000
+
+# An id is opaque, but never looks like a time.
+_EVENT_ID = re.compile(r"[0-9A-Za-z_-]+\.[0-9A-Za-z_.-]+")
 NEWEST = 50
 
 
@@ -52,21 +56,49 @@ def events(
 ) -> None:
     if is_following and limit is not None:
         raise click.UsageError("--limit does not go with --follow")
-    begin = None if since is None else since_id(session, since)
+    kinds = some(types_)
+    found, begin = _begin(session, since, kinds)
+    if not is_following and (since is None or (begin is not None and not found.events)):
+        found = _listed(session, kinds, begin, limit)
+    if severity:
+        found.events = [one for one in found.events if _has_severity(one, severity)]
     if is_following:
         from storewatch.ctl.watch import follow_events  # asyncio takes longer than a short command.
 
-        follow_events(session, some(types_), some(severity), begin)
+        follow_events(session, found.events, kinds, some(severity), begin)
         return
-    found = _listed(session, some(types_), begin, limit)
-    if severity:
-        found.events = [one for one in found.events if _has_severity(one, severity)]
+    if limit is not None:
+        found.events = found.events[:limit]
     if session.as_json:
         session.out.json(encode(found))
         return
     if found.gap:
         session.out.note("some events in between are no longer kept")
     session.out.table(COLUMNS, [_row(one) for one in found.events], empty="no events")
+
+
+def _begin(
+    session: Session, since: str | None, kinds: list[Any] | None
+) -> tuple[types.EventList, str | None]:
+    """Return the events that a time has brought already, and the id to go on after."""
+    nothing = types.EventList(events=[], gap=False)
+    if since is None:
+        return nothing, None
+    try:
+        begin = words.wire_time(words.parse_moment(since, clock.now()))
+    except ValueError as error:
+        if _EVENT_ID.fullmatch(since):
+            return nothing, since
+        raise click.UsageError(f"--since: {error}, and it is no event's id") from error
+    recent = session.ask(
+        "events.list", params.EventsList(types=kinds, limit=PAGE), types.EventList
+    ).events
+    wanted = [one for one in recent if one.timestamp >= begin]
+    is_cut = len(wanted) == PAGE
+    if is_cut:
+        oldest = words.local_time(recent[0].timestamp)
+        session.out.note(f"there are more: the last {PAGE} events begin at {oldest}")
+    return types.EventList(events=wanted, gap=is_cut), recent[-1].id if recent else None
 
 
 def _listed(
@@ -82,31 +114,10 @@ def _listed(
         page = session.ask("events.list", asked, types.EventList)
         whole.gap = whole.gap or page.gap
         whole.events.extend(page.events)
-        if not page.events or page.events[-1].id == begin:
+        if not page.events:
             break
         begin = page.events[-1].id
     return whole
-
-
-def since_id(session: Session, text: str) -> str | None:
-    """Return the id after which events are asked for: the text itself, or, for a time, that of
-    the last event before it."""
-    try:
-        begin = words.wire_time(words.parse_moment(text, clock.now()))
-    except ValueError as error:
-        if "." in text or "-" in text:
-            return text
-        raise click.UsageError(f"--since: {error}, and no event's id") from error
-    answer = session.call("events.list", params.EventsList(limit=PAGE))
-    recent = decoded(answer, "events.list", types.EventList).events
-    before = [one.id for one in recent if one.timestamp < begin]
-    if not before and recent:
-        session.out.note(
-            f"only the last {words.plural(len(recent), 'event')} can be found by time; "
-            f"they begin at {words.local_time(recent[0].timestamp)}"
-        )
-        return None
-    return before[-1] if before else None
 
 
 def _has_severity(event: types.Event, wanted: tuple[str, ...]) -> bool:

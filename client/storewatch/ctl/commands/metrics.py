@@ -68,8 +68,13 @@ def _show_rows(session: Session, found: types.QueryAnswer) -> None:
 
 def labels_text(labels: dict[str, str]) -> str:
     """Return labels as PromQL writes them."""
-    pairs = (f"{name}={msgspec.json.encode(value).decode()}" for name, value in labels.items())
-    return "{" + ", ".join(pairs) + "}"
+    pairs = [
+        f"{name}={msgspec.json.encode(value).decode()}"
+        for name, value in labels.items()
+        if name != "__name__"
+    ]
+    inside = "{" + ", ".join(pairs) + "}" if pairs else ""
+    return labels.get("__name__", "") + inside or "{}"
 
 
 def _show(session: Session, found: types.Snapshot) -> None:

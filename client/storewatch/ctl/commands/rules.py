@@ -1,5 +1,6 @@
 """storewatchctl rules."""
 
+import sys
 from pathlib import Path
 
 import click
@@ -138,10 +139,7 @@ def validate(session: Session, file: str | None) -> int:
 
 
 def _content(file: str) -> str:
-    if file == "-":
-        raw = click.get_binary_stream("stdin").read()
-    else:
-        raw = Path(file).read_bytes()
+    raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
