@@ -11,6 +11,7 @@ from storewatchd.journal.journal import DRAIN
 from storewatchd.settings import DatabaseKind
 from storewatchd.store import Store
 from storewatchd.store.ledger import cursor_of, write
+from storewatchd.store.store import WRITE_TIMEOUT_S
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class Drain:
         while True:
             records = await self._journal.read(after, BATCH)
             if records:
-                async with self._store.connection() as connection:
+                async with self._store.connection(timeout_s=WRITE_TIMEOUT_S) as connection:
                     await write(connection, records)
                 after = records[-1].seq
                 await self._confirm(after)

@@ -1,5 +1,6 @@
 """The way to PostgreSQL: the server, the pool of connections, and how both stand."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,9 @@ logger = logging.getLogger(__name__)
 POOL_SIZE = 4
 WAIT_S = 2.0
 STATEMENT_TIMEOUT_MS = 15_000
+QUERY_TIMEOUT_S = 5.0
+WRITE_TIMEOUT_S = 30.0
+MIGRATION_TIMEOUT_S = 600.0
 REST_S = 1.0
 """After a failed connection, how long queries fail at once instead of trying again."""
 
@@ -89,8 +93,11 @@ class Store:
             await self._cluster.stop()
 
     @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
-        """Lend a connection; what is done with it is one transaction.
+    async def connection(
+        self, *, timeout_s: float = QUERY_TIMEOUT_S
+    ) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """Lend a connection; what is done with it is one transaction, and bounded in time: a
+        server that hangs is as good as away.
 
         Raises:
             StoreUnavailable: there is none to be had, or it broke.
@@ -99,8 +106,15 @@ class Store:
         if self._pool is None or self._clock.monotonic() - self._failed_at < REST_S:
             raise StoreUnavailable(self.problem or "not connected")
         try:
-            async with self._pool.connection(timeout=WAIT_S) as connection:
+            async with (
+                asyncio.timeout(timeout_s),
+                self._pool.connection(timeout=WAIT_S) as connection,
+            ):
                 yield connection
+        except TimeoutError as error:
+            problem = f"PostgreSQL has not answered within {timeout_s:g} s"
+            self._note_failure(problem)
+            raise StoreUnavailable(problem) from error
         except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
             self._note_failure(_sentence(error))
             raise StoreUnavailable(_sentence(error)) from error
@@ -108,9 +122,12 @@ class Store:
             raise StoreError(_sentence(error)) from error
 
     async def _open_pool(self) -> None:
-        async with await AsyncConnection.connect(
-            self._dsn, connect_timeout=5, application_name="storewatch"
-        ) as connection:
+        async with (
+            asyncio.timeout(MIGRATION_TIMEOUT_S),
+            await AsyncConnection.connect(
+                self._dsn, connect_timeout=5, application_name="storewatch"
+            ) as connection,
+        ):
             await migrate(connection)
         pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
             self._dsn,
@@ -131,7 +148,10 @@ class Store:
     async def _ping(self) -> None:
         assert self._pool is not None
         began = self._clock.monotonic()
-        async with self._pool.connection(timeout=WAIT_S) as connection:
+        async with (
+            asyncio.timeout(QUERY_TIMEOUT_S),
+            self._pool.connection(timeout=WAIT_S) as connection,
+        ):
             row = await (await connection.execute("SHOW server_version")).fetchone()
         self.server_version = None if row is None else str(row[0]).split(" ")[0]
         self._failed_at = float("-inf")

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+import msgspec
+
 from storewatch.wire import params
 from storewatchd.control.dispatch import Call, Handler
 from storewatchd.core.commands import AcknowledgeAlert, CreateAlert, ResolveAlert
@@ -48,7 +50,11 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
         alert, timeline, problem = monitor.view.alert(asked.id), {}, None
         for record in await journal.history(asked.id):
             timeline[(record.time, record.seq)] = _entry(
-                f"{record.epoch}.{record.seq}", record.seq, record.time, record.kind, record.reason
+                f"{record.epoch}.{record.seq}",
+                record.seq,
+                record.time,
+                record.kind,
+                msgspec.Raw(record.reason),
             )
         try:
             for line in await store.alerts.timeline(asked.id):

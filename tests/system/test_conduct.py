@@ -1,0 +1,131 @@
+"""Signals, settings and rule files: all or nothing, and a sentence for what is wrong."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from system.appliance import Appliance, wait_for
+
+pytestmark = pytest.mark.timeout(60)  # real programs start
+
+GOOD = """
+groups:
+  - name: mine
+    rules:
+      - alert: AlwaysTrue
+        expr: node_memory_MemTotal_bytes > 0
+        labels: {severity: info}
+        annotations: {summary: "memory is there"}
+"""
+BAD = """
+groups:
+  - name: mine
+    rules:
+      - alert: Broken
+        expr: sum(
+"""
+
+
+def check_config(*words: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "storewatchd", "--check-config", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_stop_is_prompt_and_leaves_no_process_behind(running: Appliance) -> None:
+    running.wait_database()
+    postgres = running.postgres_pid()
+    assert running.stop() < 5
+    assert not Path(f"/proc/{postgres}").exists()
+    assert not running.socket.exists()
+    assert "Traceback" not in running.log.read_text()
+
+
+def test_a_reload_puts_new_rules_and_repositories_in_force(running: Appliance) -> None:
+    (running.rules / "mine.yml").write_text(GOOD)
+    running.configure(repositories={"root": "/"})
+    assert running.daemon is not None
+    running.daemon.send_signal(signal.SIGHUP)
+    wait_for("the new rule", lambda: running.firing("AlwaysTrue"))
+    wait_for(
+        "the new repository",
+        lambda: (
+            [one["name"] for one in running.call("repositories.list")["repositories"]] == ["root"]
+        ),
+    )
+
+
+def test_a_wrong_rule_file_changes_nothing_and_is_named_with_its_place(running: Appliance) -> None:
+    (running.rules / "mine.yml").write_text(GOOD)
+    assert running.call("rules.reload")["valid"]
+    (running.rules / "mine.yml").write_text(BAD)
+    check = running.call("rules.reload")
+    assert not check["valid"]
+    (problem,) = check["problems"]
+    assert problem["path"].endswith("mine.yml")
+    assert (problem["line"], problem["column"]) == (6, 19)
+    assert "AlwaysTrue" in [rule["name"] for rule in running.call("rules.list")["rules"]]
+    assert running.daemon is not None
+    running.daemon.send_signal(signal.SIGHUP)
+    wait_for("the sentence", lambda: "nothing was reloaded" in running.log.read_text())
+    assert running.is_up()
+
+
+def test_wrong_settings_at_a_reload_leave_the_old_ones_in_force(running: Appliance) -> None:
+    running.configure(more="[storrage]\n")
+    assert running.daemon is not None
+    running.daemon.send_signal(signal.SIGHUP)
+    wait_for("the sentence", lambda: "storrage" in running.log.read_text())
+    assert running.is_up()
+
+
+def test_an_alert_whose_rule_is_gone_is_closed_with_that_reason(running: Appliance) -> None:
+    (running.rules / "mine.yml").write_text(GOOD)
+    running.call("rules.reload")
+    alert = wait_for("the alert", lambda: running.firing("AlwaysTrue"))
+    (running.rules / "mine.yml").unlink()
+    running.call("rules.reload")
+    closed = running.call("alerts.get", id=alert["id"])["alert"]
+    assert closed["resolved_by"] == "the rule is no longer there"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        pytest.param("[databse]\n", "did you mean database?", id="section"),
+        pytest.param("[probes]\nintervall = 3\n", "did you mean interval?", id="key"),
+        pytest.param("[probes]\ninterval = true\n", "found true", id="type"),
+        pytest.param('[database]\nkind = "oracle"\n', "one of embedded, external", id="choice"),
+        pytest.param('[database]\nkind = "external"\n', "database.dsn", id="missing"),
+        pytest.param("[probes\n", "expected TOML", id="syntax"),
+        pytest.param('[daemon]\nstate_directory = "x"\n', "an absolute path", id="path"),
+    ],
+)
+def test_wrong_settings_are_refused_with_file_key_expected_and_found(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    path = tmp_path / "storewatch.toml"
+    path.write_text(text)
+    done = check_config("--config", path)
+    assert done.returncode == 1
+    assert str(path) in done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_settings_file_is_named(tmp_path: Path) -> None:
+    done = check_config("--config", tmp_path / "none.toml")
+    assert done.returncode == 1
+    assert "none.toml: expected a readable file" in done.stderr
+
+
+def test_right_settings_are_said_to_be_right(appliance: Appliance) -> None:
+    done = check_config("--config", appliance.config)
+    assert done.returncode == 0
+    assert done.stdout.startswith("the settings are right; 3 rules")
