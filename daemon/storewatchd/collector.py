@@ -19,6 +19,8 @@ from storewatchd.probes.base import Probe
 
 logger = logging.getLogger(__name__)
 
+SECOND_LOOK_S = 1.0
+
 SELF = "collector"
 DISCOVERY = "discovery"
 
@@ -157,9 +159,13 @@ class Collector:
 
     def _begin(self, look: _Look, now: float) -> None:
         look.running = True
+        # What tells a rate needs two looks: the second one comes soon.
+        interval_s = (
+            min(SECOND_LOOK_S, self._interval_s) if look.last_run is None else self._interval_s
+        )
         # Schedules keep their phase: a late look does not delay the next one.
-        missed = max(0.0, now - look.due) // self._interval_s
-        look.due += (missed + 1) * self._interval_s
+        missed = max(0.0, now - look.due) // interval_s
+        look.due += (missed + 1) * interval_s
 
     def _end(self, look: _Look) -> None:
         look.running = False
