@@ -5,8 +5,8 @@ import logging
 import random
 from collections.abc import Callable
 
-from storewatchd.errors import StoreError
-from storewatchd.journal import Journal
+from storewatchd.errors import StoreError, StoreUnavailable
+from storewatchd.journal import Journal, StoredRecord
 from storewatchd.journal.journal import DRAIN
 from storewatchd.settings import DatabaseKind
 from storewatchd.store import Store
@@ -31,6 +31,8 @@ class Drain:
         self._store = store
         self._confirmed = confirmed
         self._pause_s = FIRST_PAUSE_S
+        self.refused = 0
+        """How many records PostgreSQL refused for good since the start."""
 
     async def run(self) -> None:
         """Follow until cancelled; a missing database is tried again with growing pauses."""
@@ -53,8 +55,7 @@ class Drain:
         while True:
             records = await self._journal.read(after, BATCH)
             if records:
-                async with self._store.connection(timeout_s=WRITE_TIMEOUT_S) as connection:
-                    await write(connection, records)
+                await self._write(records)
                 after = records[-1].seq
                 await self._confirm(after)
                 continue
@@ -64,6 +65,30 @@ class Drain:
                     await self._journal.appended()
             except TimeoutError:
                 await self._store.connect()
+
+    async def _write(self, records: list[StoredRecord]) -> None:
+        """Write a batch; a record that PostgreSQL refuses for good holds up no other.
+
+        Raises:
+            StoreUnavailable: PostgreSQL is away.
+        """
+        try:
+            async with self._store.connection(timeout_s=WRITE_TIMEOUT_S) as connection:
+                await write(connection, records)
+        except StoreUnavailable:
+            raise
+        except StoreError as error:
+            if len(records) == 1:
+                record = records[0]
+                self.refused += 1
+                logger.error(
+                    "PostgreSQL refuses record %s.%d (%s %s), which stays in the journal only: %s",
+                    *(record.epoch, record.seq, record.type, record.kind, error),
+                )
+                return
+            middle = len(records) // 2
+            await self._write(records[:middle])
+            await self._write(records[middle:])
 
     async def _confirm(self, seq: int) -> None:
         await self._journal.confirm(DRAIN, seq)

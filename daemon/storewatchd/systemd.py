@@ -94,6 +94,16 @@ class _FieldsHandler(systemd.journal.JournalHandler):  # type: ignore[misc]
         super().emit(record)
 
 
+class _Readable(logging.Formatter):
+    """A line a record: titles come from anybody, and must not draw on a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's name
+        record.message = "".join(
+            one if one.isprintable() else repr(one)[1:-1] for one in record.message
+        )
+        return super().formatMessage(record)
+
+
 class LogQueue:
     """Logging that never blocks the loop: a thread of its own writes. Close it to flush."""
 
@@ -104,9 +114,7 @@ class LogQueue:
             handler.setFormatter(logging.Formatter("%(message)s"))
         else:
             handler = logging.StreamHandler(sys.stderr)
-            handler.setFormatter(
-                logging.Formatter("%(asctime)s %(levelname)-8s %(name)s: %(message)s")
-            )
+            handler.setFormatter(_Readable("%(asctime)s %(levelname)-8s %(name)s: %(message)s"))
         waiting: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
         self._listener = logging.handlers.QueueListener(waiting, handler)
         self._sender = logging.handlers.QueueHandler(waiting)

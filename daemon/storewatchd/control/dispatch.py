@@ -81,6 +81,8 @@ class Dispatcher:
             return encode(_failure(Code.PARSE_ERROR, "nested too deep"))
         except UnicodeDecodeError as error:
             return encode(_failure(Code.PARSE_ERROR, f"not UTF-8: {error}"))
+        if b"\\u0000" in line and _holds_zero(document):
+            return encode(_failure(Code.INVALID_REQUEST, "a text holds the character U+0000"))
         if isinstance(document, list):
             return self._batch(document, connection)
         reply = self._element(document, connection)
@@ -183,6 +185,21 @@ class Dispatcher:
 async def _encoded(reply: Coroutine[Any, Any, Any]) -> bytes | None:
     answer = await reply
     return None if answer is None else encode(answer)
+
+
+def _holds_zero(document: Any) -> bool:
+    """Return whether any text holds U+0000, which PostgreSQL cannot store."""
+    waiting = [document]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str) and "\0" in one:
+            return True
+        if isinstance(one, dict):
+            waiting.extend(one)
+            waiting.extend(one.values())
+        elif isinstance(one, list):
+            waiting.extend(one)
+    return False
 
 
 def _as_is(document: Any) -> Any:

@@ -259,7 +259,8 @@ class TaskBook:
             message=command.message or run.message,
             exit_status=command.exit_status,
             signal=command.signal,
-            output=command.output[-OUTPUT_BYTES:],
+            # A program may print anything; U+0000 is what PostgreSQL cannot store.
+            output=command.output[-OUTPUT_BYTES:].replace("\0", "\ufffd"),
             bytes=_or(command.bytes, run.bytes),
             version=run.version + 1,
         )

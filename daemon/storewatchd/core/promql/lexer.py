@@ -14,7 +14,7 @@ MAX_TEXT_BYTES = 16_384
 _SKIP = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)+")
 _TOKEN = re.compile(
     r"""
-    (?P<duration>[0-9]+(?:ms|[smhdwy])(?:[0-9]+(?:ms|[smhdwy]))*(?![A-Za-z0-9_:.]))
+    (?P<duration>[0-9]+(?:ms|[smhdwy])(?:[0-9]+(?:ms|[smhdwy]))*(?![A-Za-z0-9_.]))
   | (?P<number>0[xX][0-9a-fA-F]+ | (?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)
   | (?P<identifier>[A-Za-z_:][A-Za-z0-9_:]*)
   | (?P<string>"(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' | `[^`]*`)

@@ -79,11 +79,9 @@ def type_of(expr: Expr) -> ValueType:
             return ValueType.SCALAR
         case Selector():
             return ValueType.VECTOR if expr.range_s is None else ValueType.RANGE
-        case Negation():
-            return type_of(expr.operand)
-        case Binary():
-            sides = {type_of(expr.left), type_of(expr.right)}
-            return ValueType.SCALAR if sides == {ValueType.SCALAR} else ValueType.VECTOR
+        case Negation() | Binary():
+            # Kept in the node: a long chain is as deep as it is long.
+            return expr.yields
         case Aggregate():
             return ValueType.VECTOR
         case Call():
@@ -163,7 +161,9 @@ class _Parser:
             operand = self._expression(_UNARY_PRECEDENCE + 1)
             if type_of(operand) is ValueType.RANGE:
                 raise self._error(token, f"unary {token.text} takes no range vector")
-            return Negation(operand, token.start) if token.text == "-" else operand
+            if token.text == "+":
+                return operand
+            return Negation(operand, type_of(operand), token.start)
         if self._at("("):
             self._take()
             inside = self._expression(0)
@@ -292,7 +292,10 @@ class _Parser:
             raise self._error(token, "a comparison of two scalars needs bool")
         if ValueType.SCALAR in sides and matching is not None:
             raise self._error(matching_token, "on and ignoring stand only between two vectors")
-        return Binary(operator, left, right, returns_bool, matching or _EVERYTHING, token.start)
+        yields = ValueType.SCALAR if of_scalars else ValueType.VECTOR
+        return Binary(
+            operator, left, right, returns_bool, matching or _EVERYTHING, yields, token.start
+        )
 
     def _matching(self) -> Matching | None:
         word = self._word()
@@ -318,7 +321,8 @@ class _Parser:
         if self._at("["):
             self._take()
             range_s = self._duration("a window such as 5m")
-            if self._at(":"):
+            # ":1m" is one word to the lexer: names of recorded series may start so.
+            if self._token.text.startswith(":"):
                 raise self._unsupported(self._token, "a subquery")
             self._expect("]", "to close the window")
         offset_s = 0.0

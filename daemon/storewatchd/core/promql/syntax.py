@@ -34,6 +34,7 @@ class Selector:
 @dataclass(frozen=True, slots=True)
 class Negation:
     operand: "Expr"
+    yields: ValueType
     start: int
 
 
@@ -58,6 +59,7 @@ class Binary:
     right: "Expr"
     returns_bool: bool
     matching: Matching
+    yields: ValueType
     start: int
 
 

@@ -1,0 +1,196 @@
+"""Answers in three values: what is known, what is unknown, and what nobody could see."""
+
+import math
+
+import pytest
+
+from core.promql.table import NOON, Bench
+from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
+from storewatchd.errors import ExpressionError
+
+
+@pytest.fixture
+def bench() -> Bench:
+    bench = Bench("a", "b")
+    bench.see("1", a={("x",): 5.0, ("y",): 7.0}, b={("x",): 2.0})
+    bench.see("2", a={("x",): 1.0}, b={("x",): 4.0, ("z",): 9.0})
+    return bench
+
+
+def only(bench: Bench, text: str) -> float:
+    """Return the value of the one exact row."""
+    (value,) = bench.values(text).values()
+    return value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("sum(a)", 13),
+        ("count(a)", 3),
+        ("max(a)", 7),
+        ("min(a)", 1),
+        ("avg(a)", 13 / 3),
+        ("sum(a / b)", 5 / 2 + 1 / 4),
+        ("sum(a > 4)", 12),
+        ("sum(a > bool 4)", 2),
+        ("sum(4 < a)", 12),
+        ("sum(a and b)", 6),
+        ("sum(a unless b)", 7),
+        ("sum(a or b)", 22),
+        ("sum(a and on (s) b)", 13),
+        ("sum(-a)", -13),
+        ("sum(2 ^ a % 3)", sum(2**n % 3 for n in (5, 7, 1))),
+        ("-2 ^ 2", -4),
+        ("2 ^ 3 ^ 0", 2),
+        ("1 + 2 * 3", 7),
+        ("(1 + 2) * 3", 9),
+        ("7 % -3", 1),
+        ("1 / 0", math.inf),
+        ("1 == bool 1", 1),
+        ("time()", NOON),
+        ('sum(a{s="1"})', 12),
+        ('sum(a{x!="x"})', 7),
+        ('sum({__name__=~"a|b",s="2"})', 14),
+        ('absent(a{s="3"})', 1),
+    ],
+)
+def test_known_data_gives_the_value_that_prometheus_gives(
+    bench: Bench, text: str, value: float
+) -> None:
+    assert only(bench, text) == pytest.approx(value)
+
+
+def test_aggregation_keeps_what_it_is_told(bench: Bench) -> None:
+    assert bench.values("sum by (s) (a)") == {(("s", "1"),): 12.0, (("s", "2"),): 1.0}
+    assert bench.values("sum without (s) (a)") == {(("x", "x"),): 6.0, (("x", "y"),): 7.0}
+
+
+def test_filters_keep_the_name_and_arithmetic_drops_it(bench: Bench) -> None:
+    (filtered,) = bench.ask("a > 6").rows
+    assert filtered.labels["__name__"] == "a"
+    assert all("__name__" not in row.labels for row in bench.ask("a * 2").rows)
+
+
+def test_matching_on_labels_keeps_only_those(bench: Bench) -> None:
+    answer = bench.values('a{s="1",x="x"} + on (x) b{s="1"}')
+    assert answer == {(("x", "x"),): 7.0}
+
+
+def test_several_matches_are_an_error_and_not_a_guess(bench: Bench) -> None:
+    with pytest.raises(ExpressionError, match="several rows on the right"):
+        bench.ask('a{s="1",x="x"} + on (x) b{x="x"}')
+    with pytest.raises(ExpressionError, match="several rows on the left"):
+        bench.ask('a{s="1"} + on (s) b{s="1"}')
+
+
+def test_rows_that_become_the_same_are_an_error(bench: Bench) -> None:
+    with pytest.raises(ExpressionError, match="same labels"):
+        bench.ask('{__name__=~"a|b"} * 2')
+
+
+def test_what_was_never_looked_at_is_a_hole_and_not_an_absence() -> None:
+    bench = Bench("a")
+    assert bench.ask("a").holes == ({},)
+    (row,) = bench.ask("absent(a)").rows
+    assert not row.exact
+
+
+def test_a_failed_scope_hides_its_rows_and_no_others(bench: Bench) -> None:
+    bench.fail("1")
+    answer = bench.ask("a")
+    assert {row.labels["s"]: row.exact for row in answer.rows} == {"1": False, "2": True}
+    assert answer.holes == ({"s": "1"},)
+    assert bench.ask('a{s="2"}').holes == ()
+
+
+def test_an_overdue_scope_is_a_failed_one(bench: Bench) -> None:
+    assert not any(row.exact for row in bench.ask("a", NOON + 101).rows)
+    assert all(row.exact for row in bench.ask("a", NOON + 100).rows)
+
+
+def test_a_row_that_the_last_look_did_not_find_is_surely_gone(bench: Bench) -> None:
+    bench.see("1", at=NOON + 1, a={("x",): 5.0})
+    assert {row.labels["x"] for row in bench.ask('a{s="1"}', NOON + 1).rows} == {"x"}
+    assert bench.ask('a{s="1"}', NOON + 1).holes == ()
+
+
+def test_absent_hardware_is_known_to_be_absent(bench: Bench) -> None:
+    bench.table.feed(Frame(Scope("p", (("s", "1"),)), NOON, Outcome.ABSENT))
+    assert bench.ask('a{s="1"}').rows == []
+    assert bench.values('absent(a{s="1"})') == {(("s", "1"),): 1.0}
+
+
+def test_a_deferred_look_leaves_the_rows_known_until_they_are_too_old(bench: Bench) -> None:
+    bench.table.feed(Frame(Scope("p", (("s", "1"),)), NOON + 50, Outcome.DEFERRED))
+    assert all(row.exact for row in bench.ask("a", NOON + 50).rows)
+    assert not any(row.exact for row in bench.ask('a{s="1"}', NOON + 101).rows)
+
+
+def test_a_scope_that_is_no_more_leaves_nothing(bench: Bench) -> None:
+    bench.fail("1")
+    bench.table.expect("p", [Scope("p", (("s", "2"),))])
+    answer = bench.ask("a")
+    assert [row.labels["s"] for row in answer.rows] == ["2"]
+    assert answer.holes == ()
+
+
+def test_an_aggregation_over_a_hole_is_unknown(bench: Bench) -> None:
+    bench.fail("1")
+    (row,) = bench.ask("sum(a)").rows
+    assert not row.exact
+    assert bench.values("sum by (s) (a)") == {(("s", "2"),): 1.0}
+
+
+def test_set_operators_decide_what_the_seen_side_decides(bench: Bench) -> None:
+    bench.fail("2")
+    assert bench.values('a{s="1"} and b') == {
+        (("__name__", "a"), ("s", "1"), ("x", "x")): 5.0,
+    }
+    unsure = bench.ask('a{s="1"} unless on (x) b{s="2"}')
+    assert [row.exact for row in unsure.rows] == [False, False]
+
+
+def test_a_range_needs_samples_over_most_of_its_window() -> None:
+    bench = Bench("a")
+    for step in range(11):
+        bench.see("1", at=NOON + 30 * step, a={("x",): float(step)})
+    assert only_at(bench, "max_over_time(a[5m])", NOON + 300) == 10
+    assert only_at(bench, "avg_over_time(a[5m])", NOON + 300) == pytest.approx(5.5)
+    assert only_at(bench, "increase(a[5m])", NOON + 300) == pytest.approx(10)
+    assert only_at(bench, "rate(a[5m])", NOON + 300) == pytest.approx(1 / 30)
+    (short,) = bench.ask("rate(a[10m])", NOON + 300).rows
+    assert not short.exact
+
+
+def test_a_counter_reset_is_an_increase_from_zero() -> None:
+    bench = Bench("a")
+    for step, value in enumerate([10, 20, 5, 15, 25, 35, 45, 55, 65, 75, 85]):
+        bench.see("1", at=NOON + 30 * step, a={("x",): float(value)})
+    assert only_at(bench, "increase(a[5m])", NOON + 300) > 85
+
+
+def test_offset_looks_at_what_was() -> None:
+    bench = Bench("a")
+    for step in range(30):
+        bench.see("1", at=NOON + 30 * step, a={("x",): float(step)})
+    assert only_at(bench, "a offset 5m", NOON + 870) == 19
+    early = bench.ask("a offset 10m", NOON + 870)
+    assert early.holes == ({},)  # the table does not reach back to the end of its look-back
+
+
+def test_a_recorded_row_keeps_what_it_did_not_know() -> None:
+    bench = Bench("a")
+    family = Family("r", MetricType.GAUGE, "recorded", ("k",))
+    rows = [(Row(("1",), 1.0), True), (Row(("2",), 2.0), False)]
+    bench.table.record(family, rows, ({"k": "3"},), NOON)
+    answer = bench.ask("r")
+    assert {row.labels["k"]: row.exact for row in answer.rows} == {"1": True, "2": False}
+    assert answer.holes == ({"k": "3"},)
+    with pytest.raises(ValueError, match="belongs to p"):
+        bench.table.record(Family("a", MetricType.GAUGE, ""), [], (), NOON)
+
+
+def only_at(bench: Bench, text: str, at: float) -> float:
+    (value,) = bench.values(text, at).values()
+    return value
