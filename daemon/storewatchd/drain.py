@@ -31,8 +31,6 @@ class Drain:
         self._store = store
         self._confirmed = confirmed
         self._pause_s = FIRST_PAUSE_S
-        self.refused = 0
-        """How many records PostgreSQL refused for good since the start."""
 
     async def run(self) -> None:
         """Follow until cancelled; a missing database is tried again with growing pauses."""
@@ -80,7 +78,7 @@ class Drain:
         except StoreError as error:
             if len(records) == 1:
                 record = records[0]
-                self.refused += 1
+                self._store.refused += 1
                 logger.error(
                     "PostgreSQL refuses record %s.%d (%s %s), which stays in the journal only: %s",
                     *(record.epoch, record.seq, record.type, record.kind, error),

@@ -55,6 +55,9 @@ class HealthChecks:
             return Component("database", Status.UNHEALTHY, f"the journal: {problem}", at)
         if self._store.kind is DatabaseKind.NONE:
             return Component("database", Status.UNKNOWN, "no database is configured", at)
+        if self._store.problem is None and self._store.refused:
+            message = f"{self._store.refused} records were refused; the log has the reasons"
+            return Component("database", Status.DEGRADED, message, at)
         if self._store.problem is None:
             version = self._store.server_version
             return Component(

@@ -54,6 +54,8 @@ class Store:
         """Why it cannot be used now; None while it can."""
         if self.kind is DatabaseKind.NONE:
             self.problem = "no database is configured"
+        self.refused = 0
+        """How many records it refused for good since the start."""
         self.checked_at: float | None = None
         self.check_s: float | None = None
         """When it last answered (Unix seconds), and how long that took; None before."""
