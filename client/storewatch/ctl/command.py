@@ -84,6 +84,9 @@ class Group(_Examples, click.Group):
 
     command_class = Command
 
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **{"no_args_is_help": False, **more})
+
     def list_commands(self, _: click.Context) -> list[str]:
         return list(self.commands)
 

@@ -112,4 +112,6 @@ def _usage(error: click.ClickException) -> Failure:
         if "such option" in sentence and path.endswith("tasks run"):
             hint = "put -- before the command: storewatchctl tasks run NAME -- COMMAND…"
     code = Exit.USAGE if isinstance(error, click.UsageError | click.FileError) else error.exit_code
-    return Failure(sentence[:1].lower() + sentence[1:], hint, code)
+    if not sentence[:2].isupper():
+        sentence = sentence[:1].lower() + sentence[1:]
+    return Failure(sentence, hint, code)

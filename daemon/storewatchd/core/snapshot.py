@@ -33,12 +33,9 @@ class _Look:
         return values[0] if values else None
 
     def total(self, name: str) -> float | None:
+        """Return the sum of a family's values; nothing to add up is nothing known."""
         values = self.values(name)
-        return None if values is None else sum(values)
-
-    def count(self, name: str) -> float | None:
-        values = self.values(name)
-        return None if values is None else float(len(values))
+        return sum(values) if values else None
 
 
 def snapshot(

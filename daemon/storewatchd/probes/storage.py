@@ -98,7 +98,12 @@ def local_file_systems(mounts: list[Mount], on_devices: frozenset[str]) -> list[
     """Return each local file system once, at the mount point that shows the most of it."""
     chosen: dict[str, Mount] = {}
     for mount in mounts:
-        local = mount.file_system in on_devices or mount.file_system in ("zfs", "btrfs")
+        # A root is storage whatever it is made of: in a container it is an overlay.
+        local = (
+            mount.file_system in on_devices
+            or mount.file_system in ("zfs", "btrfs")
+            or mount.mount_point == "/"
+        )
         if not local or mount.file_system in _NOT_STORAGE or mount.file_system.startswith("fuse"):
             continue
         known = chosen.get(mount.device)

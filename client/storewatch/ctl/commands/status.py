@@ -160,7 +160,7 @@ def _show_probes(session: Session, probes: list[types.ProbeStatus]) -> None:
     out = session.out
     blind = [one for one in probes if one.outcome in ("failed", "pending") or one.stuck_since]
     out.line()
-    out.heading(f"Probes: {len(probes)}, of which {len(blind)} cannot see")
+    out.heading(f"Probes: {len(probes)}, {f'{len(blind)} cannot see' if blind else 'all see'}")
     for one in blind:
         scope = ", ".join(f"{name}={value}" for name, value in one.scope.items())
         about = f"{one.probe} {scope}".strip()
