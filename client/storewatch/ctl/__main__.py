@@ -25,18 +25,15 @@ def main(words: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     session = Session(Output())
     try:
-        status = root.main(
-            None if words is None else list(words),
-            prog_name="storewatchctl",
-            obj=session,
-            standalone_mode=False,
-        )
+        status = _run(sys.argv[1:] if words is None else list(words), session)
         sys.stdout.flush()
     except BrokenPipeError:
         # Nobody reads any more; what the interpreter still flushes goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
     except (KeyboardInterrupt, click.exceptions.Abort):
+        if sys.stderr.isatty():
+            sys.stderr.write("\n")  # what follows the terminal's ^C
         return INTERRUPTED
     except EXPLAINED as error:
         if session.is_debugging:
@@ -49,6 +46,15 @@ def main(words: Sequence[str] | None = None) -> int:
     finally:
         session.close()
     return status if isinstance(status, int) else 0
+
+
+def _run(words: list[str], session: Session) -> object:
+    # click's own `main` would turn a reader that leaves and an interrupt into words of its own.
+    try:
+        with root.make_context("storewatchctl", words, obj=session) as context:
+            return root.invoke(context)
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
 
 
 def _open_closed_streams() -> None:

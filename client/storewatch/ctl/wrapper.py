@@ -25,7 +25,7 @@ def run(session: Session, name: str, kind: str, argv: Sequence[str]) -> int:
     task_id = new_id()
     passage = Passage()
     begun = words.wire_time(clock.now())
-    _report(
+    is_answering = _report(
         session,
         "tasks.start",
         TaskStart(name=name, type=kind, id=task_id, message=_shown(argv), at=begun),
@@ -35,7 +35,9 @@ def run(session: Session, name: str, kind: str, argv: Sequence[str]) -> int:
     ending = passage.run(argv, {**os.environ, "STOREWATCH_TASK_ID": task_id})
     if ending.problem:
         session.out.note(ending.problem)
-    _report(session, "tasks.finish", _finish(task_id, ending), task_id, FINISH_TIMEOUT_S)
+    # A daemon that did not answer then is not given longer now.
+    patience_s = FINISH_TIMEOUT_S if is_answering else START_TIMEOUT_S
+    _report(session, "tasks.finish", _finish(task_id, ending), task_id, patience_s)
     passage.release()
     return ending.own_status
 
@@ -74,23 +76,27 @@ def _shown(argv: Sequence[str]) -> str:
     return text if len(text) <= 1000 else text[:999] + "…"
 
 
-def _report(session: Session, method: str, params: Params, task_id: str, timeout_s: float) -> None:
-    """Tell the daemon; where it is away, leave the report for later. Never fails."""
+def _report(session: Session, method: str, params: Params, task_id: str, timeout_s: float) -> bool:
+    """Tell the daemon; where it is away, leave the report for later. Never fails.
+
+    Returns whether the daemon answered.
+    """
     reported = given(params)
     try:
         with PlainClient(session.socket, timeout_s=timeout_s) as client:
             # A start that was left for later goes first.
             session.deliver_spool(client)
             client.call(method, reported)
-        return
+        return True
     except (CallError, Unsendable) as error:
         if not (isinstance(error, CallError) and error.is_passing):
             session.out.note(f"this run is not recorded: {error}")
-            return
+            return True
         reason = str(error)
     except ClientError as error:
         reason = str(error)
     _keep(session, spool.Report(method=method, params=reported), task_id, reason)  # type: ignore[arg-type]  # both names are among them
+    return False
 
 
 def _keep(session: Session, report: spool.Report, task_id: str, reason: str) -> None:

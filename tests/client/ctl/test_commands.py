@@ -1,0 +1,673 @@
+"""Every command against a peer that speaks the wire: what it asks, what it shows, how it ends."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fix_peer import Refusal, WirePeer, event
+from fix_shapes import NOON, alert, alert_list, task, token
+from storewatch.ctl.__main__ import main
+from storewatch.wire import Code
+
+Ctl = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WirePeer]:
+    monkeypatch.setenv("STOREWATCH_SOCKET", str(tmp_path / "s"))
+    monkeypatch.setenv("STOREWATCH_SPOOL", str(tmp_path / "spool"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("STOREWATCH_TASK_ID", raising=False)
+    with WirePeer(tmp_path / "s") as peer:
+        yield peer
+
+
+@pytest.fixture
+def ctl(capfd: pytest.CaptureFixture[str]) -> Ctl:
+    def run(*words: str) -> tuple[int, str, str]:
+        status = main(words)
+        return status, *capfd.readouterr()
+
+    return run
+
+
+def refusing(code: int, message: str) -> Callable[[Any], Any]:
+    def refuse(_: Any) -> Any:
+        raise Refusal(code, message)
+
+    return refuse
+
+
+# How a command ends.
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (Code.INVALID_PARAMS, 2),
+        (Code.UNAUTHENTICATED, 4),
+        (Code.FORBIDDEN, 4),
+        (Code.NOT_FOUND, 5),
+        (Code.CONFLICT, 1),
+        (Code.UNAVAILABLE, 1),
+        (Code.LIMIT_REACHED, 1),
+        (Code.METHOD_NOT_FOUND, 1),
+        (Code.INTERNAL_ERROR, 1),
+        (-1, 1),
+    ],
+)
+def test_an_error_of_the_daemon_is_one_sentence_and_an_exit_code(
+    peer: WirePeer, ctl: Ctl, code: int, status: int
+) -> None:
+    peer.answers["health.get"] = refusing(code, "that cannot be done\nnow")
+    ended, out, err = ctl("health")
+    assert (ended, out) == (status, "")
+    assert err.splitlines()[0] == "storewatchctl: that cannot be done now"
+    assert all(line.startswith("hint: ") for line in err.splitlines()[1:])
+
+
+def test_a_daemon_that_is_not_there_is_exit_3_with_the_socket_and_a_hint(
+    tmp_path: Path, ctl: Ctl
+) -> None:
+    path = tmp_path / "none"
+    status, out, err = ctl("--socket", str(path), "alerts", "list")
+    assert (status, out) == (3, "")
+    assert f"no daemon answers at {path}: no such file or directory" in err
+    assert "hint: systemctl status storewatchd" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param(["alrts"], "there is no command 'alrts': did you mean alerts?", id="command"),
+        pytest.param(["alerts"], "missing command", id="no subcommand"),
+        pytest.param(["alerts", "list", "--limti", "1"], "no such option", id="option"),
+        pytest.param(["alerts", "list", "--severity", "bad"], "'bad' is not one of", id="choice"),
+        pytest.param(["alerts", "list", "--limit", "0"], "0 is not in the range", id="range"),
+        pytest.param(["alerts", "list", "--since", "soon"], "'soon' is no time", id="time"),
+        pytest.param(
+            ["alerts", "list", "--open", "--state", "firing"], "exclude each other", id="both"
+        ),
+        pytest.param(["alerts", "show"], "missing argument", id="argument"),
+        pytest.param(["alerts", "create", "--title", "x"], "missing option", id="required"),
+        pytest.param(
+            [
+                *[
+                    "alerts",
+                    "create",
+                    "--severity",
+                    "info",
+                    "--source",
+                    "s",
+                    "--title",
+                    "t",
+                    "--label",
+                    "x",
+                ]
+            ],
+            "'x' is not of the form NAME=VALUE",
+            id="pair",
+        ),
+        pytest.param(["tokens", "create", "x", "--ttl", "0s"], "more than nothing", id="duration"),
+        pytest.param(["events", "--since", "soon"], "no event's id", id="event id"),
+        pytest.param(["events", "--follow", "--limit", "1"], "--limit does not go", id="follow"),
+        pytest.param(["metrics", "--text", "--query", "x"], "exclude each other", id="metrics"),
+        pytest.param(["tasks", "run", "x"], "missing argument", id="no command"),
+        pytest.param(["tasks", "run", "", "--", "true"], "NAME is 1 to 200", id="empty name"),
+        pytest.param(["tasks", "run", "x", "sh", "-c", "y"], "no such option", id="dashes"),
+        pytest.param(["tasks", "progress", "--percent", "101", "i"], "range", id="percent"),
+    ],
+)
+def test_a_bad_word_is_one_sentence_a_hint_and_exit_2(
+    peer: WirePeer, ctl: Ctl, words: list[str], said: str
+) -> None:
+    status, out, err = ctl(*words)
+    assert (status, out) == (2, "")
+    sentence, hint = err.splitlines()
+    assert sentence.startswith("storewatchctl: ")
+    assert said in sentence
+    assert hint.startswith("hint: ")
+    assert peer.requests == []
+
+
+def test_text_that_is_no_text_is_refused_before_it_is_sent(peer: WirePeer, ctl: Ctl) -> None:
+    status, _, err = ctl("repositories", "add", "x", "/srv/\udcff")
+    assert status == 2
+    assert "is not UTF-8 text: /srv/\\udcff" in err
+
+
+def test_an_answer_of_another_shape_is_told_and_not_shown(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["health.get"] = lambda _: {"status": 7}
+    status, out, err = ctl("health")
+    assert (status, out) == (1, "")
+    assert "the daemon's answer to health.get is not as agreed" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(words.split(), id=words)
+        for words in [
+            "status",
+            "health",
+            "alerts list",
+            "alerts show",
+            "alerts ack",
+            "alerts resolve",
+            "alerts create",
+            "alerts watch",
+            "metrics",
+            "events",
+            "rules list",
+            "rules show",
+            "rules validate",
+            "rules reload",
+            "tasks list",
+            "tasks run",
+            "tasks start",
+            "tasks progress",
+            "tasks finish",
+            "repositories list",
+            "repositories add",
+            "repositories remove",
+            "probes list",
+            "probes run",
+            "probes plan",
+            "tokens create",
+            "tokens list",
+            "tokens revoke",
+            "version",
+        ]
+    ],
+)
+def test_every_command_has_help_with_an_example_and_json(ctl: Ctl, words: list[str]) -> None:
+    status, out, _ = ctl(*words, "-h")
+    assert status == 0
+    examples = out.partition("Examples:\n")[2]
+    assert f"storewatchctl {' '.join(words)}" in examples
+    assert "--json" in out
+
+
+def test_version_says_its_own_even_where_no_daemon_answers(tmp_path: Path, ctl: Ctl) -> None:
+    status, out, _ = ctl("--socket", str(tmp_path / "none"), "version")
+    assert status == 3
+    assert out.startswith("storewatchctl ")
+
+
+def test_version_tells_both(peer: WirePeer, ctl: Ctl) -> None:
+    assert ctl("version")[1].splitlines()[1] == "storewatchd 9.9, node peer"
+    assert json.loads(ctl("version", "--json")[1])["node"] == "peer"
+
+
+# Alerts.
+
+
+def test_filters_reach_the_daemon_and_what_was_not_given_does_not(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["alerts.list"] = lambda _: alert_list()
+    words = (
+        "alerts list --severity critical --severity info --source storage --state firing "
+        "--unacknowledged --resource-type repository --resource-id a --rule R --limit 7 "
+        "--since 2026-01-01T00:00:00Z --cursor c"
+    )
+    status, out, err = ctl(*words.split(), "--label", 'x="y"')
+    assert (status, out, err) == (0, "", "storewatchctl: no alerts\n")
+    ctl("alerts", "list")
+    assert peer.wait_for("alerts.list") == [
+        {
+            "severity": ["critical", "info"],
+            "source": ["storage"],
+            "state": ["firing"],
+            "acknowledged": False,
+            "resource_type": "repository",
+            "resource_id": "a",
+            "rule": "R",
+            "label": ['x="y"'],
+            "since": "2026-01-01T00:00:00.000Z",
+            "limit": 7,
+            "cursor": "c",
+        },
+        {"limit": 50},
+    ]
+
+
+def test_a_list_is_a_line_an_alert_with_nothing_cut_off(
+    peer: WirePeer, ctl: Ctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    title = "x" * 200
+    peer.answers["alerts.list"] = lambda _: alert_list(
+        alert(2, title=f"{title}\n\x1b[2J", acknowledged=True), alert(1, severity="critical")
+    )
+    _, out, _ = ctl("alerts", "list")
+    head, first, second = out.splitlines()
+    assert head.split() == ["SEVERITY", "STATE", "TITLE", "SINCE", "ID", "SOURCE"]
+    assert title in first
+    assert "\x1b" not in out
+    assert first.startswith("warning   firing, ack  ")
+    assert alert(1)["id"] in second
+
+
+def test_json_is_the_daemons_own_answer_also_what_this_client_does_not_know(
+    peer: WirePeer, ctl: Ctl
+) -> None:
+    answer = alert_list(alert(1, novelty=[1]))
+    peer.answers["alerts.list"] = lambda _: answer
+    _, out, err = ctl("--json", "alerts", "list")
+    assert json.loads(out) == answer
+    assert err == ""
+
+
+def test_a_list_that_is_not_all_says_so(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["alerts.list"] = lambda _: alert_list(
+        alert(1), next_cursor="c1", complete=False, incomplete_reason="history cannot be read"
+    )
+    _, _, err = ctl("alerts", "list")
+    assert "there are more: --all, or --cursor c1" in err
+    assert "the list is incomplete: history cannot be read" in err
+
+
+def test_all_asks_for_every_page(peer: WirePeer, ctl: Ctl) -> None:
+    pages = {
+        None: alert_list(alert(3), next_cursor="c1"),
+        "c1": alert_list(alert(2), next_cursor="c2"),
+        "c2": alert_list(alert(1)),
+    }
+    peer.answers["alerts.list"] = lambda params: pages[params.get("cursor")]
+    _, out, _ = ctl("alerts", "list", "--all", "--json")
+    whole = json.loads(out)
+    assert [one["id"][-1] for one in whole["alerts"]] == ["3", "2", "1"]
+    assert whole["next_cursor"] is None
+
+
+def test_show_tells_an_alert_with_its_story(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["alerts.get"] = lambda _: {
+        "alert": alert(
+            1, acknowledged=True, acknowledged_by="ann", acknowledged_at=NOON, stale_since=NOON
+        ),
+        "timeline": [
+            {
+                "id": "e.1",
+                "seq": 1,
+                "timestamp": NOON,
+                "kind": "firing",
+                "reason": {"value": 0.85, "holes": []},
+            }
+        ],
+        "complete": True,
+        "incomplete_reason": None,
+    }
+    _, out, _ = ctl("alerts", "show", alert(1)["id"])
+    assert "firing, ack, stale" in out
+    assert "by ann" in out
+    assert out.splitlines()[-1].split(None, 3)[2:] == ["firing", "value 0.85"]
+
+
+def test_the_end_of_an_id_is_enough(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["alerts.list"] = lambda _: alert_list(alert(17), alert(27))
+    peer.answers["alerts.acknowledge"] = lambda params: alert(27, id=params["id"])
+    status, out, _ = ctl("alerts", "ack", "27", "--note", "on it")
+    assert (status, out) == (0, "acknowledged: Repository archive is 85 % full\n")
+    assert peer.wait_for("alerts.acknowledge") == [{"id": alert(27)["id"], "note": "on it"}]
+
+
+def test_an_end_that_fits_two_ids_marks_neither(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["alerts.list"] = lambda _: alert_list(alert(17), alert(27))
+    status, _, err = ctl("alerts", "resolve", "7")
+    assert status == 2
+    assert "2 alerts have an id that ends with '7'" in err
+    assert [one["method"] for one in peer.requests] == ["alerts.list"]
+
+
+def test_an_end_that_fits_no_id_is_exit_5(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["alerts.list"] = lambda _: alert_list(alert(17))
+    status, _, err = ctl("alerts", "resolve", "nope")
+    assert status == 5
+    assert "there is no alert 'nope'" in err
+
+
+def test_create_prints_the_id_alone(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["alerts.create"] = lambda _: alert(5)
+    words = (
+        "alerts create --severity info --source ups --title t --message m --resource-type r "
+        "--resource-id i --label a=1 --label b=x=y --key k --ttl 1h"
+    )
+    _, out, _ = ctl(*words.split())
+    assert out == f"{alert(5)['id']}\n"
+    assert peer.wait_for("alerts.create") == [
+        {
+            "severity": "info",
+            "source": "ups",
+            "title": "t",
+            "message": "m",
+            "resource_type": "r",
+            "resource_id": "i",
+            "labels": {"a": "1", "b": "x=y"},
+            "annotations": {},
+            "key": "k",
+            "ttl": 3600.0,
+        }
+    ]
+
+
+# Health, status, metrics.
+
+HEALTH: dict[str, Any] = {
+    "status": "unhealthy",
+    "timestamp": NOON,
+    "node": "peer",
+    "components": [
+        {
+            "name": "database",
+            "status": "unhealthy",
+            "message": "it is away",
+            "checked_at": NOON,
+            "duration_ms": 1.25,
+        },
+        {
+            "name": "tape",
+            "status": "unknown",
+            "message": "no library",
+            "checked_at": None,
+            "duration_ms": None,
+        },
+    ],
+}
+
+STATUS: dict[str, Any] = {
+    "node": "peer",
+    "version": "9.9",
+    "pid": 1,
+    "uptime_seconds": 61.0,
+    "ready": True,
+    "health": "degraded",
+    "alerts": {"firing": 1, "pending": 0, "acknowledged": 0},
+    "probes": [
+        {
+            "probe": "repositories",
+            "scope": {"repository": "far"},
+            "outcome": "failed",
+            "reason": "the mount hangs",
+            "last_run": NOON,
+            "last_seen": None,
+            "duration_seconds": None,
+            "interval_seconds": 30.0,
+            "stuck_since": NOON,
+            "rows": 0,
+        }
+    ],
+    "database": {
+        "kind": "embedded",
+        "up": False,
+        "message": "it is away",
+        "unconfirmed": 12,
+        "server_version": None,
+    },
+}
+
+
+def test_health_exits_1_only_where_the_whole_is_unhealthy(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["health.get"] = lambda _: HEALTH
+    status, out, _ = ctl("health")
+    assert status == 1
+    assert "database   unhealthy  it is away" in out
+    peer.answers["health.get"] = lambda _: {**HEALTH, "status": "degraded"}
+    assert ctl("health")[0] == 0
+
+
+def test_status_shows_what_it_can_where_parts_cannot_be_had(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["daemon.status"] = lambda _: STATUS
+    peer.answers["metrics.get"] = refusing(Code.UNAVAILABLE, "nothing was measured")
+    peer.answers["health.get"] = lambda _: HEALTH
+    peer.answers["alerts.list"] = lambda _: alert_list(alert(1))
+    status, out, _ = ctl("status")
+    assert status == 0
+    assert "unknown: nothing was measured" in out
+    assert "unknown: there is no method 'repositories.list'" in out
+    assert "it is away, 12 records waiting for it" in out
+    assert "Repository archive is 85 % full" in out
+    assert "Probes: 1, 1 cannot see" in out
+    assert "repositories repository=far: the mount hangs" in out
+
+
+def test_status_as_json_is_one_call(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["daemon.status"] = lambda _: STATUS
+    assert json.loads(ctl("status", "--json")[1]) == STATUS
+    assert [one["method"] for one in peer.requests] == ["daemon.status"]
+
+
+def test_metrics_tell_unknown_from_nothing_there(peer: WirePeer, ctl: Ctl) -> None:
+    system = dict.fromkeys(
+        [
+            "cpu_usage_percent",
+            "memory_used_bytes",
+            "memory_total_bytes",
+            "memory_usage_percent",
+            "disk_used_bytes",
+            "disk_total_bytes",
+            "disk_usage_percent",
+            "uptime_seconds",
+        ]
+    )
+    peer.answers["metrics.get"] = lambda _: {
+        "timestamp": NOON,
+        "node": "peer",
+        "system": {**system, "memory_used_bytes": 2**30},
+        **dict.fromkeys(("storage", "scst", "tape", "vtl", "tasks", "api")),
+    }
+    shown = {" ".join(line.split()) for line in ctl("metrics")[1].splitlines()}
+    assert "system memory used 1.0 GiB" in shown
+    assert "system cpu usage unknown" in shown
+    assert "tape not there" in shown
+
+
+def test_a_query_shows_rows_what_is_unknown_and_the_holes(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["metrics.query"] = lambda _: {
+        "rows": [
+            {"labels": {"__name__": "up", "a": 'x"y'}, "value": 1.0, "exact": True},
+            {"labels": {}, "value": 0.25, "exact": False},
+        ],
+        "holes": [{"repository": "far"}],
+    }
+    _, out, err = ctl("metrics", "--query", "up")
+    assert [line.split() for line in out.splitlines()[1:]] == [
+        ['up{a="x\\"y"}', "1", "ok"],
+        ["{}", "0.25", "unknown"],
+    ]
+    assert 'could not be looked at: {repository="far"}' in err
+    assert peer.wait_for("metrics.query") == [{"expr": "up"}]
+
+
+def test_text_is_the_exposition_as_it_is(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["metrics.text"] = lambda _: "# HELP a b\na 1\n"
+    assert ctl("metrics", "--text")[1] == "# HELP a b\na 1\n"
+
+
+# Events.
+
+
+def test_events_are_sentences(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["events.list"] = lambda _: {
+        "events": [
+            event(1, type="task", kind="end", data=task()),
+            event(2, type="alert", kind="resolved", data=alert(1, resolved_by="ann")),
+            event(3, kind="gap", data={"reason": "too old"}),
+            event(4, kind="token_created", data={"name": "t", "none": None}),
+            event(5, type="alert", kind="novel", data={"strange": True}),
+        ],
+        "gap": True,
+    }
+    _, out, err = ctl("events")
+    for sentence in (
+        "nightly failed with status 3 after 3.0 s",
+        "warning: Repository archive is 85 % full (StorageCapacityWarning), by ann",
+        "events are missing here: too old",
+        "name t ",
+        "strange true",
+    ):
+        assert sentence in out
+    assert "no longer kept" in err
+
+
+def test_events_since_an_id_come_whole_page_by_page(peer: WirePeer, ctl: Ctl) -> None:
+    pages = {"e.0": [event(1), event(2)], "e.2": [event(3)], "e.3": []}
+    peer.answers["events.list"] = lambda params: {"events": pages[params["since"]], "gap": False}
+    _, out, _ = ctl("events", "--since", "e.0", "--json")
+    assert [one["seq"] for one in json.loads(out)["events"]] == [1, 2, 3]
+
+
+def test_events_since_a_time_leave_out_what_was_before(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["events.list"] = lambda _: {
+        "events": [event(1, timestamp="2026-01-01T11:59:59.999Z"), event(2), event(3)],
+        "gap": False,
+    }
+    _, out, _ = ctl("events", "--since", NOON, "--json")
+    assert [one["seq"] for one in json.loads(out)["events"]] == [2, 3]
+
+
+def test_severity_filters_alerts_and_leaves_the_rest(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["events.list"] = lambda _: {
+        "events": [event(1), event(2, type="alert", kind="firing", data=alert(1))],
+        "gap": False,
+    }
+    _, out, _ = ctl("events", "--severity", "critical", "--json")
+    assert [one["seq"] for one in json.loads(out)["events"]] == [1]
+
+
+# Rules.
+
+
+def test_validate_sends_the_file_and_tells_each_problem_with_its_place(
+    peer: WirePeer, ctl: Ctl, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.yml"
+    file.write_text("groups: []\n")
+    problem = {"path": str(file), "line": 3, "column": 7, "message": "unknown key 'exprr'"}
+    peer.answers["rules.validate"] = lambda _: {"valid": False, "rules": 0, "problems": [problem]}
+    status, out, err = ctl("rules", "validate", str(file))
+    assert status == 1
+    assert out == f"{file}:3:7: unknown key 'exprr'\n"
+    assert "1 problem; nothing was changed" in err
+    assert peer.wait_for("rules.validate") == [{"content": "groups: []\n", "path": str(file)}]
+
+
+def test_a_good_rule_file_is_exit_0(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["rules.reload"] = lambda _: {"valid": True, "rules": 3, "problems": []}
+    assert ctl("rules", "reload")[:2] == (0, "3 rules: in force\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        pytest.param(None, "no such file or directory", id="missing"),
+        pytest.param(b"\xff\xfe", "it is not UTF-8 text, from byte 0 on", id="binary"),
+        pytest.param(b"#" * 2_000_000, "is too long", id="huge"),
+    ],
+)
+def test_a_file_that_cannot_be_checked_is_named(
+    peer: WirePeer, ctl: Ctl, tmp_path: Path, content: bytes | None, said: str
+) -> None:
+    file = tmp_path / "mine.yml"
+    if content is not None:
+        file.write_bytes(content)
+    status, _, err = ctl("rules", "validate", str(file))
+    assert status in (1, 2)
+    assert said in err
+    assert peer.requests == []
+
+
+# Tasks, repositories, probes, tokens.
+
+
+def test_a_task_is_started_moved_on_and_finished(
+    peer: WirePeer, ctl: Ctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer.answers["tasks.start"] = lambda params: task(id="mine", state="running")
+    peer.answers["tasks.progress"] = lambda params: task()
+    peer.answers["tasks.finish"] = lambda params: task()
+    assert ctl("tasks", "start", "nightly", "--id", "mine", "--type", "backup")[1] == "mine\n"
+    monkeypatch.setenv("STOREWATCH_TASK_ID", "mine")
+    assert ctl("tasks", "progress", "--percent", "40", "--bytes", "7")[1] == ""
+    finished = ctl("tasks", "finish", "mine", "--exit-status", "3", "--output", "boom")
+    assert finished[1] == "nightly failed with status 3 after 3.0 s\n"
+    assert peer.wait_for("tasks.progress") == [{"id": "mine", "percent": 40.0, "bytes": 7}]
+    assert peer.wait_for("tasks.finish") == [
+        {"id": "mine", "exit_status": 3, "message": "", "output": "boom"}
+    ]
+
+
+def test_a_failed_task_is_listed_with_its_last_words(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["tasks.list"] = lambda _: {
+        "tasks": [task()],
+        "next_cursor": None,
+        "complete": True,
+        "incomplete_reason": None,
+    }
+    _, out, _ = ctl("tasks", "list", "--name", "nightly", "--state", "failed")
+    assert "status 3: boom" in out
+    assert peer.wait_for("tasks.list") == [{"name": "nightly", "state": ["failed"], "limit": 50}]
+
+
+def test_a_repository_that_cannot_be_seen_shows_why_and_no_numbers(
+    peer: WirePeer, ctl: Ctl
+) -> None:
+    peer.answers["repositories.list"] = lambda _: {
+        "repositories": [
+            {
+                "name": "far",
+                "path": "/srv/far",
+                "origin": "added",
+                "status": "failed",
+                "error": "it hangs",
+                "checked_at": None,
+                **dict.fromkeys(
+                    [
+                        "size_bytes",
+                        "used_bytes",
+                        "available_bytes",
+                        "usage_percent",
+                        "mount_point",
+                        "file_system",
+                    ]
+                ),
+            }
+        ]
+    }
+    _, out, _ = ctl("repositories", "list")
+    assert out.splitlines()[1].split() == (
+        ["far", "/srv/far:", "it", "hangs", "?", "?", "?", "failed", "-", "added"]
+    )
+
+
+def test_a_path_relative_to_here_is_sent_absolute(
+    peer: WirePeer, ctl: Ctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer.answers["repositories.add"] = refusing(Code.CONFLICT, "there is one of that name")
+    monkeypatch.chdir(tmp_path)
+    assert ctl("repositories", "add", "x", "./sub")[0] == 1
+    ctl("repositories", "add", "x", "pool/dataset")
+    assert [one["path"] for one in peer.wait_for("repositories.add")] == [
+        str(tmp_path / "sub"),
+        "pool/dataset",
+    ]
+
+
+def test_a_tokens_secret_is_alone_on_standard_output(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["tokens.create"] = lambda _: {"token": token(), "secret": "swt_x"}
+    _, out, err = ctl("tokens", "create", "g", "--permission", "write", "--ttl", "2d")
+    assert out == "swt_x\n"
+    assert "is good until it is revoked" in err
+    assert peer.wait_for("tokens.create") == [
+        {"name": "g", "permissions": ["monitoring:write"], "ttl": 172800.0}
+    ]
+
+
+def test_a_token_is_revoked_by_its_name_if_only_one_has_it(peer: WirePeer, ctl: Ctl) -> None:
+    old = token(id="01900000-0000-7000-8000-0000000000cc", revoked_at=NOON)
+    peer.answers["tokens.list"] = lambda _: {"tokens": [token(), old]}
+    peer.answers["tokens.revoke"] = lambda _: token(revoked_at=NOON)
+    assert ctl("tokens", "revoke", "grafana")[:2] == (0, "token grafana is revoked\n")
+    assert peer.wait_for("tokens.revoke") == [{"id": token()["id"]}]
+    assert ctl("tokens", "revoke", "nope")[0] == 5
