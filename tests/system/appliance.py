@@ -55,15 +55,21 @@ class Appliance:
     # Settings.
 
     def configure(
-        self, *, interval_s: float = 1.0, repositories: dict[str, str] | None = None, more: str = ""
+        self,
+        *,
+        interval_s: float = 1.0,
+        rules_interval_s: float = 1.0,
+        discover: bool = False,
+        repositories: dict[str, str] | None = None,
+        more: str = "",
     ) -> None:
-        """Write the settings; discovery is off, so that only what a test declares is there."""
+        """Write the settings; without discovery only what a test declares is there."""
         lines = [
             f'[daemon]\nstate_directory = "{self.state}"\nruntime_directory = "{self.runtime}"',
             f"[probes]\ninterval = {interval_s}",
             f'[reader]\nsocket = "{self.directory}/no-reader.sock"',
-            f'[rules]\ndirectories = ["{self.rules}"]\ninterval = 1',
-            "[storage]\ndiscover = false",
+            f'[rules]\ndirectories = ["{self.rules}"]\ninterval = {rules_interval_s}',
+            f"[storage]\ndiscover = {str(discover).lower()}",
         ]
         lines += [
             f'[[storage.repositories]]\nname = "{name}"\npath = "{path}"'

@@ -6,8 +6,10 @@ clock. Nothing here is written or shown: the caller journals the transitions fir
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from storewatchd.core.frames import Row
 from storewatchd.core.incidents import BY_RULE, Incident, Incidents

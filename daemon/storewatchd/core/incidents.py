@@ -8,8 +8,10 @@ A rule's alert that a person resolved while its condition still holds stays reso
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
+
+import msgspec
+from msgspec.structs import replace
 
 from storewatchd.core.commands import CreateAlert
 from storewatchd.core.model import Alert, AlertState, Instant, Transition, to_milliseconds
@@ -19,8 +21,7 @@ BY_RULE = "rule"
 EXPIRED = "expired"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Incident:
+class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """An open alert and its timers, which run on the monotonic clock.
 
     `series` are the labels of the row that the rule saw, before the rule added its own.
@@ -28,7 +29,7 @@ class Incident:
 
     alert: Alert
     key: str
-    series: Mapping[str, str] = field(default_factory=dict)
+    series: Mapping[str, str] = msgspec.field(default_factory=dict)
     since: float = 0.0  # when its condition began to hold, less the time it was frozen
     frozen_since: float | None = None  # set while its inputs cannot be seen
     quiet_since: float | None = None  # set while it only fires because of keep_firing_for
