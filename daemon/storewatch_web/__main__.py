@@ -47,10 +47,32 @@ def _words() -> argparse.Namespace:
     )
     default = os.environ.get("STOREWATCH_SOCKET", DEFAULT_SOCKET)
     parser.add_argument("--socket", default=default, metavar="PATH", help="the daemon's socket")
-    parser.add_argument("--listen", default="127.0.0.1:8474", metavar="HOST:PORT")
-    parser.add_argument("--allow-host", action="append", default=[], metavar="NAME")
-    parser.add_argument("--allow-origin", action="append", default=[], metavar="ORIGIN")
-    parser.add_argument("--metrics-open-to-loopback", action="store_true")
+    parser.add_argument(
+        "--listen",
+        default="127.0.0.1:8474",
+        metavar="HOST:PORT",
+        help="where to serve (127.0.0.1:8474)",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name by which browsers reach this; may be given again",
+    )
+    parser.add_argument(
+        "--allow-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="another site whose pages may call this, such as https://console.example",
+    )
+    parser.add_argument(
+        "--metrics-open-to-loopback",
+        action="store_true",
+        help="serve /metrics to this machine without a token; the sidecar's own user must be in "
+        "the group storewatch-read",
+    )
     parser.add_argument(
         "--log-level", default="info", choices=("debug", "info", "warning", "error")
     )
