@@ -43,16 +43,27 @@ def statvfs_path(roots: Roots, path: str) -> dict[str, Any]:
         "blocks_available": sizes.f_bavail,
         "files": sizes.f_files,
         "files_free": sizes.f_ffree,
-        "read_only": bool(sizes.f_flag & os.ST_RDONLY),
     }
 
 
 def mounts(roots: Roots, _: str) -> dict[str, Any]:
-    """Return the raw texts of mountinfo and of the kernel's list of file systems."""
+    """Return the raw texts of mountinfo and of the kernel's list of file systems.
+
+    A sandbox shows its own processes everything read-only; process 1 sees what is so.
+    """
     return {
-        "mountinfo": _text(f"{roots.procfs}/self/mountinfo"),
+        "mountinfo": _machine_mountinfo(roots),
         "filesystems": _text(f"{roots.procfs}/filesystems"),
     }
+
+
+def _machine_mountinfo(roots: Roots) -> str:
+    try:
+        if os.path.samestat(os.stat(f"{roots.procfs}/1/root"), os.stat("/")):
+            return _text(f"{roots.procfs}/1/mountinfo")
+    except OSError:
+        pass  # not permitted: then this process is an ordinary user's, and in no sandbox
+    return _text(f"{roots.procfs}/self/mountinfo")
 
 
 def process_states(roots: Roots, _: str) -> dict[str, Any]:

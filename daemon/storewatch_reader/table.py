@@ -53,7 +53,7 @@ ROWS: dict[str, Row] = {
             "stat(2) and statvfs(2) of a path: what it is, its mount, sizes and inodes",
             object="path",
         ),
-        Row("mounts", "read", "/proc/self/mountinfo and /proc/filesystems"),
+        Row("mounts", "read", "/proc/1/mountinfo or /proc/self/mountinfo, and /proc/filesystems"),
         Row("proc.states", "read", "/proc/PID/stat: processes by state, and those in D state"),
         TreeRow(
             "sys.block",

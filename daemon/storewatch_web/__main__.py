@@ -25,8 +25,10 @@ logger = logging.getLogger(__name__)
 def main() -> int:
     """Run the sidecar; return its exit status."""
     words = _words()
+    # The journal dates its lines itself.
+    date = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
     logging.basicConfig(
-        level=words.log_level.upper(), format="%(asctime)s %(levelname)-8s %(name)s: %(message)s"
+        level=words.log_level.upper(), format=f"{date}%(levelname)-8s %(name)s: %(message)s"
     )
     host, _, port = words.listen.rpartition(":")
     if not port.isdigit() or not 0 <= int(port) < 65536:

@@ -52,9 +52,15 @@ def explain_status(status: int) -> str:
     return "ended well" if status == 0 else f"ended with status {status}"
 
 
+# What the service manager says to us alone (sd_notify(3), sd_listen_fds(3)). A postgres that is
+# built with systemd would tell it that we are ready.
+_OURS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
+
+
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment for a tool: ours, in the C locale, so that its words can be read."""
-    return {**os.environ, "LC_ALL": "C", **(extra or {})}
+    inherited = {name: value for name, value in os.environ.items() if name not in _OURS}
+    return {**inherited, "LC_ALL": "C", **(extra or {})}
 
 
 async def run(

@@ -63,8 +63,10 @@ class Mount:
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
-    """Return the mounts of /proc/self/mountinfo (proc_pid_mountinfo(5)); lines that are none are
-    left out."""
+    """Return the mounts of a mountinfo (proc_pid_mountinfo(5)); lines that are none are left out.
+
+    A file system may be read-only at this mount, or as a whole, as after an error on its disk.
+    """
     mounts = []
     for line in text.splitlines():
         words = line.split(" ")
@@ -81,7 +83,7 @@ def parse_mountinfo(text: str) -> list[Mount]:
                 mount_point=_unescape(words[4]),
                 file_system=words[dash + 1],
                 source=_unescape(words[dash + 2]),
-                read_only="ro" in words[5].split(","),
+                read_only="ro" in (*words[5].split(","), *words[dash + 3].split(",")),
             )
         )
     return mounts
@@ -160,7 +162,7 @@ class FileSystemsProbe:
                 "node_filesystem_avail_bytes": [Row(labels, available)],
                 "node_filesystem_files": [Row(labels, facts["files"])],
                 "node_filesystem_files_free": [Row(labels, facts["files_free"])],
-                "node_filesystem_readonly": [Row(labels, float(facts["read_only"]))],
+                "node_filesystem_readonly": [Row(labels, float(mount.read_only))],
             },
         )
 
@@ -214,7 +216,7 @@ class RepositoriesProbe:
                 Row((*labels, "used"), facts["files"] - facts["files_free"]),
                 Row((*labels, "free"), facts["files_free"]),
             ],
-            "repo_readonly": [Row(labels, float(facts["read_only"]))],
+            "repo_readonly": [] if mount is None else [Row(labels, float(mount.read_only))],
             "repo_info": [Row((*labels, *place, repository.origin.value), 1.0)],
         }
 
