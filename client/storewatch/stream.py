@@ -41,6 +41,7 @@ class EventStream:
         self._events: deque[msgspec.Raw] = deque()
         self._arrived = asyncio.Event()
         self._is_overfull = False
+        self._attached = asyncio.Event()
         self.subscription: str | None = None
         self.last_id: str | None = params.get("since")
         self.snapshot: Any = None
@@ -70,6 +71,16 @@ class EventStream:
         self.end(ConnectionLost("the subscription was closed"))
         await self._unsubscribe()
 
+    async def wait_attached(self) -> None:
+        """Wait until it is made for the first time; from then on no event is missed.
+
+        Raises:
+            ClientError: it is over, and why.
+        """
+        await self._attached.wait()
+        if self.ended is not None:
+            raise self.ended
+
     # The client's side.
 
     def feed(self, event: msgspec.Raw) -> None:
@@ -86,6 +97,7 @@ class EventStream:
         if self.ended is None:
             self.ended = why
             self._arrived.set()
+            self._attached.set()
 
     async def attach(self) -> None:
         """Subscribe on the connection that there is now."""
@@ -99,6 +111,7 @@ class EventStream:
         self.snapshot = self.snapshot if self.snapshot is not None else answer.snapshot
         if self.last_id is None:
             self.last_id = answer.last_id
+        self._attached.set()
 
     async def _catch_up(self) -> None:
         await self._unsubscribe()

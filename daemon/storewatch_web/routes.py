@@ -13,7 +13,8 @@ from storewatch.wire.types import EventTypeName, Severity
 from storewatch_web import problems, query
 from storewatch_web.auth import TICKET_S, Tickets, bearer
 from storewatch_web.guard import Guard
-from storewatch_web.hub import Hub, Wanted
+from storewatch_web.hub import Hub
+from storewatch_web.member import Wanted
 from storewatch_web.problems import Problem
 
 logger = logging.getLogger(__name__)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from typing import NoReturn
 
 from storewatchd.errors import StoreError, StoreUnavailable
 from storewatchd.journal import Journal, StoredRecord
@@ -35,7 +36,7 @@ class Drain:
     async def run(self) -> None:
         """Follow until cancelled; a missing database is tried again with growing pauses."""
         if self._store.kind is DatabaseKind.NONE:
-            return
+            await self._let_go()
         while True:
             try:
                 await self._store.connect()
@@ -45,6 +46,14 @@ class Drain:
                 # Half of the pause is chance, so that many nodes do not come back at once.
                 await asyncio.sleep(self._pause_s * (0.5 + random.random() / 2))
                 self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+
+    async def _let_go(self) -> NoReturn:
+        """Without PostgreSQL the journal itself is history, as far back as it is kept."""
+        while True:
+            over = self._journal.last_seq - self._journal.keep
+            if over >= self._journal.confirmed(DRAIN) + BATCH:
+                await self._confirm(over)
+            await self._journal.appended()
 
     async def _follow(self) -> None:
         async with self._store.connection() as connection:

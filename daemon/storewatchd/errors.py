@@ -14,6 +14,7 @@
       JournalError         state.db cannot be opened or written
       StoreError           PostgreSQL refused, is away, or answered with an error
         StoreUnavailable   no connection could be had
+          StoreAbsent      by configuration there is no PostgreSQL
       RequestError         maps to one JSON-RPC code each, in storewatchd.control.errors
         InvalidParams, NotFound, Conflict, Forbidden, Unauthenticated, Unavailable, LimitReached
 
@@ -117,6 +118,10 @@ class StoreError(StorewatchError):
 
 class StoreUnavailable(StoreError):
     """PostgreSQL cannot be reached."""
+
+
+class StoreAbsent(StoreUnavailable):
+    """There is no PostgreSQL to reach, by configuration."""
 
 
 class RequestError(StorewatchError):

@@ -20,6 +20,10 @@ BOOT_S = 60.0
 # Where PID 1 is not systemd, nspawn gets a cgroup2 of its own, in a private mount namespace.
 _SETUP = r"""
 set -e
+# Nothing below may reach the machine. The root itself need not be a mount, as in a chroot.
+cut -d ' ' -f 5 /proc/self/mountinfo | while read -r place; do
+  mount --make-private "$(printf '%b' "$place")" 2>/dev/null || :
+done
 if [ "$CGROUP" ]; then
   if [ "$(stat -fc %T /sys/fs/cgroup 2>/dev/null)" != cgroup2fs ]; then
     umount -R /sys/fs/cgroup 2>/dev/null || umount -l -R /sys/fs/cgroup 2>/dev/null || :
@@ -78,7 +82,7 @@ class SystemdBox:
             notify.settimeout(BOOT_S)
             self._process = subprocess.Popen(
                 [
-                    *("unshare", "--mount", "--propagation", "private"),
+                    *("unshare", "--mount", "--propagation", "unchanged"),
                     *("bash", "-c", _SETUP, "box", *self._binds),
                 ],
                 stdin=subprocess.DEVNULL,

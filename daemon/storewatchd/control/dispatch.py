@@ -81,8 +81,8 @@ class Dispatcher:
             return encode(_failure(Code.PARSE_ERROR, "nested too deep"))
         except UnicodeDecodeError as error:
             return encode(_failure(Code.PARSE_ERROR, f"not UTF-8: {error}"))
-        if b"\\u0000" in line and _holds_zero(document):
-            return encode(_failure(Code.INVALID_REQUEST, "a text holds the character U+0000"))
+        if b"\\u0000" in line and (place := _place_of_zero(document)) is not None:
+            return encode(_failure(Code.INVALID_REQUEST, f"{place} holds the character U+0000"))
         if isinstance(document, list):
             return self._batch(document, connection)
         reply = self._element(document, connection)
@@ -187,19 +187,20 @@ async def _encoded(reply: Coroutine[Any, Any, Any]) -> bytes | None:
     return None if answer is None else encode(answer)
 
 
-def _holds_zero(document: Any) -> bool:
-    """Return whether any text holds U+0000, which PostgreSQL cannot store."""
-    waiting = [document]
+def _place_of_zero(document: Any) -> str | None:
+    """Return the name of a text that holds U+0000, which PostgreSQL cannot store; None if none
+    does."""
+    waiting = [("the request", document)]
     while waiting:
-        one = waiting.pop()
+        place, one = waiting.pop()
         if isinstance(one, str) and "\0" in one:
-            return True
+            return place
         if isinstance(one, dict):
-            waiting.extend(one)
-            waiting.extend(one.values())
+            waiting.extend(("a name", name) for name in one)
+            waiting.extend(one.items())
         elif isinstance(one, list):
-            waiting.extend(one)
-    return False
+            waiting.extend((place, inner) for inner in one)
+    return None
 
 
 def _as_is(document: Any) -> Any:

@@ -238,9 +238,15 @@ class Database:
     def read(
         self, after: int, limit: int, types: Collection[str] | None, events_only: bool
     ) -> list[StoredRecord]:
-        """Return the records after a number, in ascending order."""
+        """Return the records after a number, in ascending order; none only at the end."""
         where, values = _filter(types, events_only)
-        return self._select(f"WHERE seq > ?{where} ORDER BY seq LIMIT ?", (after, *values, limit))
+        clause = f"WHERE seq > ?{where} ORDER BY seq LIMIT ?"
+        while True:
+            rows = self._rows(clause, (after, *values, limit))
+            found = [record for _, record in rows if record is not None]
+            if found or not rows:
+                return found
+            after = rows[-1][0]  # every one of them is damaged
 
     def tail(
         self, limit: int, types: Collection[str] | None, events_only: bool
@@ -261,7 +267,11 @@ class Database:
         return int(row[0]), row[1]
 
     def _select(self, clause: str, values: Sequence[object]) -> list[StoredRecord]:
-        found: list[StoredRecord] = []
+        return [record for _, record in self._rows(clause, values) if record is not None]
+
+    def _rows(self, clause: str, values: Sequence[object]) -> list[tuple[int, StoredRecord | None]]:
+        """Return numbers and records, None for one that is damaged."""
+        found: list[tuple[int, StoredRecord | None]] = []
         # The clause is one of this module's own; what varies in it are counts of placeholders.
         query = f"SELECT {_COLUMNS} FROM record {clause}"  # noqa: S608
         with closing(self._connection.execute(query, values)) as rows:
@@ -269,9 +279,9 @@ class Database:
                 record = StoredRecord(
                     self.node, epoch, seq, time, kind_of, kind, key, bool(event), data, reason
                 )
-                if checksum == _checksum(record):
-                    found.append(record)
-                else:
+                is_whole = checksum == _checksum(record)
+                found.append((seq, record if is_whole else None))
+                if not is_whole:
                     logger.error("state.db: record %d is damaged and left out", seq)
         return found
 

@@ -86,7 +86,8 @@ class Journal:
     ) -> None:
         self._database = database
         self._lock = lock
-        self._keep = keep
+        self.keep = keep
+        """How many records are kept though every follower has them."""
         self.node = database.node
         """This node's generated id, bound to the machine's."""
         self.epoch = epoch
@@ -219,7 +220,7 @@ class Journal:
 
         def move(database: Database) -> int:
             database.set_cursor(cursor, seq)
-            return database.prune(self._keep, before=before) + 1
+            return database.prune(self.keep, before=before) + 1
 
         self._oldest_kept = await self._ask(move)
 

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from storewatchd import process
@@ -96,6 +97,7 @@ class EmbeddedCluster:
             logger.info("adopting the PostgreSQL that still runs (pid %d)", running)
             self._adopted = running
             return
+        _clear_lock_of_the_dead(self._directory)
         self._start(binaries, user)
         await self._wait_until_it_answers()
 
@@ -288,6 +290,27 @@ def _running_server(directory: Path) -> int | None:
     except (OSError, ValueError, IndexError):
         return None
     return pid if _is_server(pid) else None
+
+
+def _clear_lock_of_the_dead(directory: Path) -> None:
+    """Remove the lock file of a server that is dead and not reaped.
+
+    PostgreSQL takes any pid that kill(2) reaches for a living server, a zombie too. One stays
+    for good where process 1 reaps nobody, as in many containers. A server's backends, which must
+    be gone as well, have its data directory as their working directory.
+    """
+    lock = directory / "postmaster.pid"
+    try:
+        dead = psutil.Process(int(lock.read_text().splitlines()[0]))
+        if dead.status() != psutil.STATUS_ZOMBIE:
+            return
+    except (OSError, ValueError, IndexError, psutil.Error):
+        return
+    for other in psutil.process_iter(["cwd"]):
+        if other.info["cwd"] == str(directory):
+            return
+    logger.warning("PostgreSQL's last server (pid %d) is dead and was never reaped", dead.pid)
+    lock.unlink(missing_ok=True)
 
 
 def _is_server(pid: int) -> bool:

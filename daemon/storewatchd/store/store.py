@@ -11,7 +11,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from storewatchd.clock import Clock
-from storewatchd.errors import StoreError, StoreUnavailable
+from storewatchd.errors import StoreAbsent, StoreError, StoreUnavailable
 from storewatchd.settings import DatabaseKind, Settings
 from storewatchd.store.alerts import AlertStore
 from storewatchd.store.embedded import EmbeddedCluster
@@ -69,7 +69,7 @@ class Store:
             StoreError: it cannot be reached, or refuses.
         """
         if self.kind is DatabaseKind.NONE:
-            raise StoreUnavailable("no database is configured")
+            raise StoreAbsent("no database is configured")
         try:
             if self._cluster is not None:
                 await self._cluster.ensure()
@@ -105,6 +105,8 @@ class Store:
             StoreUnavailable: there is none to be had, or it broke.
             StoreError: PostgreSQL refused a statement.
         """
+        if self.kind is DatabaseKind.NONE:
+            raise StoreAbsent("no database is configured")
         if self._pool is None or self._clock.monotonic() - self._failed_at < REST_S:
             raise StoreUnavailable(self.problem or "not connected")
         try:

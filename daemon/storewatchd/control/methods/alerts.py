@@ -1,5 +1,6 @@
 """alerts.*: what is open comes from memory, history from the store, and a list is both."""
 
+import uuid
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
@@ -12,7 +13,15 @@ from storewatchd.core.commands import AcknowledgeAlert, CreateAlert, ResolveAler
 from storewatchd.core.matchers import parse_matcher
 from storewatchd.core.model import Alert, AlertState, Severity, format_time, parse_time
 from storewatchd.core.queries import AlertQuery, Position
-from storewatchd.errors import InvalidParams, NotFound, RuleError, StoreError
+from storewatchd.errors import (
+    InvalidParams,
+    NotFound,
+    RequestError,
+    RuleError,
+    StoreAbsent,
+    StoreError,
+    Unavailable,
+)
 from storewatchd.journal import Journal
 from storewatchd.monitor import Monitor
 from storewatchd.store import Store
@@ -48,6 +57,8 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
 
     async def get_alert(_: Call, asked: params.AlertId) -> dict[str, Any]:
         alert, timeline, problem = monitor.view.alert(asked.id), {}, None
+        if alert is None:
+            check_id("alert", asked.id)
         for record in await journal.history(asked.id):
             timeline[(record.time, record.seq)] = _entry(
                 f"{record.epoch}.{record.seq}",
@@ -66,9 +77,10 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
                 alert = await store.alerts.get(asked.id)
         except StoreError as error:
             problem = f"history cannot be read: {error}"
+            if alert is None:
+                raise cannot_tell("alert", asked.id, error) from error
         if alert is None:
-            because = f"; {problem}" if problem else ""
-            raise NotFound(f"there is no alert {asked.id!r}{because}")
+            raise NotFound(f"there is no alert {asked.id!r}")
         return {
             "alert": alert.to_json(),
             "timeline": [timeline[key] for key in sorted(timeline)],
@@ -95,20 +107,24 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
         return alert.to_json()
 
     async def mark(command: AcknowledgeAlert | ResolveAlert) -> dict[str, Any]:
-        if monitor.view.alert(command.alert_id) is None:
-            # It is over and confirmed long ago: a repeated mark changes nothing.
+        known = monitor.view.alert(command.alert_id)
+        if known is not None and known.is_open:
             try:
-                stored = await store.alerts.get(command.alert_id)
+                marked: Alert = await monitor.command(command)
+            except NotFound:
+                known = monitor.view.alert(command.alert_id)  # it ended meanwhile
+            else:
+                return marked.to_json()
+        # It is over: a mark changes nothing.
+        if known is None:
+            check_id("alert", command.alert_id)
+            try:
+                known = await store.alerts.get(command.alert_id)
             except StoreError as error:
-                raise NotFound(
-                    f"no open alert has the id {command.alert_id!r}, and history cannot be "
-                    f"read: {error}"
-                ) from error
-            if stored is None:
-                raise NotFound(f"there is no alert {command.alert_id!r}")
-            return stored.to_json()
-        alert = await monitor.command(command)
-        return alert.to_json()
+                raise cannot_tell("alert", command.alert_id, error) from error
+        if known is None:
+            raise NotFound(f"there is no alert {command.alert_id!r}")
+        return known.to_json()
 
     async def acknowledge(call: Call, asked: params.AlertMark) -> dict[str, Any]:
         return await mark(AcknowledgeAlert(call.caller.name, asked.id, asked.note))
@@ -123,6 +139,26 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
         "alerts.acknowledge": acknowledge,
         "alerts.resolve": resolve,
     }
+
+
+def check_id(noun: str, row_id: str) -> None:
+    """Refuse what cannot be an id, whoever is away.
+
+    Raises:
+        NotFound: it is no UUID.
+    """
+    try:
+        uuid.UUID(row_id)
+    except ValueError:
+        raise NotFound(f"there is no {noun} {row_id!r}") from None  # the id says it all
+
+
+def cannot_tell(noun: str, row_id: str, error: StoreError) -> RequestError:
+    """Return what to answer about an id that memory does not have, when history is away: only
+    where there is no history at all is it known that there is none."""
+    if isinstance(error, StoreAbsent):
+        return NotFound(f"there is no {noun} {row_id!r} among the recent ones; {error}")
+    return Unavailable(f"the {noun} {row_id!r} is not a recent one, and history is away: {error}")
 
 
 def _place(alert: Alert) -> Position:

@@ -13,6 +13,7 @@ from storewatchd.core.promql import evaluate, parse, plan
 from storewatchd.errors import ExpressionError, InvalidParams
 from storewatchd.journal import Journal
 from storewatchd.monitor import Monitor
+from storewatchd.settings import DatabaseKind
 from storewatchd.store import Store
 
 PROTOCOL = 1
@@ -35,7 +36,9 @@ def handlers(
         return {"version": version, "node": monitor.node, "protocol": PROTOCOL}
 
     async def status(_: Call, __: params.Nothing) -> dict[str, Any]:
-        unconfirmed, _oldest = await journal.unconfirmed()
+        unconfirmed = 0
+        if store.kind is not DatabaseKind.NONE:
+            unconfirmed, _oldest = await journal.unconfirmed()
         return {
             "node": monitor.node,
             "version": version,

@@ -54,11 +54,9 @@ def handlers(
             found = journal.resolve_cursor(asked.since)
             gap = isinstance(found, Gap)
             after = found.oldest_kept - 1 if isinstance(found, Gap) else found
-            records = await journal.read(after, asked.limit, types=types)
+            records = await journal.read(after, asked.limit, types=types, events_only=True)
         return {
-            "events": [
-                msgspec.Raw(published_of(record).line) for record in records if record.event
-            ],
+            "events": [msgspec.Raw(published_of(record).line) for record in records],
             "gap": gap,
         }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from storewatch.wire import params
 from storewatchd.control.dispatch import Call, Handler
-from storewatchd.control.methods.alerts import time_of
+from storewatchd.control.methods.alerts import cannot_tell, time_of
 from storewatchd.core.commands import FinishTask, ProgressTask, StartTask
 from storewatchd.core.queries import Position
 from storewatchd.core.tasks import TaskRun
@@ -97,9 +97,7 @@ def handlers(monitor: Monitor, store: Store) -> Mapping[str, Handler]:
             try:
                 run = await store.tasks.get(asked.id)
             except StoreError as error:
-                raise NotFound(
-                    f"no recent task has the id {asked.id!r}, and history cannot be read: {error}"
-                ) from error
+                raise cannot_tell("task", asked.id, error) from error
         if run is None:
             raise NotFound(f"there is no task {asked.id!r}")
         return run.to_json()
