@@ -111,6 +111,7 @@ def spawn(
     env: Mapping[str, str] | None = None,
     pass_fds: Sequence[int] = (),
     stdout: int | None = None,
+    cwd: str | None = None,
     new_session: bool = True,
 ) -> Child:
     """Start a long-lived child; the caller ends and reaps it.
@@ -130,6 +131,7 @@ def spawn(
             stderr=None if stdout is None else subprocess.STDOUT,
             env=environment(env),
             pass_fds=tuple(pass_fds),
+            cwd=cwd,
             start_new_session=new_session,
         )
     except OSError as error:

@@ -20,7 +20,12 @@ BOOT_S = 60.0
 # Where PID 1 is not systemd, nspawn gets a cgroup2 of its own, in a private mount namespace.
 _SETUP = r"""
 set -e
-# Nothing below may reach the machine. The root itself need not be a mount, as in a chroot.
+# nspawn wants the root to be a mount, which it is not in a chroot.
+if ! mountpoint -q /; then
+  mkdir "$TOP/again"; mount --rbind / "$TOP/again"
+  exec chroot "$TOP/again" bash "$0" "$@"
+fi
+# Nothing below may reach the machine.
 cut -d ' ' -f 5 /proc/self/mountinfo | while read -r place; do
   mount --make-private "$(printf '%b' "$place")" 2>/dev/null || :
 done
@@ -57,6 +62,8 @@ class SystemdBox:
     def __enter__(self) -> Self:
         seed, top = self._directory / "seed", self._directory / "top"
         top.mkdir()
+        script = self._directory / "setup.sh"
+        script.write_text(_SETUP)
         for name, text in self._files.items():
             path = seed / name.lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,7 +90,7 @@ class SystemdBox:
             self._process = subprocess.Popen(
                 [
                     *("unshare", "--mount", "--propagation", "unchanged"),
-                    *("bash", "-c", _SETUP, "box", *self._binds),
+                    *("bash", str(script), *self._binds),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -133,7 +140,17 @@ class SystemdBox:
         """Run a command inside as root."""
         done = subprocess.run(
             [
-                *("nsenter", "-t", str(self._leader), "-a", "--", "env", "-i", "LC_ALL=C.UTF-8"),
+                *(
+                    "nsenter",
+                    "-t",
+                    str(self._leader),
+                    "-a",
+                    "-r",
+                    "--",
+                    "env",
+                    "-i",
+                    "LC_ALL=C.UTF-8",
+                ),
                 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                 *("SYSTEMD_PAGER=", "SYSTEMD_COLORS=0", *words),
             ],

@@ -97,7 +97,7 @@ class EmbeddedCluster:
             logger.info("adopting the PostgreSQL that still runs (pid %d)", running)
             self._adopted = running
             return
-        _clear_lock_of_the_dead(self._directory)
+        _clear_locks_of_the_dead(self._directory, self._sockets)
         self._start(binaries, user)
         await self._wait_until_it_answers()
 
@@ -168,21 +168,29 @@ class EmbeddedCluster:
     # Making and starting.
 
     async def _make(self, binaries: Path, user: _User) -> None:
+        """Make the data directory whole, elsewhere, and put it in place in one step: whatever
+        ends this on the way leaves nothing that looks finished."""
         logger.info("making the embedded PostgreSQL in %s", self._directory)
         for leftover in self._directory.iterdir():
             raise StoreUnavailable(
                 f"{self._directory} holds {leftover.name} and is no PostgreSQL data directory: "
                 "move it away, or set database.directory"
             )
+        making = self._directory.with_name(f"{self._directory.name}.making")
         try:
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir(mode=0o700)
+            if os.geteuid() == 0:
+                os.chown(making, user.uid, user.gid)
             await process.run(
                 self._as_user(
                     user,
                     [
-                        *(str(binaries / "initdb"), "-D", str(self._directory), "-U", ROLE),
+                        *(str(binaries / "initdb"), "-D", str(making), "-U", ROLE),
                         *("--locale=C.UTF-8", "--encoding=UTF8", "--data-checksums"),
                         *("--auth-local=peer", "--auth-host=reject", "--wal-segsize=4"),
                     ],
+                    dies_with_us=True,
                 ),
                 timeout_s=START_TIMEOUT_S,
                 cwd="/",
@@ -190,17 +198,15 @@ class EmbeddedCluster:
             # Peer authentication maps the daemon's user, and the server's own, to the one role.
             names = {user.name, pwd.getpwuid(os.geteuid()).pw_name}
             _write(
-                self._directory / "pg_ident.conf",
+                making / "pg_ident.conf",
                 "".join(f'storewatch "{name}" {ROLE}\n' for name in sorted(names)),
             )
-            _write(self._directory / "pg_hba.conf", f"local all {ROLE} peer map=storewatch\n")
+            _write(making / "pg_hba.conf", f"local all {ROLE} peer map=storewatch\n")
             lines = [f"{name} = '{value}'" for name, value in _SETTINGS.items()]
-            with (self._directory / "postgresql.conf").open("a") as file:
+            with (making / "postgresql.conf").open("a") as file:
                 file.write("\n# Storewatch's own.\n" + "\n".join(lines) + "\n")
+            making.rename(self._directory)
         except (process.CommandFailed, OSError) as error:
-            # A half-made directory would be in the way for ever.
-            for path in self._directory.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
             raise StoreUnavailable(f"the embedded PostgreSQL cannot be made: {error}") from error
 
     def _start(self, binaries: Path, user: _User) -> None:
@@ -220,6 +226,7 @@ class EmbeddedCluster:
                     dies_with_us=True,
                 ),
                 stdout=log,
+                cwd="/",
             )
         except process.CommandFailed as error:
             raise StoreUnavailable(f"the embedded PostgreSQL cannot be started: {error}") from error
@@ -292,8 +299,8 @@ def _running_server(directory: Path) -> int | None:
     return pid if _is_server(pid) else None
 
 
-def _clear_lock_of_the_dead(directory: Path) -> None:
-    """Remove the lock file of a server that is dead and not reaped.
+def _clear_locks_of_the_dead(directory: Path, sockets: Path) -> None:
+    """Remove the lock files of a server that is dead and not reaped.
 
     PostgreSQL takes any pid that kill(2) reaches for a living server, a zombie too. One stays
     for good where process 1 reaps nobody, as in many containers. A server's backends, which must
@@ -310,7 +317,8 @@ def _clear_lock_of_the_dead(directory: Path) -> None:
         if other.info["cwd"] == str(directory):
             return
     logger.warning("PostgreSQL's last server (pid %d) is dead and was never reaped", dead.pid)
-    lock.unlink(missing_ok=True)
+    for path in (lock, sockets / f"{_SOCKET_NAME}.lock"):
+        path.unlink(missing_ok=True)
 
 
 def _is_server(pid: int) -> bool:
