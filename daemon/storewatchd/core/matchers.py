@@ -65,17 +65,25 @@ def make_matcher(label: str, operator: str, value: str) -> Matcher:
 def rewrite(pattern: str, replacement: str, text: str) -> str:
     """Return the text with every match replaced; $1 or ${name} in the replacement are groups.
 
+    As in Go's regexp.Expand, a name is as long as it can be, a group that is not there is empty,
+    and $$ is a dollar.
+
     Raises:
-        RuleError: the pattern is too long or is no RE2 pattern, or the replacement names a group
-            that it has not.
+        RuleError: the pattern is too long or is no RE2 pattern.
     """
     compiled = _compile(pattern)
-    ours = re.sub(r"\\", r"\\\\", replacement)
-    ours = re.sub(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))", r"\\g<\1\2>", ours)
-    try:
-        return str(compiled.sub(ours, text))
-    except (re2.error, IndexError, ValueError) as error:
-        raise RuleError(f"bad replacement {replacement!r}: {_reason(error)}") from error
+    names = {str(number) for number in range(compiled.groups + 1)} | {*compiled.groupindex}
+
+    def group(found: re.Match[str]) -> str:
+        name = found.group(1) or found.group(2)
+        if name is None:
+            return "$"
+        return f"\\g<{name}>" if name in names else ""
+
+    ours = re.sub(
+        r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+)|\$)", group, replacement.replace("\\", r"\\")
+    )
+    return str(compiled.sub(ours, text))
 
 
 def _compile(value: str) -> Any:

@@ -57,8 +57,12 @@ class EventType(StrEnum):
 
 def to_milliseconds(seconds: float) -> float:
     """Return whole milliseconds of Unix seconds, the resolution of every stored time; never a
-    moment later than the one given."""
-    return math.floor(seconds * 1000 + 1e-6) / 1000
+    moment later than the one given.
+
+    The microsecond added is more than a float of this size is off by, so that a time that is
+    whole milliseconds already stays what it is.
+    """
+    return math.floor(seconds * 1000 + 1e-3) / 1000
 
 
 def format_time(seconds: float | None) -> str | None:

@@ -182,7 +182,9 @@ def _same(first: Any, *others: Any) -> bool:
 
 
 def _comparable(value: Any) -> Any:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if isinstance(value, bool):
+        return ("bool", value)  # to Python, and to nobody else, True is 1
+    return float(value) if isinstance(value, int | float) else value
 
 
 def _ordered(test: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:

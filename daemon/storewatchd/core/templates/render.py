@@ -55,7 +55,7 @@ class Template:
             TemplateError: a function failed, or a bound was reached.
         """
         if all(isinstance(node, Text) for node in self._nodes):
-            return self.text
+            return "".join(node.text for node in self._nodes if isinstance(node, Text))
         return _Renderer(context).render(self._nodes)
 
 

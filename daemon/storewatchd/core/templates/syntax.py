@@ -313,8 +313,8 @@ class _Parser:
 
     def _cut(self, body: str, start: int) -> list[Piece]:
         pieces: list[Piece] = []
-        position = 0
-        while body[position:].strip():
+        position, end = 0, len(body.rstrip())
+        while position < end:
             match = _TOKEN.match(body, position)
             if match is None or match.lastgroup is None:
                 where = position + len(body[position:]) - len(body[position:].lstrip())

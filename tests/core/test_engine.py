@@ -1,0 +1,362 @@
+"""What becomes of alerts: known, unknown, late, by hand, over restarts."""
+
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition
+from hypothesis.stateful import rule as step
+
+from core.fix_engine import MAX_AGE_S, Desk, kinds, rule, rule_set
+from storewatchd.core.engine import RULE_REMOVED
+from storewatchd.core.frames import Family, MetricType
+from storewatchd.core.model import AlertState, Severity
+from storewatchd.errors import NotFound
+
+DB = '"{{ $labels.repository }}"'
+
+
+def test_a_true_condition_fires_once_with_its_evidence() -> None:
+    desk = Desk(rule())
+    (fired,) = desk.see({"a": 0.9, "b": 0.1})
+    assert (fired.kind, fired.alert.state, fired.alert.labels) == (
+        "firing",
+        AlertState.FIRING,
+        {"repository": "a"},
+    )
+    assert fired.reason["value"] == 0.9
+    assert fired.reason["series"] == {"__name__": "full", "repository": "a"}
+    assert desk.see({"a": 0.9, "b": 0.1}) == []
+
+
+def test_a_false_condition_resolves_with_the_reason() -> None:
+    desk = Desk(rule())
+    desk.see({"a": 0.9})
+    (resolved,) = desk.later(1).see({"a": 0.5})
+    assert (resolved.kind, resolved.alert.resolved_by) == ("resolved", "rule")
+    assert resolved.reason["why"] == "the condition no longer holds"
+    assert desk.open == []
+
+
+def test_a_row_that_is_surely_gone_resolves() -> None:
+    desk = Desk(rule())
+    desk.see({"a": 0.9})
+    assert kinds(desk.later(1).see({})) == ["resolved"]
+
+
+def test_failed_probe_keeps_alert_firing_and_marks_it_stale() -> None:
+    desk = Desk(rule())
+    desk.see({"a": 0.9})
+    (stale,) = desk.later(1).fail()
+    assert (stale.kind, stale.alert.state) == ("stale", AlertState.FIRING)
+    assert stale.alert.stale_since == desk.now.wall
+    assert desk.later(1).fail() == []
+    assert kinds(desk.later(1).see({"a": 0.9})) == ["fresh"]
+    assert desk.open[0].alert.stale_since is None
+
+
+def test_silence_of_a_probe_keeps_alert_firing() -> None:
+    desk = Desk(rule())
+    desk.see({"a": 0.9})
+    assert kinds(desk.later(MAX_AGE_S + 1).judge()) == ["stale"]
+
+
+def test_what_resolves_after_a_failure_is_fresh_first() -> None:
+    desk = Desk(rule())
+    desk.see({"a": 0.9})
+    desk.later(1).fail()
+    assert kinds(desk.later(1).see({"a": 0.1})) == ["fresh", "resolved"]
+
+
+def test_an_unknown_row_opens_nothing() -> None:
+    desk = Desk(rule())
+    desk.see({"a": 0.5})
+    desk.later(1).fail()
+    assert desk.open == []
+
+
+def test_for_waits_and_then_fires() -> None:
+    desk = Desk(rule(**{"for": "1m"}))
+    assert kinds(desk.see({"a": 0.9})) == ["pending"]
+    assert desk.later(59).see({"a": 0.9}) == []
+    (fired,) = desk.later(1).see({"a": 0.9})
+    assert (fired.kind, fired.alert.version) == ("firing", 2)
+
+
+def test_a_pending_alert_that_clears_says_that_it_never_fired() -> None:
+    desk = Desk(rule(**{"for": "1m"}))
+    desk.see({"a": 0.9})
+    (resolved,) = desk.later(1).see({"a": 0.1})
+    assert (resolved.kind, resolved.reason["fired"]) == ("resolved", False)
+
+
+def test_time_that_nobody_could_look_does_not_count_for_for() -> None:
+    desk = Desk(rule(**{"for": "1m"}))
+    desk.see({"a": 0.9})
+    desk.later(30).fail()
+    assert kinds(desk.later(3600).see({"a": 0.9})) == ["fresh"]
+    assert desk.later(29).see({"a": 0.9}) == []
+    assert kinds(desk.later(1).see({"a": 0.9})) == ["firing"]
+
+
+def test_keep_firing_for_holds_on_and_starts_again() -> None:
+    desk = Desk(rule(keep_firing_for="1m"))
+    desk.see({"a": 0.9})
+    assert desk.later(1).see({"a": 0.1}) == []
+    assert desk.later(59).see({"a": 0.1}) == []
+    assert desk.see({"a": 0.9}) == []
+    assert desk.later(1).see({"a": 0.1}) == []
+    assert desk.later(59).see({"a": 0.1}) == []
+    assert kinds(desk.later(1).see({"a": 0.1})) == ["resolved"]
+
+
+def test_time_that_nobody_could_look_does_not_count_for_keep_firing_for() -> None:
+    desk = Desk(rule(keep_firing_for="1m"))
+    desk.see({"a": 0.9})
+    desk.later(1).see({"a": 0.1})
+    desk.later(10).fail()
+    assert kinds(desk.later(3600).see({"a": 0.1})) == ["fresh"]
+    assert kinds(desk.later(50).see({"a": 0.1})) == ["resolved"]
+
+
+@pytest.mark.parametrize("away_s", [10, 40], ids=["back in time", "back late"])
+def test_for_goes_on_over_a_restart(away_s: float) -> None:
+    desk = Desk(rule(**{"for": "1m"}))
+    desk.see({"a": 0.9})
+    desk.later(30)
+    desk.restart()
+    assert kinds(desk.judge()) == ["stale"]
+    transitions = kinds(desk.later(away_s).see({"a": 0.9}))
+    # What was not seen since the start does not count, and what passed before does.
+    assert transitions == ["fresh"]
+    assert kinds(desk.later(30).see({"a": 0.9})) == ["firing"]
+
+
+def test_a_restored_alert_stays_until_its_scope_was_seen() -> None:
+    desk = Desk(rule())
+    desk.see({"a": 0.9})
+    before = desk.open[0].alert
+    desk.restart()
+    desk.judge()
+    assert desk.open[0].alert.id == before.id
+    assert desk.open[0].alert.state is AlertState.FIRING
+    assert kinds(desk.later(5).see({"a": 0.1})) == ["fresh", "resolved"]
+
+
+def test_a_rule_that_is_gone_closes_its_alerts_with_that_reason() -> None:
+    desk = Desk(rule())
+    desk.see({"a": 0.9})
+    (closed,) = desk.engine.replace_rules(rule_set("groups: []"), desk.now)
+    assert (closed.kind, closed.alert.resolved_by) == ("resolved", RULE_REMOVED)
+    assert desk.engine.next_due() == float("inf")
+
+
+def test_an_alert_resolved_by_hand_stays_so_until_the_condition_was_false() -> None:
+    desk = Desk(rule())
+    desk.see({"a": 0.9})
+    desk.incidents.resolve("id-1", "ann", None, desk.now)
+    assert desk.later(1).see({"a": 0.9}) == []
+    desk.restart()
+    assert desk.later(1).see({"a": 0.9}) == []
+    assert desk.later(1).see({"a": 0.1}) == []
+    assert kinds(desk.later(1).see({"a": 0.9})) == ["firing"]
+
+
+def test_a_quieted_key_is_not_forgotten_while_nobody_can_look() -> None:
+    desk = Desk(rule())
+    desk.see({"a": 0.9})
+    desk.incidents.resolve("id-1", "ann", None, desk.now)
+    desk.later(1).fail()
+    assert desk.later(1).see({"a": 0.9}) == []
+
+
+def test_labels_and_annotations_become_fields() -> None:
+    text = (
+        "groups:\n- name: g\n  rules:\n  - alert: Full\n    expr: full > 0.8\n    labels:\n"
+        "      severity: critical\n      source: storage\n      resource_type: repository\n"
+        f"      resource_id: {DB}\n      nothing: ''\n    annotations:\n"
+        '      summary: "{{ $labels.repository }} at {{ $value | humanizePercentage }}"\n'
+        "      description: plain\n"
+    )
+    alert = Desk(text).see({"a": 0.9})[0].alert
+    assert (alert.severity, alert.source) == (Severity.CRITICAL, "storage")
+    assert (alert.resource_type, alert.resource_id) == ("repository", "a")
+    assert (alert.title, alert.message) == ("a at 90%", "plain")
+    # An empty label is none.
+    assert set(alert.labels) == {
+        *("repository", "severity", "source", "resource_type", "resource_id")
+    }
+
+
+def test_texts_are_those_of_the_moment_it_fired() -> None:
+    annotations = '\n        summary: "at {{ $value }}"'
+    desk = Desk(rule(**{"for": "1m", "annotations": annotations}))
+    assert desk.see({"a": 0.85})[0].alert.title == "at 0.85"
+    assert desk.later(60).see({"a": 0.9})[0].alert.title == "at 0.9"
+
+
+def test_a_template_that_fails_does_not_hide_the_alert() -> None:
+    annotations = '\n        summary: "{{ query `nothing` | first | value }}"'
+    (fired,) = Desk(rule(annotations=annotations)).see({"a": 0.9})
+    assert fired.alert.title.startswith("<error in the template of Full: first: there is no row>")
+
+
+def test_a_template_asks_the_table() -> None:
+    annotations = (
+        '\n        summary: "{{ range query `full > 0.5` }}{{ .Labels.repository }} {{ end }}"'
+    )
+    assert Desk(rule(annotations=annotations)).see({"a": 0.9, "b": 0.6, "c": 0.1})[
+        0
+    ].alert.title in ("a b ", "b a ")
+
+
+def test_a_query_that_is_wrong_is_said_in_the_text() -> None:
+    annotations = '\n        summary: "{{ query `sum(` }}"'
+    (fired,) = Desk(rule(annotations=annotations)).see({"a": 0.9})
+    assert "query 'sum('" in fired.alert.title
+
+
+def test_a_label_that_depends_on_the_value_is_another_alert_when_it_changes() -> None:
+    desk = Desk(rule(labels='\n        step: "{{ if gt $value 0.9 }}high{{ else }}low{{ end }}"'))
+    desk.see({"a": 0.85})
+    assert sorted(kinds(desk.later(1).see({"a": 0.95}))) == ["firing", "resolved"]
+    assert desk.open[0].alert.labels["step"] == "high"
+
+
+def test_rows_that_give_the_same_alert_are_one_and_the_rule_says_so() -> None:
+    desk = Desk(rule(labels="\n        repository: same"))
+    assert kinds(desk.see({"a": 0.9, "b": 0.9})) == ["firing"]
+    assert "their labels do not differ" in (desk.engine.states[0].error or "")
+
+
+def test_an_expression_that_fails_freezes_and_says_why() -> None:
+    families = (
+        Family("full", MetricType.GAUGE, ".", ("repository",)),
+        Family("more", MetricType.GAUGE, ".", ("repository", "part")),
+    )
+    desk = Desk(
+        rule("full > 0.8 and on (repository) (full * on () more) or full > 0.8"), families=families
+    )
+    desk.see({"a": 0.9})
+    assert desk.open != []
+
+
+def test_a_recording_rule_feeds_the_rules_behind_it_in_the_same_round() -> None:
+    desk = Desk(
+        "groups:\n- name: g\n  rules:\n"
+        "  - record: full:max\n    expr: max by (repository) (full)\n    labels:\n      by: rule\n"
+        "  - alert: Full\n    expr: full:max > 0.8\n"
+    )
+    (fired,) = desk.see({"a": 0.9})
+    assert fired.alert.labels == {"repository": "a", "by": "rule"}
+    assert kinds(desk.later(1).fail()) == ["stale"]
+
+
+def test_recorded_rows_that_do_not_differ_are_an_error_and_a_hole() -> None:
+    desk = Desk(
+        "groups:\n- name: g\n  rules:\n"
+        "  - record: full:x\n    expr: full\n    labels:\n      repository: same\n"
+        "  - alert: Full\n    expr: absent(full:x)\n"
+    )
+    assert desk.see({"a": 0.9, "b": 0.8}) == []
+    assert "do not differ" in (desk.engine.states[0].error or "")
+    assert desk.engine.states[1].unknown
+
+
+def test_rules_are_due_by_their_interval_and_at_once_when_touched() -> None:
+    desk = Desk(rule())
+    desk.see({"a": 0.1})
+    looked = desk.engine.states[0].last_evaluation
+    desk.later(10).judge(frozenset())
+    assert desk.engine.states[0].last_evaluation == looked
+    assert desk.engine.next_due() == desk.now.monotonic + 20
+    desk.judge(frozenset({"full"}))
+    assert desk.engine.states[0].last_evaluation == desk.now.wall
+    desk.later(20).judge(frozenset())
+    assert desk.engine.states[0].last_evaluation == desk.now.wall
+
+
+class LifeOfAlerts(RuleBasedStateMachine):
+    """Whatever happens in whatever order, promises hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.desk = Desk(rule(**{"for": "20s", "keep_firing_for": "15s"}))
+        self.true: dict[str, bool] = {}
+        self.is_seen = False
+        self.versions: dict[str, int] = {}
+
+    def _take(self, transitions: list[Any]) -> None:
+        for transition in transitions:
+            alert = transition.alert
+            assert alert.version == self.versions.get(alert.id, 0) + 1
+            self.versions[alert.id] = alert.version
+            if transition.kind == "resolved":
+                assert self.is_seen, "nothing resolves what could not be seen"
+                assert not self.true.get(alert.labels["repository"], False)
+            if transition.kind in ("pending", "firing"):
+                assert self.is_seen
+                assert self.true[alert.labels["repository"]]
+
+    @step(rows=st.dictionaries(st.sampled_from("abc"), st.booleans()), after=st.integers(0, 40))
+    def see(self, rows: dict[str, bool], after: int) -> None:
+        self.desk.later(after)
+        self.true, self.is_seen = rows, True
+        self._take(self.desk.see({name: 0.9 if on else 0.1 for name, on in rows.items()}))
+
+    @step(after=st.integers(0, 40))
+    def fail(self, after: int) -> None:
+        self.desk.later(after)
+        self.is_seen = False
+        self._take(self.desk.fail())
+
+    @step(after=st.integers(int(MAX_AGE_S) + 1, 4000))
+    def silence(self, after: int) -> None:
+        self.desk.later(after)
+        self.is_seen = False
+        self._take(self.desk.judge())
+
+    @step()
+    def restart(self) -> None:
+        before = {one.alert.id: one.alert.state for one in self.desk.incidents}
+        self.desk.restart()
+        self.is_seen = False
+        assert {one.alert.id: one.alert.state for one in self.desk.incidents} == before
+        self._take(self.desk.judge())
+
+    @precondition(lambda self: len(self.desk.incidents) > 0)
+    @step(data=st.data())
+    def resolve_by_hand(self, data: st.DataObject) -> None:
+        incident = data.draw(st.sampled_from(self.desk.open))
+        alert, _ = self.desk.incidents.resolve(incident.alert.id, "ann", None, self.desk.now)
+        self.versions[alert.id] = alert.version
+        with pytest.raises(NotFound):
+            self.desk.incidents.get(alert.id)
+
+    @precondition(lambda self: len(self.desk.incidents) > 0)
+    @step(data=st.data())
+    def acknowledge(self, data: st.DataObject) -> None:
+        incident = data.draw(st.sampled_from(self.desk.open))
+        alert, marked = self.desk.incidents.acknowledge(
+            incident.alert.id, "ann", "mine", self.desk.now
+        )
+        if marked is not None:
+            self.versions[alert.id] = alert.version
+
+    @invariant()
+    def every_identity_is_open_once(self) -> None:
+        labels = [tuple(sorted(one.alert.labels.items())) for one in self.desk.incidents]
+        assert len(labels) == len(set(labels))
+
+    @invariant()
+    def an_open_alert_is_stale_exactly_while_it_cannot_be_seen(self) -> None:
+        for incident in self.desk.incidents:
+            assert (incident.alert.stale_since is None) == (incident.frozen_since is None)
+            assert incident.alert.is_open
+            if self.is_seen:
+                assert incident.frozen_since is None
+
+
+TestLifeOfAlerts = LifeOfAlerts.TestCase
+TestLifeOfAlerts.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)

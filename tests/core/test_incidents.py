@@ -1,0 +1,153 @@
+"""The book of open alerts: creation, marks, ends, and what outlives a restart."""
+
+import itertools
+
+import pytest
+
+from storewatchd.core.commands import CreateAlert
+from storewatchd.core.incidents import Incident, Incidents
+from storewatchd.core.model import Alert, AlertState, Instant, Severity
+from storewatchd.errors import NotFound
+
+NOON = Instant(1_767_268_800.0, 1000.0)
+
+
+def book() -> Incidents:
+    ids = itertools.count(1)
+    return Incidents("node", lambda _: f"id-{next(ids)}")
+
+
+def wish(title: str = "t", key: str | None = None, ttl_s: float | None = None) -> CreateAlert:
+    return CreateAlert(
+        actor="ann", severity=Severity.WARNING, source="disk", title=title, key=key, ttl_s=ttl_s
+    )
+
+
+def of_rule(name: str = "Full", key: str = "k") -> Incident:
+    alert = Alert(
+        id="id-0",
+        rule=name,
+        severity=Severity.INFO,
+        source="s",
+        title="t",
+        message="",
+        state=AlertState.FIRING,
+        first_seen=NOON.wall,
+        last_seen=NOON.wall,
+    )
+    return Incident(alert=alert, key=key)
+
+
+def test_what_is_created_fires_at_once() -> None:
+    incidents = book()
+    alert, transition = incidents.create(wish(), NOON)
+    assert (alert.state, alert.rule, alert.node) == (AlertState.FIRING, "", "node")
+    assert (transition.kind, transition.reason["actor"]) == ("firing", "ann")
+    assert len(incidents) == 1
+
+
+def test_the_same_key_counts_again_and_takes_the_new_words() -> None:
+    incidents = book()
+    first, _ = incidents.create(wish("one", key="k"), NOON)
+    again, transition = incidents.create(wish("two", key="k"), NOON.later(5))
+    assert (again.id, again.occurrences, again.title, again.version) == (first.id, 2, "two", 2)
+    assert (transition.kind, again.last_seen) == ("repeated", NOON.wall + 5)
+
+
+def test_without_a_key_each_is_an_alert_of_its_own() -> None:
+    incidents = book()
+    assert incidents.create(wish(), NOON)[0].id != incidents.create(wish(), NOON)[0].id
+
+
+def test_a_key_is_free_again_after_the_end() -> None:
+    incidents = book()
+    first, _ = incidents.create(wish(key="k"), NOON)
+    incidents.resolve(first.id, "ann", None, NOON)
+    assert incidents.create(wish(key="k"), NOON)[0].id != first.id
+
+
+def test_it_expires_unless_it_is_created_again() -> None:
+    incidents = book()
+    incidents.create(wish(key="k", ttl_s=10), NOON)
+    incidents.create(wish(key="k", ttl_s=10), NOON.later(9))
+    assert incidents.expire(NOON.later(18)) == []
+    (ended,) = incidents.expire(NOON.later(19))
+    assert (ended.kind, ended.alert.resolved_by) == ("resolved", "expired")
+
+
+def test_acknowledging_marks_once() -> None:
+    incidents = book()
+    alert, _ = incidents.create(wish(), NOON)
+    marked, transition = incidents.acknowledge(alert.id, "bob", "mine", NOON.later(1))
+    assert transition is not None
+    assert (marked.acknowledged_by, marked.acknowledged_note) == ("bob", "mine")
+    assert incidents.acknowledge(alert.id, "eve", None, NOON.later(2)) == (marked, None)
+
+
+def test_an_end_by_hand_is_told_and_quiets_only_what_a_rule_made() -> None:
+    incidents = book()
+    incidents.open(of_rule(), NOON)
+    made, _ = incidents.create(wish(key="k"), NOON)
+    ended, transition = incidents.resolve("id-0", "ann", "done", NOON)
+    incidents.resolve(made.id, "ann", None, NOON)
+    assert (ended.resolved_by, transition.reason) == ("ann", {"actor": "ann", "note": "done"})
+    assert incidents.is_quieted("k")
+    assert not incidents.is_quieted("key:k")
+    assert incidents.rules() == {"Full"}
+
+
+@pytest.mark.parametrize("verb", ["acknowledge", "resolve"])
+def test_an_unknown_id_is_named(verb: str) -> None:
+    with pytest.raises(NotFound, match="no open alert has the id 'x'"):
+        getattr(book(), verb)("x", "ann", None, NOON)
+
+
+def test_quieted_keys_end_when_their_condition_is_surely_false() -> None:
+    incidents = book()
+    incidents.open(of_rule(), NOON)
+    incidents.resolve("id-0", "ann", None, NOON)
+    incidents.take_changes()
+    incidents.keep_quieted("Other", set())
+    incidents.keep_quieted("Full", {"k"})
+    assert incidents.is_quieted("k")
+    incidents.keep_quieted("Full", set())
+    assert not incidents.is_quieted("k")
+    assert incidents.take_changes() == {"id-0": None}
+
+
+def test_a_restart_keeps_alerts_timers_and_quieted_keys() -> None:
+    incidents = book()
+    made, _ = incidents.create(wish(key="k", ttl_s=60), NOON)
+    incidents.open(of_rule(), NOON)
+    incidents.resolve("id-0", "ann", None, NOON)
+    kept = incidents.take_changes()
+    assert incidents.take_changes() == {}
+
+    again = book()
+    # Ten seconds later on the wall, on a monotonic clock that began anew.
+    boot = Instant(NOON.wall + 10, 3.0)
+    again.restore([state for state in kept.values() if state is not None], boot)
+    assert again.get(made.id).alert == made
+    assert again.get(made.id).since == 3.0 - 10
+    assert again.is_quieted("k")
+    assert again.expire(boot.later(49)) == []
+    assert [one.alert.id for one in again.expire(boot.later(50))] == [made.id]
+
+
+def test_a_clock_that_was_set_back_puts_no_beginning_into_the_future() -> None:
+    incidents = book()
+    incidents.create(wish(), NOON)
+    kept = [state for state in incidents.take_changes().values() if state is not None]
+    again = book()
+    again.restore(kept, Instant(NOON.wall - 3600, 3.0))
+    assert [one.since for one in again] == [3.0]
+
+
+def test_a_touch_is_seen_and_not_journalled() -> None:
+    incidents = book()
+    incidents.open(of_rule(), NOON)
+    incidents.take_changes()
+    incidents.touch(of_rule())
+    assert incidents.take_changes() == {}
+    assert incidents.find("k") == of_rule()
+    assert incidents.of_rule("Full") == [of_rule()]
