@@ -37,6 +37,22 @@ class _Look:
         values = self.values(name)
         return sum(values) if values else None
 
+    def total_of_file_systems(self, name: str) -> float | None:
+        """Return the sum of a family of repositories, each file system counted once."""
+        values = self.values(name)
+        places = self.values("repo_info")
+        if not values or places is None:
+            return None
+        mount_points = {
+            reading.labels["repository"]: reading.labels["mountpoint"]
+            for reading in self._table.read("repo_info", self._at)
+        }
+        once: dict[str, float] = {}
+        for reading in self._table.read(name, self._at):
+            repository = reading.labels["repository"]
+            once[mount_points.get(repository) or f"of {repository}"] = reading.value
+        return sum(once.values())
+
 
 def snapshot(
     table: SeriesTable, runs: list[TaskRun], repositories: int, node: str, at: float
@@ -95,11 +111,12 @@ def _system(look: _Look) -> dict[str, float | None]:
 
 
 def _storage(look: _Look, repositories: int) -> dict[str, float | None]:
-    used, free = look.total("repo_used_bytes"), look.total("repo_free_bytes")
+    used = look.total_of_file_systems("repo_used_bytes")
+    free = look.total_of_file_systems("repo_free_bytes")
     return {
         "total_disks": look.one("node_disks"),
         "total_repositories": float(repositories),
-        "total_capacity_bytes": look.total("repo_size_bytes"),
+        "total_capacity_bytes": look.total_of_file_systems("repo_size_bytes"),
         "used_capacity_bytes": used,
         "available_bytes": free,
         "usage_percent": percent(used, None if used is None or free is None else used + free),

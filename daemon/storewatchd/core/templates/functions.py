@@ -53,8 +53,6 @@ def _shortest(value: float) -> str:
             return str(int(value))
         return format(value, "f") if "e" in repr(value) else repr(value)
     mantissa, _, exponent = f"{value!r}".partition("e")
-    if not exponent:
-        mantissa, _, exponent = f"{value:e}".partition("e")
     mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
     return f"{mantissa}e{int(exponent):+03d}"
 

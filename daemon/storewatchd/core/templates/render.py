@@ -98,7 +98,7 @@ class _Renderer:
                     value = self._pipeline(node)
                     if not node.declares:
                         self._write(show(value))
-                case Branch():
+                case _:
                     self._branch(node)
 
     def _step(self) -> None:
@@ -152,7 +152,7 @@ class _Renderer:
                 return operand.value
             case Access():
                 return self._access(operand)
-            case Apply():
+            case _:
                 return self._apply(operand, piped)
 
     def _access(self, access: Access) -> Any:

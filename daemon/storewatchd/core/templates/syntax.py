@@ -336,8 +336,7 @@ class _Parser:
 
     def _next(self) -> Piece:
         piece = self._peek()
-        if piece is None:
-            raise self._error(self._end, "expected a value")
+        assert piece is not None  # whoever calls has looked
         self._at += 1
         return piece
 

@@ -1,0 +1,116 @@
+"""Health of the repositories, and of the whole."""
+
+import pytest
+
+from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
+from storewatchd.core.health import Component, Status, absent, storage, whole
+from storewatchd.core.repositories import Origin, Repository
+from storewatchd.core.series import SeriesTable
+
+NOON = 1_767_268_800.0
+FAMILIES = [
+    Family(f"repo_{name}_bytes", MetricType.GAUGE, ".", ("repository",))
+    for name in ("used", "free")
+]
+
+
+def scope(name: str) -> Scope:
+    return Scope("repositories", (("repository", name),))
+
+
+class Bench:
+    """Repositories by name, each seen, failed or not looked at."""
+
+    def __init__(self, *names: str) -> None:
+        self.table = SeriesTable()
+        self.table.declare("repositories", FAMILIES, max_age_s=90)
+        self.known = [Repository(name, f"/{name}", Origin.ADDED) for name in names]
+
+    def see(self, **ratios: float) -> "Bench":
+        for name, ratio in ratios.items():
+            rows = {
+                "repo_used_bytes": [Row((name,), ratio)],
+                "repo_free_bytes": [Row((name,), 1 - ratio)],
+            }
+            self.table.feed(Frame(scope(name), NOON, rows=rows, duration_s=0.5))
+        return self
+
+    def end(self, name: str, outcome: Outcome, reason: str = "") -> "Bench":
+        self.table.feed(Frame(scope(name), NOON, outcome, reason=reason))
+        return self
+
+    def judge(self, at: float = NOON) -> Component:
+        return storage(self.table, self.known, at, "repositories")
+
+
+def test_all_seen_and_none_full_is_healthy() -> None:
+    judged = Bench("a", "b").see(a=0.5, b=0.95).judge()
+    assert (judged.status, judged.message) == (
+        Status.HEALTHY,
+        "2 repositories, none over 95 % full",
+    )
+    assert (judged.checked_at, judged.duration_s) == (NOON, 0.5)
+    assert Bench("a").see(a=0.5).judge().message == "1 repository, none over 95 % full"
+
+
+def test_one_that_is_full_is_unhealthy_and_named() -> None:
+    judged = Bench("a", "b").see(a=0.96, b=0.1).judge()
+    assert (judged.status, judged.message) == (Status.UNHEALTHY, "over 95 % full: a")
+    many = Bench(*"abcde").see(a=1.0, b=1.0, c=1.0, d=1.0, e=1.0).judge()
+    assert many.message == "over 95 % full: a, b, c and 2 more"
+
+
+def test_some_that_cannot_be_used_degrade_and_all_are_unhealthy() -> None:
+    some = Bench("a", "b").see(a=0.1).end("b", Outcome.FAILED, "stuck").judge()
+    assert (some.status, some.message) == (
+        Status.DEGRADED,
+        "1 of 2 cannot be used; b: stuck",
+    )
+    every = Bench("a").end("a", Outcome.FAILED, "stuck").judge()
+    assert every.status is Status.UNHEALTHY
+    gone = Bench("a", "b").see(a=0.1).end("b", Outcome.ABSENT, "removed").judge()
+    assert gone.status is Status.DEGRADED
+
+
+def test_silence_is_not_health() -> None:
+    judged = Bench("a", "b").see(a=0.1, b=0.1).judge(NOON + 91)
+    assert judged.status is Status.UNHEALTHY
+    assert "not seen for too long" in judged.message
+
+
+def test_nothing_to_look_at_is_unknown() -> None:
+    assert Bench().judge().message == "no repository is declared or found"
+    assert Bench("a").judge().message == "not looked at yet"
+    assert Bench("a").judge().status is Status.UNKNOWN
+
+
+def test_an_empty_file_system_is_not_full() -> None:
+    bench = Bench("a")
+    rows = {name: [Row(("a",), 0.0)] for name in ("repo_used_bytes", "repo_free_bytes")}
+    bench.table.feed(Frame(scope("a"), NOON, rows=rows))
+    assert bench.judge().status is Status.HEALTHY
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [
+        ([], Status.UNKNOWN),
+        ([Status.UNKNOWN], Status.UNKNOWN),
+        ([Status.UNKNOWN, Status.HEALTHY], Status.HEALTHY),
+        ([Status.HEALTHY, Status.DEGRADED, Status.UNKNOWN], Status.DEGRADED),
+        ([Status.UNHEALTHY, Status.DEGRADED], Status.UNHEALTHY),
+    ],
+)
+def test_the_whole_is_the_worst_of_those_that_matter(parts: list[Status], status: Status) -> None:
+    assert whole([Component(str(n), part, "") for n, part in enumerate(parts)]) is status
+
+
+def test_a_shape_has_milliseconds_or_null() -> None:
+    assert Component("x", Status.HEALTHY, "m", NOON, 0.0123456).to_json() == {
+        "name": "x",
+        "status": "healthy",
+        "message": "m",
+        "checked_at": "2026-01-01T12:00:00.000Z",
+        "duration_ms": 12.346,
+    }
+    assert absent("x", "none").to_json()["duration_ms"] is None

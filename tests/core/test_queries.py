@@ -1,0 +1,67 @@
+"""Filters and cursors of lists."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.test_model import ALERT, NOON
+from storewatchd.core.matchers import parse_matcher
+from storewatchd.core.model import AlertState, Severity
+from storewatchd.core.queries import AlertQuery, Position
+
+
+@pytest.mark.parametrize(
+    ("filters", "admits"),
+    [
+        ({}, True),
+        ({"severities": frozenset({Severity.CRITICAL})}, True),
+        ({"severities": frozenset({Severity.INFO})}, False),
+        ({"sources": frozenset({"storage", "x"})}, True),
+        ({"sources": frozenset({"x"})}, False),
+        ({"states": frozenset({AlertState.FIRING})}, True),
+        ({"states": frozenset({AlertState.RESOLVED})}, False),
+        ({"acknowledged": False}, True),
+        ({"acknowledged": True}, False),
+        ({"resource_type": ""}, True),
+        ({"resource_type": "disk"}, False),
+        ({"resource_id": "x"}, False),
+        ({"rule": "Full"}, True),
+        ({"rule": "Other"}, False),
+        ({"since": NOON}, True),
+        ({"since": NOON + 1}, False),
+        ({"until": NOON}, False),
+        ({"until": NOON + 1}, True),
+        ({"matchers": (parse_matcher("a=b"), parse_matcher("c!=d"))}, True),
+        ({"matchers": (parse_matcher("a=b"), parse_matcher("c=d"))}, False),
+        ({"rule": "Full", "acknowledged": True}, False),
+    ],
+)
+def test_filters_combine(filters: dict[str, Any], admits: bool) -> None:
+    assert AlertQuery(**filters).admits(ALERT) is admits
+
+
+@given(st.floats(0, 4e9), st.text(max_size=60))
+def test_a_cursor_survives_its_text(first_seen: float, row_id: str) -> None:
+    position = Position.of(first_seen, row_id)
+    assert Position.decode(position.encode()) == position
+
+
+@given(st.text(max_size=40))
+def test_any_other_text_is_refused(text: str) -> None:
+    try:
+        position = Position.decode(text)
+    except ValueError:
+        return
+    assert isinstance(position.first_seen_ms, int)
+
+
+@pytest.mark.parametrize("text", ["", "x", "!!!!", "é", "AAAA", "/////////////w=="])
+def test_what_is_no_cursor_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"cursor|ASCII"):
+        Position.decode(text)
+
+
+def test_positions_are_in_order_of_time_and_then_of_id() -> None:
+    assert Position.of(1.0, "b") < Position.of(2.0, "a") < Position.of(2.0, "b")

@@ -1,0 +1,140 @@
+"""The snapshot: what is known, once; what is not, null."""
+
+from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
+from storewatchd.core.series import SeriesTable
+from storewatchd.core.snapshot import percent, snapshot
+from storewatchd.core.tasks import TaskRun, TaskState
+
+NOON = 1_767_268_800.0
+
+
+def family(name: str, *labels: str) -> Family:
+    return Family(name, MetricType.GAUGE, "A gauge.", labels)
+
+
+SYSTEM = tuple(
+    family(name)
+    for name in (
+        *("node_cpu_usage_ratio", "node_memory_MemTotal_bytes", "node_memory_MemAvailable_bytes"),
+        *("node_time_seconds", "node_boot_time_seconds"),
+    )
+)
+DISKS = tuple(family(f"node_filesystem_{name}_bytes", "m") for name in ("size", "free", "avail"))
+REPOSITORIES = (
+    *(family(f"repo_{name}_bytes", "repository") for name in ("size", "used", "free")),
+    family("repo_info", "repository", "mountpoint"),
+)
+
+
+def table() -> SeriesTable:
+    table = SeriesTable()
+    table.declare("system", SYSTEM, max_age_s=90)
+    table.declare("disks", DISKS, max_age_s=90)
+    table.declare("repositories", REPOSITORIES, max_age_s=90)
+    values = (0.25, 1000.0, 400.0, NOON, NOON - 60)
+    rows = {one.name: [Row((), value)] for one, value in zip(SYSTEM, values, strict=True)}
+    table.feed(Frame(Scope("system"), NOON, rows=rows))
+    sizes = {"size": 100.0, "free": 40.0, "avail": 30.0}
+    table.feed(
+        Frame(
+            Scope("disks"),
+            NOON,
+            rows={f"node_filesystem_{n}_bytes": [Row(("/",), v)] for n, v in sizes.items()},
+        )
+    )
+    return table
+
+
+def see_repositories(table: SeriesTable, **mount_points: str) -> None:
+    values = {"size": 100.0, "used": 60.0, "free": 20.0}
+    rows = {f"repo_{n}_bytes": [Row((r,), v) for r in mount_points] for n, v in values.items()}
+    rows["repo_info"] = [Row((name, place), 1.0) for name, place in mount_points.items()]
+    table.feed(Frame(Scope("repositories"), NOON, rows=rows))
+
+
+def test_what_is_known_is_counted() -> None:
+    look = table()
+    see_repositories(look, a="/a", b="/b")
+    shown = snapshot(look, [], 2, "n", NOON)
+    assert (shown["timestamp"], shown["node"]) == ("2026-01-01T12:00:00.000Z", "n")
+    assert shown["system"] == {
+        "cpu_usage_percent": 25.0,
+        "memory_used_bytes": 600.0,
+        "memory_total_bytes": 1000.0,
+        "memory_usage_percent": 60.0,
+        "disk_used_bytes": 60.0,
+        "disk_total_bytes": 100.0,
+        "disk_usage_percent": 66.667,
+        "uptime_seconds": 60.0,
+    }
+    assert shown["storage"] == {
+        "total_disks": None,
+        "total_repositories": 2.0,
+        "total_capacity_bytes": 200.0,
+        "used_capacity_bytes": 120.0,
+        "available_bytes": 40.0,
+        "usage_percent": 75.0,
+    }
+
+
+def test_repositories_on_one_file_system_count_its_space_once() -> None:
+    look = table()
+    see_repositories(look, a="/srv", b="/srv", c="")
+    storage = snapshot(look, [], 3, "n", NOON)["storage"]
+    assert (storage["total_capacity_bytes"], storage["used_capacity_bytes"]) == (200.0, 120.0)
+
+
+def test_what_could_not_be_seen_is_null_and_not_less() -> None:
+    look = table()
+    see_repositories(look, a="/a")
+    look.feed(Frame(Scope("repositories"), NOON, Outcome.FAILED))
+    storage = snapshot(look, [], 1, "n", NOON)["storage"]
+    assert (storage["total_repositories"], storage["used_capacity_bytes"]) == (1.0, None)
+    assert storage["usage_percent"] is None
+    late = snapshot(look, [], 1, "n", NOON + 91)
+    assert set(late["system"].values()) == {None}
+
+
+def test_before_any_look_nothing_is_known() -> None:
+    shown = snapshot(SeriesTable(), [], 0, "n", NOON)
+    assert set(shown["system"].values()) == {None}
+    assert set(shown["storage"].values()) == {None, 0.0}
+    assert [shown[part] for part in ("scst", "tape", "vtl", "api")] == [None] * 4
+
+
+def test_tasks_are_counted_by_state() -> None:
+    def run(state: TaskState, took: float | None) -> TaskRun:
+        ended = None if took is None else NOON + took
+        return TaskRun(
+            id="r",
+            name="t",
+            type="task",
+            state=state,
+            first_seen=NOON,
+            started_at=NOON,
+            finished_at=ended,
+        )
+
+    runs = [
+        run(TaskState.RUNNING, None),
+        run(TaskState.COMPLETED, 10),
+        run(TaskState.FAILED, 20),
+    ]
+    assert snapshot(SeriesTable(), runs, 0, "n", NOON)["tasks"] == {
+        "total_tasks": 3.0,
+        "pending_tasks": 0.0,
+        "running_tasks": 1.0,
+        "completed_tasks": 1.0,
+        "failed_tasks": 1.0,
+        "average_duration_seconds": 15.0,
+    }
+    assert snapshot(SeriesTable(), [], 0, "n", NOON)["tasks"]["average_duration_seconds"] is None
+
+
+def test_a_percentage_of_nothing_is_unknown() -> None:
+    assert (percent(1, 0), percent(None, 1), percent(1, None), percent(1, 4)) == (
+        None,
+        None,
+        None,
+        25.0,
+    )

@@ -1,0 +1,188 @@
+"""Runs of tasks: reports that come twice, late, contradict, or were never begun."""
+
+import itertools
+from typing import Any
+
+import pytest
+
+from storewatchd.core import tasks
+from storewatchd.core.commands import FinishTask, ProgressTask, StartTask
+from storewatchd.core.model import Instant
+from storewatchd.core.tasks import MAX_FINISHED, TaskBook, TaskRun, TaskState
+from storewatchd.errors import Conflict, LimitReached, NotFound
+
+NOON = Instant(1_767_268_800.0, 1000.0)
+
+
+def book() -> TaskBook:
+    ids = itertools.count(1)
+    return TaskBook("node", lambda _: f"run-{next(ids)}")
+
+
+def start(book: TaskBook, name: str = "nightly", now: Instant = NOON, **more: Any) -> TaskRun:
+    return book.start(StartTask(actor="ann", name=name, **more), now).run
+
+
+def finish(book: TaskBook, run: TaskRun, now: Instant = NOON, **more: Any) -> TaskRun:
+    return book.finish(FinishTask(actor="ann", id=run.id, **more), now).run
+
+
+def values(book: TaskBook, now: Instant = NOON) -> dict[str, list[tuple[tuple[str, ...], float]]]:
+    return {
+        name: [(row.labels, row.value) for row in rows]
+        for name, rows in book.frame(now).rows.items()
+        if rows
+    }
+
+
+def test_a_run_from_start_to_end() -> None:
+    tasks_ = book()
+    run = start(tasks_, message="go", type="backup")
+    assert (run.id, run.state, run.started_at) == ("run-1", TaskState.RUNNING, NOON.wall)
+    moved = tasks_.progress(ProgressTask(actor="ann", id=run.id, percent=40.0, bytes=7))
+    assert (moved.kind, moved.run.progress_percent, moved.run.message) == ("progress", 40.0, "go")
+    ended = tasks_.finish(FinishTask(actor="ann", id=run.id, exit_status=0), NOON.later(10))
+    assert (ended.kind, ended.run.state, ended.run.version) == ("end", TaskState.COMPLETED, 3)
+    assert (ended.run.duration_s, ended.run.progress_percent, ended.run.bytes) == (10, 100.0, 7)
+
+
+@pytest.mark.parametrize(
+    ("report", "state"),
+    [
+        pytest.param({}, TaskState.COMPLETED, id="nothing said"),
+        pytest.param({"exit_status": 3}, TaskState.FAILED, id="exit status"),
+        pytest.param({"signal": "SIGKILL"}, TaskState.FAILED, id="signal"),
+        pytest.param({"failed": True}, TaskState.FAILED, id="said so"),
+        pytest.param({"failed": True, "exit_status": 0}, TaskState.FAILED, id="said so despite 0"),
+        pytest.param({"failed": False, "exit_status": 0}, TaskState.COMPLETED, id="said not"),
+    ],
+)
+def test_failure_is_what_was_said_or_follows(report: dict[str, Any], state: TaskState) -> None:
+    tasks_ = book()
+    assert finish(tasks_, start(tasks_), **report).state is state
+
+
+@pytest.mark.parametrize("report", [{"exit_status": 1}, {"signal": "SIGTERM"}])
+def test_a_report_that_contradicts_itself_is_refused(report: dict[str, Any]) -> None:
+    tasks_ = book()
+    run = start(tasks_)
+    with pytest.raises(Conflict, match="has failed"):
+        finish(tasks_, run, failed=False, **report)
+    assert tasks_.runs() == [run]
+
+
+def test_the_same_report_again_changes_nothing() -> None:
+    tasks_ = book()
+    run = start(tasks_, id="mine")
+    assert tasks_.start(StartTask(actor="ann", name="nightly", id="mine"), NOON).kind is None
+    ended = finish(tasks_, run, exit_status=1)
+    again = tasks_.finish(FinishTask(actor="ann", id="mine", exit_status=1), NOON.later(9))
+    assert (again.kind, again.run) == (None, ended)
+
+
+def test_another_end_and_progress_after_the_end_are_refused() -> None:
+    tasks_ = book()
+    run = start(tasks_)
+    finish(tasks_, run, exit_status=1)
+    with pytest.raises(Conflict, match="the task 'nightly' ended already: it failed"):
+        finish(tasks_, run, exit_status=2)
+    with pytest.raises(Conflict, match="is over"):
+        tasks_.progress(ProgressTask(actor="ann", id=run.id, percent=1.0))
+
+
+def test_an_id_of_another_task_is_refused() -> None:
+    tasks_ = book()
+    start(tasks_, id="mine")
+    with pytest.raises(Conflict, match="'mine' belongs to a run of 'nightly'"):
+        start(tasks_, "weekly", id="mine")
+
+
+def test_what_never_began_is_not_found() -> None:
+    with pytest.raises(NotFound, match="no task with the id 'x' was started here"):
+        book().finish(FinishTask(actor="ann", id="x"), NOON)
+    with pytest.raises(NotFound):
+        book().progress(ProgressTask(actor="ann", id="x"))
+
+
+def test_reports_may_come_late_and_never_from_the_future() -> None:
+    tasks_ = book()
+    late = start(tasks_, at=NOON.wall - 60)
+    assert (late.started_at, late.first_seen) == (NOON.wall - 60, NOON.wall)
+    assert finish(tasks_, late, at=NOON.wall - 30).duration_s == 30
+    early = start(tasks_, at=NOON.wall + 60)
+    assert early.started_at == NOON.wall
+    assert finish(tasks_, early, at=NOON.wall - 60).duration_s == 0
+
+
+def test_output_is_bounded_and_can_be_stored() -> None:
+    tasks_ = book()
+    run = finish(tasks_, start(tasks_), exit_status=1, output="x" * 70_000 + "\0end")
+    assert len(run.output) == tasks.OUTPUT_BYTES
+    assert run.output.endswith("x\ufffdend")
+
+
+def test_metrics_follow() -> None:
+    tasks_ = book()
+    finish(tasks_, start(tasks_), NOON.later(4), exit_status=3, output=" boom\n", bytes=9)
+    finish(tasks_, start(tasks_, now=NOON.later(5)), NOON.later(7))
+    start(tasks_, now=NOON.later(8))
+    assert values(tasks_, NOON.later(10)) == {
+        "task_runs_total": [
+            (("nightly", "task", "failed"), 1),
+            (("nightly", "task", "completed"), 1),
+        ],
+        "task_last_start_timestamp_seconds": [(("nightly",), NOON.wall + 8)],
+        "task_last_end_timestamp_seconds": [(("nightly",), NOON.wall + 7)],
+        "task_last_success_timestamp_seconds": [(("nightly",), NOON.wall + 7)],
+        "task_last_failure_timestamp_seconds": [(("nightly",), NOON.wall + 4)],
+        "task_last_duration_seconds": [(("nightly",), 2)],
+        "task_last_failure_info": [(("nightly", "3", "", "boom"), 1)],
+        "task_running": [(("nightly",), 1)],
+        "task_running_seconds": [(("nightly",), 2)],
+    }
+
+
+def test_memory_keeps_the_newest_ends_and_tells_what_may_go() -> None:
+    tasks_ = book()
+    for _ in range(MAX_FINISHED):
+        finish(tasks_, start(tasks_))
+    tasks_.take_changes()
+    finish(tasks_, start(tasks_))
+    assert len(tasks_.runs()) == MAX_FINISHED
+    assert tasks_.take_changes()["run-1"] is None
+
+
+def test_a_restart_keeps_runs_and_what_follows_from_them() -> None:
+    tasks_ = book()
+    finish(tasks_, start(tasks_), exit_status=1, output="boom")
+    start(tasks_, "weekly", now=NOON.later(1))
+    runs = [state for state in tasks_.take_changes().values() if state is not None]
+    names = tasks_.take_name_changes()
+    assert (tasks_.take_changes(), tasks_.take_name_changes()) == ({}, {})
+    again = book()
+    again.restore(runs, names)
+    assert again.runs() == tasks_.runs()
+    assert values(again) == values(tasks_)
+
+
+def test_running_tasks_and_names_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "MAX_RUNNING", 2)
+    monkeypatch.setattr(tasks, "MAX_NAMES", 2)
+    tasks_ = book()
+    finish(tasks_, start(tasks_, "a"))
+    start(tasks_, "b")
+    with pytest.raises(LimitReached, match="2 different task names"):
+        start(tasks_, "c")
+    start(tasks_, "b")
+    with pytest.raises(LimitReached, match="2 tasks are running"):
+        start(tasks_, "b")
+
+
+def test_the_shape_has_every_agreed_member() -> None:
+    run = start(book())
+    assert set(run.to_json()) == {
+        *("id", "name", "type", "state", "started_at", "finished_at", "duration_seconds"),
+        *("progress_percent", "message", "exit_status", "signal", "output", "bytes"),
+        *("reported_by", "node", "version"),
+    }
+    assert TaskRun.from_state(run.to_state()) == run
