@@ -29,7 +29,7 @@ def finish(book: TaskBook, run: TaskRun, now: Instant = NOON, **more: Any) -> Ta
 
 def values(book: TaskBook, now: Instant = NOON) -> dict[str, list[tuple[tuple[str, ...], float]]]:
     return {
-        name: [(row.labels, row.value) for row in rows]
+        name: sorted((row.labels, row.value) for row in rows)
         for name, rows in book.frame(now).rows.items()
         if rows
     }
@@ -128,8 +128,8 @@ def test_metrics_follow() -> None:
     start(tasks_, now=NOON.later(8))
     assert values(tasks_, NOON.later(10)) == {
         "task_runs_total": [
-            (("nightly", "task", "failed"), 1),
             (("nightly", "task", "completed"), 1),
+            (("nightly", "task", "failed"), 1),
         ],
         "task_last_start_timestamp_seconds": [(("nightly",), NOON.wall + 8)],
         "task_last_end_timestamp_seconds": [(("nightly",), NOON.wall + 7)],
