@@ -85,3 +85,13 @@ def test_what_was_added_outlives_a_restart() -> None:
     for one in book().added():
         again.restore(one.name, one.path)
     assert [one.name for one in again] == ["archive"]
+
+
+def test_where_a_repository_was_seen_is_remembered_until_it_is_forgotten() -> None:
+    known = book()
+    assert known.note_mount_point("/srv/daily", "/srv")
+    assert not known.note_mount_point("/srv/daily", "/srv")
+    assert known.mount_point("/srv/daily") == "/srv"
+    assert known.note_mount_point("/srv/daily", None)
+    assert not known.note_mount_point("/srv/daily", None)
+    assert known.mount_point("/srv/daily") is None

@@ -238,6 +238,20 @@ def mounted_tmpfs(path: Path, size_mb: int) -> Iterator[Path]:
         subprocess.run(["umount", "-l", path], check=True)
 
 
+@contextmanager
+def unmounted(path: Path) -> Iterator[None]:
+    """Take a file system away for a while; what was on it is there again afterwards."""
+    held = path.with_name("held")
+    held.mkdir(exist_ok=True)
+    subprocess.run(["mount", "--bind", path, held], check=True)
+    subprocess.run(["umount", path], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["mount", "--bind", held, path], check=True)
+        subprocess.run(["umount", held], check=True)
+
+
 def _decoded(body: bytes) -> Any:
     try:
         return json.loads(body)

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from lab.dstate import HangingMount
-from system.appliance import Appliance, wait_for
+from system.appliance import Appliance, unmounted, wait_for
 
 pytestmark = pytest.mark.timeout(90)  # real programs start, and a cluster is made
 
@@ -191,6 +191,33 @@ def test_a_probe_that_goes_blind_makes_its_alert_stale_and_resolves_nothing(
         lambda: appliance.alerts(rule="StorageCapacityWarning")[0]["stale_since"] is None,
     )
     assert appliance.alerts(rule="StorageCapacityWarning")[0]["state"] == "firing"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
+def test_a_repository_that_is_not_mounted_any_more_is_not_taken_for_the_directory_beneath(
+    appliance: Appliance, small_disk: Path
+) -> None:
+    appliance.configure(repositories={"vault": str(small_disk)})
+    appliance.start()
+    fill(small_disk, 85)
+    wait_for("the warning", lambda: appliance.firing("StorageCapacityWarning"))
+
+    def blind() -> dict[str, Any] | None:
+        (repository,) = appliance.call("repositories.list")["repositories"]
+        return repository if repository["status"] == "failed" else None
+
+    with unmounted(small_disk):
+        assert "nothing is mounted there now" in wait_for("blindness", blind)["error"]
+        appliance.kill()
+        appliance.start()  # as after a boot that did not mount it
+        assert "nothing is mounted there now" in wait_for("blindness", blind)["error"]
+        (alert,) = appliance.alerts(rule="StorageCapacityWarning")
+        assert (alert["state"], alert["stale_since"] is None) == ("firing", False)
+    wait_for("sight", lambda: blind() is None)
+    with unmounted(small_disk):
+        wait_for("blindness", blind)
+        appliance.call("repositories.add", name="vault", path=str(small_disk))
+        wait_for("acceptance", lambda: blind() is None)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")

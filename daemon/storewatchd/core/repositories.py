@@ -1,5 +1,9 @@
 """Where backups live: the repositories that the configuration declares, that people added, and
-that were found as local file systems."""
+that were found as local file systems.
+
+The book also remembers which mount point each one was last seen on, so that a repository whose
+file system is not mounted any more is not mistaken for the directory beneath.
+"""
 
 import posixpath
 from collections.abc import Iterable, Iterator
@@ -44,6 +48,7 @@ class RepositoryBook:
         self._declared: dict[str, Repository] = {}
         self._added: dict[str, Repository] = {}
         self._discovered: dict[str, Repository] = {}
+        self._mount_points: dict[str, str] = {}
 
     def __iter__(self) -> Iterator[Repository]:
         """Yield every repository; a file system that is one by declaration is not found again."""
@@ -75,6 +80,20 @@ class RepositoryBook:
     def restore(self, name: str, path: str) -> None:
         """Take over what was added before a restart."""
         self._added[name] = Repository(name, path, Origin.ADDED)
+
+    def mount_point(self, path: str) -> str | None:
+        """Return the mount point that the repository at a path was last seen on."""
+        return self._mount_points.get(path)
+
+    def note_mount_point(self, path: str, mount_point: str | None) -> bool:
+        """Remember, or with None forget, where one was seen; return whether that changes it."""
+        if self._mount_points.get(path) == mount_point:
+            return False
+        if mount_point is None:
+            del self._mount_points[path]
+        else:
+            self._mount_points[path] = mount_point
+        return True
 
     def add(self, name: str, path: str) -> Repository:
         """Add a repository; the same again changes nothing.

@@ -28,7 +28,7 @@ from storewatchd.journal import Record, StateChange
 _encode = msgspec.json.Encoder().encode
 
 ALERT, TASK, TASK_NAME = "alert", "task", "task_name"
-REPOSITORY, TOKEN = "repository", "token"
+REPOSITORY, MOUNT_POINT, TOKEN = "repository", "mount_point", "token"
 """The kinds of state in the journal."""
 
 
@@ -125,7 +125,7 @@ class Batch:
     def put_state(self, kind: str, key: str, state: Mapping[str, Any] | None) -> None:
         """Take a piece of what is true now; None forgets it."""
         self.changes.append(StateChange(kind, key, None if state is None else _encode(state)))
-        if kind in (REPOSITORY, TOKEN):
+        if kind in (REPOSITORY, MOUNT_POINT, TOKEN):
             # Kept in the store too, to rebuild a lost journal from.
             data = _encode({"kind": kind, "key": key, "value": state})
             self._lines.append(_Line("state", "put" if state else "drop", data, told=False))

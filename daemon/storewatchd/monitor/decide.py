@@ -1,4 +1,5 @@
-"""What each command does to the books. Pure but for the books: nothing is written or told here."""
+"""What each frame and command does to the books. Pure but for the books: nothing is written or
+told here."""
 
 from typing import Any, assert_never
 
@@ -17,11 +18,29 @@ from storewatchd.core.commands import (
     RevokeToken,
     StartTask,
 )
+from storewatchd.core.frames import Frame
 from storewatchd.core.model import EventType, to_milliseconds
 from storewatchd.core.permissions import Token
+from storewatchd.core.repositories import Origin
 from storewatchd.core.tasks import TaskChange
 from storewatchd.errors import NotFound
-from storewatchd.monitor.batch import REPOSITORY, TASK, TASK_NAME, TOKEN, Batch, Books
+from storewatchd.monitor.batch import (
+    MOUNT_POINT,
+    REPOSITORY,
+    TASK,
+    TASK_NAME,
+    TOKEN,
+    Batch,
+    Books,
+)
+from storewatchd.probes.storage import seen_mount_points
+
+
+def take(frame: Frame, books: Books, batch: Batch) -> None:
+    """Take what a look found."""
+    batch.touched |= books.table.feed(frame)
+    for path, mount_point in seen_mount_points(frame):
+        _note_mount_point(path, mount_point, books, batch)
 
 
 def decide(command: Command, books: Books, batch: Batch) -> Any:
@@ -57,12 +76,16 @@ def decide(command: Command, books: Books, batch: Batch) -> Any:
             return _note_task(books.tasks.finish(command, now), books, batch)
         case AddRepository():
             repository = books.repositories.add(command.name, command.path)
-            batch.put_state(REPOSITORY, repository.name, {"path": repository.path})
+            if repository.origin is Origin.ADDED:
+                batch.put_state(REPOSITORY, repository.name, {"path": repository.path})
+            # Who names a path, again or for the first time, means it as it is now.
+            _note_mount_point(repository.path, None, books, batch)
             _announce(batch, EventType.STORAGE, "repository_added", repository.name)
             return repository
         case RemoveRepository():
             repository = books.repositories.remove(command.name)
             batch.put_state(REPOSITORY, repository.name, None)
+            _note_mount_point(repository.path, None, books, batch)
             _announce(batch, EventType.STORAGE, "repository_removed", repository.name)
             return repository
         case PutToken():
@@ -86,6 +109,12 @@ def decide(command: Command, books: Books, batch: Batch) -> Any:
             return None
         case _:
             assert_never(command)
+
+
+def _note_mount_point(path: str, mount_point: str | None, books: Books, batch: Batch) -> None:
+    if books.repositories.note_mount_point(path, mount_point):
+        state = None if mount_point is None else {"mount_point": mount_point}
+        batch.put_state(MOUNT_POINT, path, state)
 
 
 def _note_task(change: TaskChange, books: Books, batch: Batch) -> Any:

@@ -39,8 +39,17 @@ from storewatchd.core.tasks import TaskRun
 from storewatchd.errors import JournalError, RequestError, Unavailable
 from storewatchd.journal import Journal
 from storewatchd.journal.journal import DRAIN
-from storewatchd.monitor.batch import ALERT, REPOSITORY, TASK, TASK_NAME, TOKEN, Batch, Books
-from storewatchd.monitor.decide import decide
+from storewatchd.monitor.batch import (
+    ALERT,
+    MOUNT_POINT,
+    REPOSITORY,
+    TASK,
+    TASK_NAME,
+    TOKEN,
+    Batch,
+    Books,
+)
+from storewatchd.monitor.decide import decide, take
 from storewatchd.monitor.view import View
 
 logger = logging.getLogger(__name__)
@@ -203,6 +212,8 @@ class Monitor:
         )
         for name, state in (await self._journal.state(REPOSITORY)).items():
             books.repositories.restore(name, decode(state)["path"])
+        for path, state in (await self._journal.state(MOUNT_POINT)).items():
+            books.repositories.note_mount_point(path, decode(state)["mount_point"])
         for state in (await self._journal.state(TOKEN)).values():
             books.tokens.put(Token.from_state(decode(state)))
         for incident in books.incidents:
@@ -262,7 +273,7 @@ class Monitor:
         for one in inputs:
             match one:
                 case Frame():
-                    batch.touched |= self.books.table.feed(one)
+                    take(one, self.books, batch)
                 case _Expected():
                     batch.touched |= self.books.table.expect(one.probe, one.scopes)
                 case _Asked():

@@ -68,9 +68,10 @@ def parse_mountinfo(text: str) -> list[Mount]:
     A file system may be read-only at this mount, or as a whole, as after an error on its disk.
     """
     mounts = []
-    for line in text.splitlines():
+    # The kernel escapes \n in a path, and none of the other characters that end a line to Python.
+    for line in text.split("\n"):
         words = line.split(" ")
-        if "-" not in words[6:] or not words[0].isdigit():
+        if "-" not in words[6:] or not words[0].isdecimal():
             continue
         dash = words.index("-", 6)
         if len(words) < dash + 4:
@@ -148,7 +149,9 @@ class FileSystemsProbe:
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
         place = dict(scope.labels)["mountpoint"]
-        mount = self._mounts[place]
+        mount = self._mounts.get(place)
+        if mount is None:
+            raise ProbeAbsent(f"nothing is mounted at {place} any more")
         facts = (await port.read("statvfs.path", place)).value
         if not facts["exists"]:
             raise ProbeFailed(f"the mount point {place} is not there")
@@ -176,10 +179,9 @@ class RepositoriesProbe:
     def __init__(self, book: RepositoryBook, *, discovers: bool) -> None:
         self._book = book
         self._discovers = discovers
-        self._mounts: list[Mount] = []
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
-        self._mounts, local = await _read_mounts(port)
+        _, local = await _read_mounts(port)
         if self._discovers:
             self._book.discover(
                 mount.mount_point
@@ -195,16 +197,27 @@ class RepositoriesProbe:
         repository = self._book.get(name)
         if repository is None:
             raise ProbeAbsent(f"the repository {name} was removed")
+        mounts, _ = await _read_mounts(port)
         facts = (await port.read("statvfs.path", repository.path)).value
         if not facts["exists"]:
             raise ProbeFailed(f"{repository.path} does not exist")
         if not facts["is_directory"]:
             raise ProbeFailed(f"{repository.path} is no directory")
-        return seen(scope, self._rows(repository, facts))
+        mount = mount_of(mounts, facts["real_path"], facts["device"])
+        was_on = self._book.mount_point(repository.path)
+        if was_on is not None and mount is not None and is_above(mount.mount_point, was_on):
+            raise ProbeFailed(
+                f"{repository.path} was on the file system at {was_on}, and nothing is mounted "
+                f"there now: what is written to it lands on {mount.mount_point} (if that is "
+                "meant, add the repository again)"
+            )
+        return seen(scope, self._rows(repository, facts, mount))
 
-    def _rows(self, repository: Repository, facts: dict[str, Any]) -> dict[str, list[Row]]:
+    @staticmethod
+    def _rows(
+        repository: Repository, facts: dict[str, Any], mount: Mount | None
+    ) -> dict[str, list[Row]]:
         size, free, available = _sizes(facts)
-        mount = mount_of(self._mounts, facts["real_path"], facts["device"])
         labels = (repository.name, repository.path)
         place = (mount.mount_point, mount.file_system) if mount else ("", "")
         return {
@@ -221,13 +234,26 @@ class RepositoriesProbe:
         }
 
 
+def seen_mount_points(frame: Frame) -> list[tuple[str, str]]:
+    """Return the paths of the repositories that a frame found, and the mount point of each."""
+    return [
+        (row.labels[1], row.labels[2]) for row in frame.rows.get("repo_info", ()) if row.labels[2]
+    ]
+
+
+def is_above(directory: str, path: str) -> bool:
+    """Whether a path lies below a directory."""
+    return path != directory and path.startswith(directory.rstrip("/") + "/")
+
+
 def mount_of(mounts: list[Mount], path: str, device: str) -> Mount | None:
     """Return the mount that holds a path: the longest that is a prefix, of the path's device
-    where one has it (btrfs shows other devices to stat than to mountinfo)."""
+    where one has it (btrfs shows other devices to stat than to mountinfo), and the last one at its
+    place, which hides those before it."""
     inside = [
         mount
         for mount in mounts
         if path == mount.mount_point or path.startswith(mount.mount_point.rstrip("/") + "/")
     ]
     exact = [mount for mount in inside if mount.device == device]
-    return max(exact or inside, key=lambda mount: len(mount.mount_point), default=None)
+    return max(reversed(exact or inside), key=lambda mount: len(mount.mount_point), default=None)
