@@ -69,6 +69,7 @@ class Batch:
     alerts: list[Alert] = field(default_factory=list)
     runs: list[TaskRun] = field(default_factory=list)
     changes: list[StateChange] = field(default_factory=list)
+    has_snapshot: bool = False
     _lines: list[_Line] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -110,6 +111,7 @@ class Batch:
 
     def note_snapshot(self, shape: Mapping[str, Any]) -> None:
         """Take a metrics snapshot: told, not written."""
+        self.has_snapshot = True
         self._lines.append(_Line(EventType.METRICS, "snapshot", _encode(shape), kept=False))
 
     def note_audit(self, command: Command, outcome: str) -> None:

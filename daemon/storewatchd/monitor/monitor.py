@@ -36,7 +36,7 @@ from storewatchd.core.snapshot import snapshot
 from storewatchd.core.tasks import FAMILIES as TASK_FAMILIES
 from storewatchd.core.tasks import PROBE as TASKS_PROBE
 from storewatchd.core.tasks import TaskRun
-from storewatchd.errors import JournalError, RequestError, Unavailable
+from storewatchd.errors import JournalError, Unavailable
 from storewatchd.journal import Journal
 from storewatchd.journal.journal import DRAIN
 from storewatchd.monitor.batch import (
@@ -49,14 +49,13 @@ from storewatchd.monitor.batch import (
     Batch,
     Books,
 )
-from storewatchd.monitor.decide import decide, take
+from storewatchd.monitor.judge import Expected, Input, Judge, Refused
 from storewatchd.monitor.view import View
 
 logger = logging.getLogger(__name__)
 
 INBOX_LIMIT = 10_000
 BATCH_LIMIT = 1_000
-SNAPSHOT_INTERVAL_S = 30.0
 LONGEST_WAIT_S = 1.0
 """The writer wakes at least this often, to expire what is due and to feed the watchdog."""
 
@@ -77,15 +76,11 @@ _LEVELS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Expected:
-    probe: str
-    scopes: tuple[Scope, ...]
+class _Handed:
+    """An input, and who waits for what becomes of it."""
 
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    command: Command
-    answer: "asyncio.Future[Any]"
+    input: Input
+    answer: "asyncio.Future[Any] | None" = None
 
 
 class Monitor:
@@ -108,18 +103,18 @@ class Monitor:
         self._bus = bus
         self._clock = clock
         self._alive = alive
-        self._inbox: asyncio.Queue[Frame | _Expected | _Asked] = asyncio.Queue(INBOX_LIMIT)
-        self._next_snapshot = 0.0
+        self._inbox: asyncio.Queue[_Handed] = asyncio.Queue(INBOX_LIMIT)
+        self._judge = Judge(books)
 
     # What others hand in.
 
     async def feed(self, frame: Frame) -> None:
         """Hand in the outcome of a look; waits while the inbox is full."""
-        await self._inbox.put(frame)
+        await self._inbox.put(_Handed(frame))
 
     async def expect(self, probe: str, scopes: tuple[Scope, ...]) -> None:
         """Say which scopes a probe has; waits while the inbox is full."""
-        await self._inbox.put(_Expected(probe, scopes))
+        await self._inbox.put(_Handed(Expected(probe, scopes)))
 
     @overload
     async def command(self, command: CreateAlert | AcknowledgeAlert | ResolveAlert) -> Alert: ...
@@ -140,7 +135,7 @@ class Monitor:
             RequestError: it cannot be done, or the daemon stops.
         """
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        await self._inbox.put(_Asked(command, answer))
+        await self._inbox.put(_Handed(command, answer))
         return await asyncio.shield(answer)
 
     def confirmed(self, seq: int) -> None:
@@ -250,68 +245,25 @@ class Monitor:
                 self._alive()
         finally:
             while not self._inbox.empty():
-                waiting = self._inbox.get_nowait()
-                if isinstance(waiting, _Asked) and not waiting.answer.done():
-                    waiting.answer.set_exception(Unavailable("the daemon stops"))
+                _settle(self._inbox.get_nowait(), Refused(Unavailable("the daemon stops")))
 
-    async def _next_inputs(self) -> list[Frame | _Expected | _Asked]:
-        now = self._clock.monotonic()
-        due = min(self.books.engine.next_due(), self._next_snapshot) - now
-        inputs: list[Frame | _Expected | _Asked] = []
+    async def _next_inputs(self) -> list[_Handed]:
+        due = self._judge.next_due() - self._clock.monotonic()
+        handed: list[_Handed] = []
         try:
             async with asyncio.timeout(min(max(due, 0.0), LONGEST_WAIT_S)):
-                inputs.append(await self._inbox.get())
+                handed.append(await self._inbox.get())
         except TimeoutError:
-            return inputs
-        while len(inputs) < BATCH_LIMIT and not self._inbox.empty():
-            inputs.append(self._inbox.get_nowait())
-        return inputs
+            return handed
+        while len(handed) < BATCH_LIMIT and not self._inbox.empty():
+            handed.append(self._inbox.get_nowait())
+        return handed
 
-    async def _round(self, inputs: list[Frame | _Expected | _Asked]) -> None:
-        batch = Batch(self._clock.now())
-        answers: list[tuple[asyncio.Future[Any], Any]] = []
-        for one in inputs:
-            match one:
-                case Frame():
-                    take(one, self.books, batch)
-                case _Expected():
-                    batch.touched |= self.books.table.expect(one.probe, one.scopes)
-                case _Asked():
-                    self._decide(one, batch, answers)
-        self._pass_time(batch)
-        for alert_id, state in self.books.incidents.take_changes().items():
-            batch.put_state(ALERT, alert_id, state)
+    async def _round(self, handed: list[_Handed]) -> None:
+        batch, answers = self._judge.round(self._clock.now(), [one.input for one in handed])
         await self._write_and_tell(batch)
-        for answer, value in answers:
-            if not answer.done():
-                answer.set_result(value)
-
-    def _decide(
-        self, asked: _Asked, batch: Batch, answers: list[tuple[asyncio.Future[Any], Any]]
-    ) -> None:
-        before = len(batch)
-        try:
-            value = decide(asked.command, self.books, batch)
-        except RequestError as error:
-            if not asked.answer.done():
-                asked.answer.set_exception(error)
-            return
-        if len(batch) > before and not isinstance(asked.command, ProgressTask):
-            batch.note_audit(asked.command, "done")
-        answers.append((asked.answer, value))
-
-    def _pass_time(self, batch: Batch) -> None:
-        books, now = self.books, batch.now
-        for transition in books.incidents.expire(now):
-            batch.note_alert(transition)
-        for transition in books.engine.evaluate(now, frozenset(batch.touched)):
-            batch.note_alert(transition)
-        if now.monotonic >= self._next_snapshot:
-            self._next_snapshot = now.monotonic + SNAPSHOT_INTERVAL_S
-            books.table.feed(books.tasks.frame(now))
-            batch.note_snapshot(self.snapshot())
-            for incident in books.incidents:
-                self.view.refresh(incident.alert)
+        for one, answer in zip(handed, answers, strict=True):
+            _settle(one, answer)
 
     async def _write_and_tell(self, batch: Batch) -> None:
         if not len(batch) and not batch.changes:
@@ -340,9 +292,22 @@ class Monitor:
             self.view.put_alert(alert, last)
         for run in batch.runs:
             self.view.put_run(run, last)
+        if batch.has_snapshot:
+            for incident in self.books.incidents:
+                self.view.refresh(incident.alert)
         self._bus.publish(published)
         for transition in batch.transitions:
             _log(transition)
+
+
+def _settle(handed: _Handed, answer: Any) -> None:
+    waiting = handed.answer
+    if waiting is None or waiting.done():
+        return
+    if isinstance(answer, Refused):
+        waiting.set_exception(answer.error)
+    else:
+        waiting.set_result(answer)
 
 
 def _log(transition: Transition) -> None:
