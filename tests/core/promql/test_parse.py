@@ -79,6 +79,19 @@ REFUSED = [
     ("- foo[5m]", 1, 1, "takes no range vector"),
     ("foo[5m] + 1", 1, 9, "takes no range vector"),
     ("and foo", 1, 1, "the keyword 'and'"),
+    ("0x" + "f" * 400, 1, 1, "the number is too large"),
+    ("1 + 1e999", 1, 5, "the number is too large"),
+    (f"rate(foo[{'9' * 400}s])", 1, 10, "at most 292 years"),
+    (f"foo offset {'9' * 5000}s", 1, 12, "at most 292 years"),
+    ("rate(foo[1m1h])", 1, 10, "is no duration"),
+    ("foo{a=5m}", 1, 7, "a string in quotes"),
+    ("foo{a 'b'}", 1, 7, "one of = != =~ !~"),
+    ("foo{a='b' c='d'}", 1, 11, "or '}' after a matcher"),
+    ("sum by (a b) (foo)", 1, 11, "or ')' after a label name"),
+    ("sum by (1) (foo)", 1, 9, "a label name"),
+    ("rate(foo[5m] foo[5m])", 1, 14, "or ')' after an argument"),
+    ("foo offset", 1, 11, "a duration such as 5m"),
+    ("sum foo", 1, 5, "an operator or the end"),
 ]
 
 UNSUPPORTED = [
@@ -92,6 +105,8 @@ UNSUPPORTED = [
     ("foo @ 5", 5, "@ modifier"),
     ("foo offset -5m", 12, "negative offset"),
     ("a atan2 b", 3, "atan2"),
+    ("(foo) @ 5", 7, "@ modifier"),
+    ("rate(foo[5m] offset 1m [5m])", 24, "subquery"),
 ]
 
 

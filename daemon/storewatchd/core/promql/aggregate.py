@@ -46,8 +46,7 @@ class Aggregation:
             case "sum":
                 return np.bincount(mine, weights=values, minlength=count).astype(np.float64)
             case "avg":
-                with np.errstate(all="ignore"):
-                    return np.bincount(mine, weights=values, minlength=count) / members
+                return np.bincount(mine, weights=values, minlength=count) / members
             case operator:
                 # Prometheus ignores NaN in min and max unless there is nothing else.
                 out = np.full(count, np.nan)
@@ -66,7 +65,9 @@ class Aggregation:
                     firsts.append(place)
                 groups[place] = numbers[signature]
             grouped = LabelFrame(
-                kept.names, [kept.rows[place] for place in firsts], [""] * len(firsts)
+                kept.names,
+                [kept.rows[place] for place in firsts],
+                [kept.metric[place] for place in firsts],
             )
             self._known = (frame, grouped, groups)
         return self._known[1], self._known[2]

@@ -43,9 +43,8 @@ _COMPARISON: dict[str, Callable[[Values, Values], NDArray[np.bool_]]] = {
 
 
 def arithmetic(operator: str, left: Values, right: Values) -> Values:
-    """Return IEEE arithmetic, element by element: x/0 is an infinity or NaN, not an error."""
-    with np.errstate(all="ignore"):
-        return _ARITHMETIC[operator](left, right)
+    """Return IEEE arithmetic, element by element."""
+    return _ARITHMETIC[operator](left, right)
 
 
 def compare(operator: str, left: Values, right: Values) -> NDArray[np.bool_]:
@@ -116,6 +115,13 @@ class Combination:
             states[open_rows] = UNKNOWN
         states[ambiguous & (states != ABSENT)] = UNKNOWN
         values, states = self._values(left.values, partner_values, states)
+        if not pairs.one_to_one:
+            matched = np.bincount(pairs.left_groups[states == EXACT], minlength=pairs.groups)
+            if (matched > 1).any():
+                raise self._error(
+                    "several rows on the left match one on the right: say on(...) or "
+                    "ignoring(...) so that each row matches one"
+                )
         frame = self._result_frame(left.frame)
         holes = self._projected(left.holes)
         return Vector(frame, states, values, distinct_holes(holes))
@@ -136,14 +142,9 @@ class Combination:
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Pick the right row of each left row where groups have several candidates."""
         surely_right = np.bincount(pairs.right_groups[right.exact], minlength=pairs.groups)
-        if (surely_right > 1).any():
+        # With nothing on the left there is nothing to match, as in Prometheus.
+        if (surely_right > 1).any() and (left.possible.any() or left.holes):
             raise self._error("several rows on the right have the same labels to match by")
-        surely_left = np.bincount(pairs.left_groups[left.exact], minlength=pairs.groups)
-        if ((surely_left > 1) & (surely_right == 1)).any():
-            raise self._error(
-                "several rows on the left match one on the right: say on(...) or ignoring(...) "
-                "so that each row matches one"
-            )
         maybe_right = np.bincount(pairs.right_groups[right.possible], minlength=pairs.groups)
         chosen = np.full(pairs.groups, -1, np.int64)
         for rows in (right.unknown, right.exact):
@@ -153,15 +154,19 @@ class Combination:
 
     def _result_frame(self, left: LabelFrame) -> LabelFrame:
         """Return the labels of the result: Prometheus keeps the left side's, less what the match
-        ignores; a metric name stays only behind a filtering comparison without on()."""
+        ignores; a metric name stays only behind a filtering comparison, unless the match leaves
+        it out."""
         if self._frame is not None and self._frame[0] is left:
             return self._frame[1]
         filters = self._node.operator in COMPARISONS and not self._node.returns_bool
-        if not self._matching.on and not self._matching.labels:
+        matching = self._matching
+        if not matching.on and not matching.labels:
             frame = left if filters else left.nameless
         else:
-            frame = left.keeping(self._matching)
-            if filters and not self._matching.on:
+            frame = left.keeping(matching)
+            if not filters:
+                frame = frame.nameless
+            elif not matching.on and "__name__" not in matching.labels:
                 frame = LabelFrame(frame.names, frame.rows, left.metric)
         self._frame = (left, frame)
         return frame

@@ -96,7 +96,9 @@ class Plan:
         Raises:
             ExpressionError: rows pair more than one to one, or two rows are the same series.
         """
-        vector = self._step(table, at)
+        with np.errstate(all="ignore"):
+            # IEEE arithmetic, as in Prometheus: x/0 is an infinity or NaN, not an error.
+            vector = self._step(table, at)
         places = np.flatnonzero(vector.possible).tolist()
         rows = [
             ResultRow(
@@ -106,10 +108,6 @@ class Plan:
             )
             for place in places
         ]
-        if vector.frame.has_duplicates:
-            identities = {tuple(sorted(row.labels.items())) for row in rows if row.exact}
-            if len(identities) < sum(row.exact for row in rows):
-                raise ExpressionError("the answer has several rows with the same labels")
         return Result(rows, vector.holes)
 
 
@@ -128,17 +126,31 @@ def _compile(expr: Expr) -> _Step:
         case Number():
             return _constant(expr.value)
         case Selector():
-            selection = Selection(expr)
-            return selection.instant
+            return Selection(expr).instant
         case Negation():
-            return _negation(_compile(expr.operand), type_of(expr) is ValueType.SCALAR)
+            return _distinct(_negation(_compile(expr.operand), type_of(expr) is ValueType.SCALAR))
         case Binary():
-            return _binary(expr)
+            return _distinct(_binary(expr))
         case Aggregate():
             aggregation, operand = Aggregation(expr), _compile(expr.operand)
             return lambda table, at: aggregation.apply(operand(table, at))
         case Call():
-            return _call(expr)
+            return _distinct(_call(expr))
+
+
+def _distinct(step: _Step) -> _Step:
+    """Refuse what Prometheus refuses: several rows that are the same once their names are gone."""
+
+    def checked(table: SeriesTable, at: float) -> Vector:
+        vector = step(table, at)
+        if vector.frame.has_duplicates:
+            identities = vector.frame.identities
+            exact = [identities[place] for place in np.flatnonzero(vector.exact)]
+            if len(set(exact)) < len(exact):
+                raise ExpressionError("several rows have the same labels")
+        return vector
+
+    return checked
 
 
 def _scalar(value: float) -> Vector:
@@ -203,19 +215,21 @@ def _absent(operand: _Step, argument: Expr) -> _Step:
 
 
 def _absent_labels(argument: Expr) -> Mapping[str, str]:
-    """Return the labels of absent()'s row: those that a selector says outright, once each."""
+    """Return the labels of absent()'s row: those that a selector says outright and nothing of
+    behind that (promql/functions.go, createLabelsForAbsentFunction)."""
     if not isinstance(argument, Selector):
         return {}
-    said: dict[str, str] = {}
-    twice: set[str] = set()
+    labels: dict[str, str] = {}
+    said: set[str] = set()
     for matcher in argument.matchers:
         if matcher.label == "__name__":
             continue
         if matcher.is_equality and matcher.label not in said:
-            said[matcher.label] = matcher.value
+            labels[matcher.label] = matcher.value
+            said.add(matcher.label)
         else:
-            twice.add(matcher.label)
-    return {label: value for label, value in said.items() if value and label not in twice}
+            labels.pop(matcher.label, None)
+    return {label: value for label, value in labels.items() if value}
 
 
 def _binary(expr: Binary) -> _Step:

@@ -56,6 +56,11 @@ class LabelFrame:
                 tuple(piece for name, index in kept if row[index] for piece in (name, row[index]))
                 for row in self.rows
             ]
+            if matching.keeps_metric:
+                known = [
+                    ("__name__", metric, *signature) if metric else signature
+                    for metric, signature in zip(self.metric, known, strict=True)
+                ]
             self._signatures[matching] = known
         return known
 
@@ -67,14 +72,15 @@ class LabelFrame:
         return LabelFrame(self.names, self.rows, [""] * len(self.rows))
 
     def keeping(self, matching: Matching) -> "LabelFrame":
-        """Return the same rows with only the labels that take part in a match, without names."""
+        """Return the same rows with only the labels, and names, that take part in a match."""
         indices = [index for index, name in enumerate(self.names) if matching.keeps(name)]
+        named = self if matching.keeps_metric else self.nameless
         if len(indices) == len(self.names):
-            return self.nameless
+            return named
         return LabelFrame(
             tuple(self.names[index] for index in indices),
             [tuple(row[index] for index in indices) for row in self.rows],
-            [""] * len(self.rows),
+            named.metric,
         )
 
     @cached_property

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from storewatchd.errors import ExpressionError
 
 MAX_TEXT_BYTES = 16_384
+MAX_DURATION_S = 2**63 / 1e9
+"""Prometheus counts durations in nanoseconds, in 64 bits."""
 
 _SKIP = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)+")
 _TOKEN = re.compile(
@@ -24,15 +26,16 @@ _TOKEN = re.compile(
 )
 
 _UNIT_SECONDS = {
-    "ms": 0.001,
-    "s": 1.0,
-    "m": 60.0,
-    "h": 3600.0,
-    "d": 86400.0,
-    "w": 604800.0,
     "y": 31536000.0,
+    "w": 604800.0,
+    "d": 86400.0,
+    "h": 3600.0,
+    "m": 60.0,
+    "s": 1.0,
+    "ms": 0.001,
 }
-_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_DURATION = re.compile("".join(rf"(?:([0-9]+){unit})?" for unit in _UNIT_SECONDS))
+_ESCAPES = {"a": b"\a", "b": b"\b", "f": b"\f", "n": b"\n", "r": b"\r", "t": b"\t", "v": b"\v"}
 
 
 class Token(NamedTuple):
@@ -82,50 +85,64 @@ def tokens(text: str) -> Iterator[Token]:
 
 
 def duration_seconds(text: str) -> float:
-    """Return the seconds of a Prometheus duration such as 1h30m.
+    """Return the seconds of a Prometheus duration such as 1h30m: larger units first, each once.
 
     Raises:
-        ValueError: it is no such duration.
+        ValueError: it is no such duration, or longer than Prometheus can count.
     """
-    if not re.fullmatch(r"(?:[0-9]+(?:ms|[smhdwy]))+|0", text):
-        raise ValueError(f"{text!r} is no duration: expected one such as 30s, 5m or 1h30m")
-    return sum(
-        int(number) * _UNIT_SECONDS[unit]
-        for number, unit in re.findall(r"([0-9]+)(ms|[smhdwy])", text)
+    if text == "0":
+        return 0.0
+    match = _DURATION.fullmatch(text)
+    if match is None or not text:
+        raise ValueError(f"{text[:40]!r} is no duration: expected one such as 30s, 5m or 1h30m")
+    seconds = sum(
+        float(number or 0) * unit_s
+        for number, unit_s in zip(match.groups(), _UNIT_SECONDS.values(), strict=True)
     )
+    if seconds > MAX_DURATION_S:
+        raise ValueError("a duration has at most 292 years")
+    return seconds
 
 
 def _unquote(text: str, piece: str, start: int) -> str:
     quote, body = piece[0], piece[1:-1]
     if quote == "`" or "\\" not in body:
         return body
-    out: list[str] = []
+    out = bytearray()
     index = 0
     while index < len(body):
         if body[index] != "\\":
-            out.append(body[index])
+            out += body[index].encode()
             index += 1
             continue
         value, length = _escape(body[index + 1 :], quote)
         if value is None:
             raise error_at(text, start + 1 + index, f"unknown escape \\{body[index + 1]}")
-        out.append(value)
+        out += value
         index += 1 + length
-    return "".join(out)
+    try:
+        return out.decode()
+    except UnicodeDecodeError:
+        raise error_at(text, start, "the bytes of this string are no UTF-8") from None
 
 
-def _escape(rest: str, quote: str) -> tuple[str | None, int]:
-    """Return what an escape stands for, after Go's string literals, and how long it is."""
+def _escape(rest: str, quote: str) -> tuple[bytes | None, int]:
+    """Return the bytes that an escape stands for, and how long it is.
+
+    As in Go's string literals: \\x and octal give a byte, \\u and \\U a character.
+    """
     first = rest[0]
     if first in _ESCAPES:
         return _ESCAPES[first], 1
     if first in ("\\", quote):
-        return first, 1
-    for letter, digits in (("x", 2), ("u", 4), ("U", 8)):
-        code = rest[1 : 1 + digits]
-        if first == letter and re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", code):
-            number = int(code, 16)
-            return (chr(number), 1 + digits) if number <= 0x10FFFF else (None, 0)
+        return first.encode(), 1
+    if re.fullmatch(r"x[0-9a-fA-F]{2}", rest[:3]):
+        return bytes.fromhex(rest[1:3]), 3
     if re.fullmatch(r"[0-3][0-7]{2}", rest[:3]):
-        return chr(int(rest[:3], 8)), 3
-    return None, 0
+        return bytes((int(rest[:3], 8),)), 3
+    found = re.match(r"u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})", rest)
+    if found is None:
+        return None, 0
+    number = int(found[1] or found[2], 16)
+    is_character = number <= 0x10FFFF and not 0xD800 <= number <= 0xDFFF
+    return (chr(number).encode() if is_character else None), found.end()

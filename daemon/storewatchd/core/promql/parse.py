@@ -172,7 +172,7 @@ class _Parser:
         match token.kind:
             case "number":
                 self._take()
-                return Number(_number(token.text), token.start)
+                return Number(self._number(token), token.start)
             case "duration":
                 raise self._error(token, "a duration stands only in [ ] or after offset")
             case "string":
@@ -182,6 +182,16 @@ class _Parser:
         if self._at("{"):
             return self._selector(name="", start=token.start)
         raise self._unexpected("a number, a metric, a function or '('")
+
+    def _number(self, token: Token) -> float:
+        text = token.text
+        try:
+            value = float(int(text, 16)) if text[:2].lower() == "0x" else float(text)
+        except OverflowError:
+            value = math.inf
+        if math.isinf(value):
+            raise self._error(token, "the number is too large")
+        return value
 
     def _modified(self, inside: Expr) -> Expr:
         if self._at("["):
@@ -290,7 +300,7 @@ class _Parser:
         of_scalars = sides == (ValueType.SCALAR, ValueType.SCALAR)
         if of_scalars and operator in COMPARISONS and not returns_bool:
             raise self._error(token, "a comparison of two scalars needs bool")
-        if ValueType.SCALAR in sides and matching is not None:
+        if ValueType.SCALAR in sides and matching is not None and matching.labels:
             raise self._error(matching_token, "on and ignoring stand only between two vectors")
         yields = ValueType.SCALAR if of_scalars else ValueType.VECTOR
         return Binary(
@@ -343,7 +353,10 @@ class _Parser:
         if self._token.kind != "duration":
             raise self._unexpected(expected)
         token = self._take()
-        seconds = duration_seconds(token.text)
+        try:
+            seconds = duration_seconds(token.text)
+        except ValueError as error:
+            raise self._error(token, str(error)) from error
         if seconds == 0:
             raise self._error(token, "a duration is longer than 0")
         return seconds
@@ -377,10 +390,6 @@ class _Parser:
             return make_matcher(label.text, operator.text, value.text)
         except RuleError as error:
             raise self._error(value, error.message) from error
-
-
-def _number(text: str) -> float:
-    return float(int(text, 16)) if text[:2].lower() == "0x" else float(text)
 
 
 def _depth_of(expr: Expr) -> int:

@@ -49,6 +49,11 @@ class Matching:
         """Whether a label takes part in the match."""
         return (label in self.labels) is self.on
 
+    @property
+    def keeps_metric(self) -> bool:
+        """Whether metric names take part in the match: only where they are asked for."""
+        return self.on and "__name__" in self.labels
+
 
 @dataclass(frozen=True, slots=True)
 class Binary:

@@ -33,8 +33,7 @@ def _plain(function: str, window: Window) -> tuple[NDArray[np.float64], NDArray[
     if function == "max_over_time":
         masked = np.where(window.valid, window.values, np.nan)
         return np.fmax.reduce(masked, axis=0), enough
-    with np.errstate(all="ignore"):
-        return np.where(window.valid, window.values, 0.0).sum(axis=0) / count, enough
+    return np.where(window.valid, window.values, 0.0).sum(axis=0) / count, enough
 
 
 def _extrapolated(
@@ -57,9 +56,8 @@ def _extrapolated(
     to_start = window.times[oldest] - (end - range_s)
     to_end = end - window.times[newest]
     spacing = sampled / (count[places] - 1)
-    with np.errstate(all="ignore"):
-        # A counter cannot have been below zero: do not extrapolate past that point.
-        to_zero = np.where((change > 0) & (first >= 0), sampled * (first / change), np.inf)
+    # A counter cannot have been below zero: do not extrapolate past that point.
+    to_zero = np.where((change > 0) & (first >= 0), sampled * (first / change), np.inf)
     to_start = np.minimum(to_start, to_zero)
     threshold = spacing * _EXTRAPOLATION_THRESHOLD
     covered = (
@@ -67,8 +65,7 @@ def _extrapolated(
         + np.where(to_start < threshold, to_start, spacing / 2)
         + np.where(to_end < threshold, to_end, spacing / 2)
     )
-    with np.errstate(all="ignore"):
-        out[places] = change * (covered / sampled)
+    out[places] = change * (covered / sampled)
     return out, enough
 
 
