@@ -133,6 +133,8 @@ class Routes:
     async def create_alert(self, request: web.Request) -> web.Response:
         names = [field.name for field in msgspec.structs.fields(params.AlertCreate)]
         document = query.allowed(await query.body(request), *names)
+        if "Idempotency-Key" in request.headers:
+            document["idempotency_key"] = request.headers["Idempotency-Key"]
         return _json(await self._raw("alerts.create", document, bearer(request)), 201)
 
     async def exposition(self, request: web.Request) -> web.Response:

@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -186,11 +186,20 @@ class Appliance:
         return str(made["secret"])
 
     def http(
-        self, path: str, *, token: str | None = None, method: str = "GET", body: bytes | None = None
+        self,
+        path: str,
+        *,
+        token: str | None = None,
+        method: str = "GET",
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> tuple[int, Any]:
         """Return a response's status and its body, decoded where it is JSON."""
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}{path}", data=body, method=method
+            f"http://127.0.0.1:{self.port}{path}",
+            data=body,
+            method=method,
+            headers={**(headers or {})},
         )
         if token is not None:
             request.add_header("Authorization", f"Bearer {token}")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,36 @@ def test_a_power_cut_loses_nothing_that_was_told(running: Appliance) -> None:
     missed = running.call("events.list", since=before[-1]["id"])
     assert not missed["gap"]
     assert [event["id"] for event in missed["events"]][-1] == last["id"]
+
+
+def test_a_request_with_an_idempotency_key_is_done_once_also_over_a_power_cut(
+    running: Appliance,
+) -> None:
+    asked: dict[str, Any] = {
+        "severity": "info",
+        "source": "t",
+        "title": "once",
+        "idempotency_key": "k1",
+    }
+    first = running.call("alerts.create", **asked)
+    running.call("alerts.resolve", id=first["id"])
+    assert running.call("alerts.create", **asked) == first
+    running.kill()
+    running.start()
+    assert running.call("alerts.create", **asked) == first
+    with pytest.raises(CallError, match="used for another request"):
+        running.call("alerts.create", **{**asked, "title": "twice"})
+    assert len(running.alerts()) == 1
+    running.start_web()
+    token = running.token("monitoring:write")
+    path, body = "/api/v1/monitoring/alerts", b'{"severity":"info","source":"t","title":"web"}'
+    headers = {"Idempotency-Key": "k2"}
+    answers = [
+        running.http(path, token=token, method="POST", body=body, headers=headers) for _ in "ab"
+    ]
+    assert answers[0] == answers[1]
+    assert answers[0][0] == 201
+    assert len(running.alerts()) == 2
 
 
 def test_with_postgresql_away_everything_goes_on_and_it_catches_up_once_and_in_order(

@@ -56,7 +56,8 @@ class AlertMark(Params):
 
 class AlertCreate(Params):
     """`key` makes it the same alert when it is created again while open; `ttl` resolves it when
-    it has not been created again for that long."""
+    it has not been created again for that long. With an `idempotency_key` of its own a request
+    may be sent again, for a day, until its answer arrives: it is done once."""
 
     severity: Severity
     source: Name
@@ -68,6 +69,7 @@ class AlertCreate(Params):
     annotations: Labels = {}
     key: Name | None = None
     ttl: Duration | None = None
+    idempotency_key: Name | None = None
 
 
 class EventsSubscribe(Params):

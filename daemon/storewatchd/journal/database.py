@@ -7,9 +7,10 @@ import zlib
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from storewatchd.errors import JournalError
+from storewatchd.errors import JournalDamaged, JournalError
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,14 @@ CREATE TABLE cursor (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 _COLUMNS = "seq, epoch, time, type, kind, key, event, data, reason, checksum"
+# A flipped bit can change the type of a value; its bytes are what the checksum is over.
+_TYPED_COLUMNS = (
+    "seq, CAST(epoch AS TEXT), CAST(time AS REAL), CAST(type AS TEXT), CAST(kind AS TEXT),"
+    " CAST(key AS TEXT), event, CAST(data AS BLOB), CAST(reason AS BLOB), checksum"
+)
+
+# What SQLite says of the file. Everything else it says of the disk, the memory or another process.
+_DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +92,8 @@ class Database:
         self._connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=1.0
         )
+        # A flipped bit can make a text undecodable; its row's checksum is wrong then.
+        self._connection.text_factory = partial(str, encoding="utf-8", errors="replace")
         self.node = ""
 
     @classmethod
@@ -90,7 +101,8 @@ class Database:
         """Open the file, making it where there is none.
 
         Raises:
-            JournalError: it cannot be opened, is from a newer version, or is damaged.
+            JournalDamaged: it is damaged or no journal.
+            JournalError: it cannot be opened, or is from a newer version.
         """
         try:
             database = cls(path)
@@ -98,11 +110,11 @@ class Database:
             raise JournalError(f"{path} cannot be opened: {error}") from error
         try:
             database._prepare()
-        except sqlite3.Error as error:
+        except BaseException as error:
             database.close()
-            raise JournalError(f"{path} is damaged or no journal: {error}") from error
-        except JournalError:
-            database.close()
+            # SQLite's words are no UTF-8 where they quote a damaged schema.
+            if isinstance(error, sqlite3.Error | UnicodeDecodeError):
+                raise failure(path, error) from error
             raise
         return database
 
@@ -121,8 +133,9 @@ class Database:
             self._connection.executescript(
                 f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
             )
-        if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
-            raise sqlite3.DatabaseError("quick_check found damage")
+        found = run("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise JournalDamaged(f"{self._path} is damaged or no journal: {found}")
 
     def close(self) -> None:
         self._connection.close()
@@ -141,7 +154,8 @@ class Database:
 
     def epochs(self) -> dict[str, int]:
         """Return every epoch's first number."""
-        return dict(self._connection.execute("SELECT epoch, first_seq FROM epoch").fetchall())
+        rows = self._connection.execute("SELECT epoch, first_seq FROM epoch").fetchall()
+        return {str(epoch): int(first_seq) for epoch, first_seq in rows}
 
     def start_epoch(self, epoch: str, first_seq: int, now: float) -> None:
         """Begin an epoch, linked to the one before."""
@@ -168,8 +182,8 @@ class Database:
     ) -> None:
         """Write records, state changes and facts in one durable transaction."""
         run = self._connection.execute
-        run("BEGIN IMMEDIATE")
-        try:
+        with self._connection:
+            run("BEGIN IMMEDIATE")
             self._connection.executemany(
                 f"INSERT INTO record ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
                 map(_row, records),
@@ -185,10 +199,6 @@ class Database:
                     )
             for key, text in meta:
                 self.set_meta(key, text)
-        except BaseException:
-            run("ROLLBACK")
-            raise
-        run("COMMIT")
 
     def set_cursor(self, name: str, seq: int) -> None:
         """Move a cursor forward; it never goes back."""
@@ -208,10 +218,10 @@ class Database:
             (before, keep),
         ).fetchone()[0]
         if newest_to_drop is not None:
-            run("BEGIN IMMEDIATE")
-            run("DELETE FROM record WHERE seq <= ?", (newest_to_drop,))
-            self.set_meta("pruned", str(newest_to_drop))
-            run("COMMIT")
+            with self._connection:
+                run("BEGIN IMMEDIATE")
+                run("DELETE FROM record WHERE seq <= ?", (newest_to_drop,))
+                self.set_meta("pruned", str(newest_to_drop))
         return self.pruned()
 
     def pruned(self) -> int:
@@ -224,7 +234,8 @@ class Database:
         """Return the state of one kind; a row whose checksum is wrong is left out and logged."""
         found: dict[str, bytes] = {}
         for key, value, checksum in self._connection.execute(
-            "SELECT key, value, checksum FROM state WHERE kind = ?", (kind,)
+            "SELECT CAST(key AS TEXT), CAST(value AS BLOB), checksum FROM state WHERE kind = ?",
+            (kind,),
         ):
             if checksum == checksum_of(kind.encode(), key.encode(), value):
                 found[key] = value
@@ -232,8 +243,20 @@ class Database:
                 logger.error("state.db: the %s %s is damaged and left out", kind, key)
         return found
 
+    def state_of(self, kind: str, key: str) -> bytes | None:
+        """Return one piece of state, None where there is none or its checksum is wrong."""
+        row = self._connection.execute(
+            "SELECT CAST(value AS BLOB), checksum FROM state WHERE kind = ? AND key = ?",
+            (kind, key),
+        ).fetchone()
+        if row is None or row[1] != checksum_of(kind.encode(), key.encode(), row[0]):
+            return None
+        value: bytes = row[0]
+        return value
+
     def cursors(self) -> dict[str, int]:
-        return dict(self._connection.execute("SELECT name, seq FROM cursor").fetchall())
+        rows = self._connection.execute("SELECT name, seq FROM cursor").fetchall()
+        return {str(name): int(seq) for name, seq in rows}
 
     def read(
         self, after: int, limit: int, types: Collection[str] | None, events_only: bool
@@ -273,7 +296,7 @@ class Database:
         """Return numbers and records, None for one that is damaged."""
         found: list[tuple[int, StoredRecord | None]] = []
         # The clause is one of this module's own; what varies in it are counts of placeholders.
-        query = f"SELECT {_COLUMNS} FROM record {clause}"  # noqa: S608
+        query = f"SELECT {_TYPED_COLUMNS} FROM record {clause}"  # noqa: S608
         with closing(self._connection.execute(query, values)) as rows:
             for seq, epoch, time, kind_of, kind, key, event, data, reason, checksum in rows:
                 record = StoredRecord(
@@ -284,6 +307,15 @@ class Database:
                 if not is_whole:
                     logger.error("state.db: record %d is damaged and left out", seq)
         return found
+
+
+def failure(path: Path, error: Exception) -> JournalError:
+    """Return what an error at the opening of a file means; that nothing can be made of its
+    content is damage too."""
+    # The last byte of an extended code is the code itself.
+    if isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF not in _DAMAGE:
+        return JournalError(f"{path} cannot be used: {error}")
+    return JournalDamaged(f"{path} is damaged or no journal: {error}")
 
 
 def _filter(types: Collection[str] | None, events_only: bool) -> tuple[str, tuple[str, ...]]:

@@ -5,6 +5,7 @@ on the disk, and a hundred appends cost one fsync.
 """
 
 import asyncio
+import contextlib
 import fcntl
 import logging
 import os
@@ -19,8 +20,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from storewatchd.clock import Clock
-from storewatchd.errors import JournalError
-from storewatchd.journal.database import Database, StoredRecord, set_aside
+from storewatchd.errors import JournalDamaged, JournalError
+from storewatchd.journal.database import Database, StoredRecord, failure, set_aside
 
 logger = logging.getLogger(__name__)
 
@@ -78,29 +79,40 @@ class _Job:
     call: Callable[[Database], Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """An open file in a new epoch, and what is known from it at the start."""
+
+    database: Database
+    epoch: str
+    first_seq: int
+    epochs: dict[str, int]
+    cursors: dict[str, int]
+    pruned: int
+
+
 class Journal:
     """An open journal. Make it with `open`; only one process has it at a time."""
 
-    def __init__(
-        self, database: Database, lock: int, *, epoch: str, first_seq: int, keep: int
-    ) -> None:
-        self._database = database
+    def __init__(self, start: _Start, lock: int, *, keep: int) -> None:
+        self._database = start.database
         self._lock = lock
         self.keep = keep
         """How many records are kept though every follower has them."""
-        self.node = database.node
+        self.node = start.database.node
         """This node's generated id, bound to the machine's."""
-        self.epoch = epoch
-        self.first_seq = first_seq
+        self.epoch = start.epoch
+        self.first_seq = start.first_seq
         """The first number of this epoch."""
-        self.last_seq = first_seq - 1
+        self.last_seq = start.first_seq - 1
         """The last number that was given out."""
         self.set_aside: Path | None = None
         """Where a journal that could not be used was put, at this start."""
-        self._reserved = first_seq - 1
-        self._epochs = database.epochs()
-        self._oldest_kept = database.pruned() + 1
-        self._cursors = database.cursors()
+        self._reserved = self.last_seq
+        self._epochs = start.epochs
+        self._oldest_kept = start.pruned + 1
+        self._cursors = start.cursors
+        self._is_closed = False
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._appended = asyncio.Event()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
@@ -123,46 +135,41 @@ class Journal:
         now = clock.wall()
         try:
             try:
-                database = Database.open(path)
-            except JournalError as error:
-                if "newer version" in str(error) or not path.exists():
-                    raise
+                start = _start(path, now)
+            except JournalDamaged as error:
                 aside = set_aside(path, f"damaged-{round(now)}")
                 logger.error("%s; it is kept as %s, and a new journal is begun", error, aside)
-                database = Database.open(path)
-            database.node = _node(database)
-            reserved = int(database.meta("reserved") or 0)
-            first_seq = max(reserved, database.last_seq()) + 1
-            epoch = secrets.token_hex(4)
-            database.start_epoch(epoch, first_seq, now)
-        except BaseException as error:
+                start = _start(path, now)
+        except BaseException:
             os.close(lock)
-            if isinstance(error, sqlite3.Error):
-                raise JournalError(f"{path} cannot be used: {error}") from error
             raise
-        journal = cls(database, lock, epoch=epoch, first_seq=first_seq, keep=keep)
+        journal = cls(start, lock, keep=keep)
         journal.set_aside = aside
         return journal
 
     async def close(self) -> None:
         """Write what waits, and let go of the file. A second call changes nothing."""
-        if self._thread.is_alive():
-            self._jobs.put(None)
-            await asyncio.to_thread(self._thread.join)
-            self._database.close()
-            os.close(self._lock)
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._database.close()
+        os.close(self._lock)
 
     # Numbers.
 
     async def numbers(self, count: int) -> range:
         """Return the next numbers. None is ever given out twice on this node."""
-        if self.last_seq + count > self._reserved:
-            block_end = self.last_seq + count + BLOCK
-            await self._ask(lambda database: database.set_meta("reserved", str(block_end)))
-            self._reserved = max(self._reserved, block_end)
         first = self.last_seq + 1
         self.last_seq += count
-        return range(first, first + count)
+        last = self.last_seq
+        if last > self._reserved:
+            # They are this caller's before it waits; who asks meanwhile gets and reserves later
+            # ones, so what is noted on disk only rises.
+            await self._ask(lambda database: database.set_meta("reserved", str(last + BLOCK)))
+            self._reserved = max(self._reserved, last + BLOCK)
+        return range(first, last + 1)
 
     def resolve_cursor(self, event_id: str) -> int | Gap:
         """Return the number after which a client goes on, or why it cannot without a gap."""
@@ -234,6 +241,10 @@ class Journal:
         """Return what is true of one kind, by key."""
         return await self._ask(lambda database: database.state(kind))
 
+    async def state_of(self, kind: str, key: str) -> bytes | None:
+        """Return one piece of state, None where there is none."""
+        return await self._ask(lambda database: database.state_of(kind, key))
+
     async def read(
         self,
         after: int,
@@ -261,7 +272,7 @@ class Journal:
     # The thread.
 
     def _job(self) -> _Job:
-        if not self._thread.is_alive():
+        if self._is_closed:
             raise JournalError("the journal is closed")
         loop = asyncio.get_running_loop()
         return _Job(loop, loop.create_future())
@@ -322,21 +333,13 @@ class Journal:
 
 
 def _answer(job: _Job, answer: Any) -> None:
-    def settle() -> None:
-        if not job.future.done():
-            job.future.set_result(answer)
-
-    _in_loop(job, settle)
+    _in_loop(job, lambda: job.future.set_result(answer))
 
 
 def _fail(job: _Job, error: sqlite3.Error) -> None:
-    def settle() -> None:
-        if not job.future.done():
-            failure = JournalError(f"state.db: {error}")
-            failure.__cause__ = error
-            job.future.set_exception(failure)
-
-    _in_loop(job, settle)
+    told = JournalError(f"state.db: {error}")
+    told.__cause__ = error
+    _in_loop(job, lambda: job.future.set_exception(told))
 
 
 def _in_loop(job: _Job, settle: Callable[[], None]) -> None:
@@ -368,9 +371,37 @@ def _lock(directory: Path) -> int:
         raise JournalError(
             f"another daemon (pid {holder or 'unknown'}) uses the state directory {directory}"
         ) from error
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    # Who has it is told to people only, and a full disk must not keep a daemon from starting.
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     return lock
+
+
+def _start(path: Path, now: float) -> _Start:
+    """Open the file, making it where there is none, and begin an epoch.
+
+    Raises:
+        JournalDamaged: it is damaged or no journal.
+        JournalError: it cannot be used, or is from a newer version.
+    """
+    database = Database.open(path)
+    try:
+        database.node = _node(database)
+        first_seq = max(int(database.meta("reserved") or 0), database.last_seq()) + 1
+        epoch = secrets.token_hex(4)
+        database.start_epoch(epoch, first_seq, now)
+        return _Start(
+            database,
+            epoch,
+            first_seq,
+            database.epochs(),
+            database.cursors(),
+            database.pruned(),
+        )
+    except (sqlite3.Error, ValueError) as error:
+        database.close()
+        raise failure(path, error) from error
 
 
 def _node(database: Database) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from storewatchd.bus import Published, publishable
+from storewatchd.core.answers import AnswerBook
 from storewatchd.core.commands import Command
 from storewatchd.core.engine import Engine
 from storewatchd.core.incidents import Incidents
@@ -29,6 +30,7 @@ _encode = msgspec.json.Encoder().encode
 
 ALERT, TASK, TASK_NAME = "alert", "task", "task_name"
 REPOSITORY, MOUNT_POINT, TOKEN = "repository", "mount_point", "token"
+ANSWER = "answer"
 """The kinds of state in the journal."""
 
 
@@ -42,6 +44,7 @@ class Books:
     tasks: TaskBook
     repositories: RepositoryBook
     tokens: TokenBook
+    answers: AnswerBook = field(default_factory=AnswerBook)
 
 
 @dataclass(frozen=True, slots=True)

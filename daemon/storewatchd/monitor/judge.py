@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from storewatchd.core.commands import Command, ProgressTask
+from storewatchd.core.commands import Command, CreateAlert, ProgressTask
 from storewatchd.core.frames import Frame, Scope
 from storewatchd.core.model import Instant
 from storewatchd.core.snapshot import snapshot
 from storewatchd.errors import RequestError
-from storewatchd.monitor.batch import ALERT, Batch, Books
+from storewatchd.monitor.batch import ALERT, ANSWER, Batch, Books
 from storewatchd.monitor.decide import decide, take
 
 SNAPSHOT_INTERVAL_S = 30.0
@@ -27,7 +27,15 @@ class Expected:
     scopes: tuple[Scope, ...]
 
 
-Input = Frame | Expected | Command
+@dataclass(frozen=True, slots=True)
+class Once:
+    """The creation of an alert that is to be done once for its key, however often it is asked."""
+
+    key: str
+    command: CreateAlert
+
+
+Input = Frame | Expected | Once | Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,13 @@ class Refused:
     """A command that could not be done; nothing changed."""
 
     error: RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class DoneBefore:
+    """A command that was done under its key already; the journal has its answer."""
+
+    key: str
 
 
 class Judge:
@@ -50,12 +65,14 @@ class Judge:
 
     def round(self, now: Instant, inputs: Sequence[Input]) -> tuple[Batch, list[Any]]:
         """Return what follows from inputs, in their order, and what each of them is answered:
-        None for a frame, a command's value or `Refused`."""
+        None for a frame, a command's value, `Refused` or `DoneBefore`."""
         batch = Batch(now)
         answers = [self._apply(one, batch) for one in inputs]
         self._pass_time(batch)
         for alert_id, state in self.books.incidents.take_changes().items():
             batch.put_state(ALERT, alert_id, state)
+        for key, answer in self.books.answers.take_changes().items():
+            batch.put_state(ANSWER, key, answer)
         return batch, answers
 
     def _apply(self, one: Input, batch: Batch) -> Any:
@@ -66,8 +83,21 @@ class Judge:
             case Expected():
                 batch.touched |= self.books.table.expect(one.probe, one.scopes)
                 return None
+            case Once():
+                return self._obey_once(one, batch)
             case command:
                 return self._obey(command, batch)
+
+    def _obey_once(self, once: Once, batch: Batch) -> Any:
+        try:
+            if self.books.answers.is_done(once.key, once.command):
+                return DoneBefore(once.key)
+        except RequestError as error:
+            return Refused(error)
+        answer = self._obey(once.command, batch)
+        if not isinstance(answer, Refused):
+            self.books.answers.note(once.key, once.command, answer.to_json(), batch.now)
+        return answer
 
     def _obey(self, command: Command, batch: Batch) -> Any:
         before = len(batch)

@@ -41,6 +41,7 @@ from storewatchd.journal import Journal
 from storewatchd.journal.journal import DRAIN
 from storewatchd.monitor.batch import (
     ALERT,
+    ANSWER,
     MOUNT_POINT,
     REPOSITORY,
     TASK,
@@ -49,7 +50,7 @@ from storewatchd.monitor.batch import (
     Batch,
     Books,
 )
-from storewatchd.monitor.judge import Expected, Input, Judge, Refused
+from storewatchd.monitor.judge import DoneBefore, Expected, Input, Judge, Once, Refused
 from storewatchd.monitor.view import View
 
 logger = logging.getLogger(__name__)
@@ -127,15 +128,34 @@ class Monitor:
     @overload
     async def command(self, command: Command) -> Any: ...
     async def command(self, command: Command) -> Any:
-        """Have a command done; return its answer when what it changed is on disk.
+        """Have a command done; return its answer when what it rests on is on disk.
 
         Cancelling it does not undo the command.
 
         Raises:
             RequestError: it cannot be done, or the daemon stops.
         """
+        return await self._hand_in(command)
+
+    async def create_once(self, key: str, command: CreateAlert) -> Alert:
+        """Create an alert once for a key, however often it is asked; the answer is always the
+        first one.
+
+        Raises:
+            RequestError: it cannot be done, or the key was used for another request.
+        """
+        answer = await self._hand_in(Once(key, command))
+        if isinstance(answer, DoneBefore):
+            state = await self._journal.state_of(ANSWER, answer.key)
+            if state is None:
+                raise Unavailable("this was done, and what it was answered can no longer be read")
+            return Alert.from_json(msgspec.json.decode(state)["answer"])
+        created: Alert = answer
+        return created
+
+    async def _hand_in(self, asked: Input) -> Any:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        await self._inbox.put(_Handed(command, answer))
+        await self._inbox.put(_Handed(asked, answer))
         return await asyncio.shield(answer)
 
     def confirmed(self, seq: int) -> None:
@@ -209,6 +229,8 @@ class Monitor:
             books.repositories.restore(name, decode(state)["path"])
         for path, state in (await self._journal.state(MOUNT_POINT)).items():
             books.repositories.note_mount_point(path, decode(state)["mount_point"])
+        answers = await self._journal.state(ANSWER)
+        books.answers.restore((key, decode(state)) for key, state in answers.items())
         for state in (await self._journal.state(TOKEN)).values():
             books.tokens.put(Token.from_state(decode(state)))
         for incident in books.incidents:
@@ -237,15 +259,18 @@ class Monitor:
             after = records[-1].seq
 
     async def run(self) -> None:
-        """Write until cancelled; what is in the inbox then gets an error."""
+        """Write until cancelled; who has no answer then gets an error."""
+        handed: list[_Handed] = []
         try:
             while True:
-                inputs = await self._next_inputs()
-                await self._round(inputs)
+                handed = await self._next_inputs()
+                await self._round(handed)
                 self._alive()
         finally:
             while not self._inbox.empty():
-                _settle(self._inbox.get_nowait(), Refused(Unavailable("the daemon stops")))
+                handed.append(self._inbox.get_nowait())
+            for one in handed:
+                _settle(one, Refused(Unavailable("the daemon stops")))
 
     async def _next_inputs(self) -> list[_Handed]:
         due = self._judge.next_due() - self._clock.monotonic()
@@ -283,6 +308,7 @@ class Monitor:
                         "nothing can be written, and nothing is told until it can: %s", error
                     )
                 self.journal_problem = str(error)
+                self._alive()
                 await asyncio.sleep(RETRY_S)
         if self.journal_problem is not None:
             logger.info("the journal can be written again")

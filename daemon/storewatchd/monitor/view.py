@@ -24,19 +24,19 @@ class View:
         self._runs: NewestFirst[TaskRun] = NewestFirst(
             lambda run: Position.of(run.first_seen, run.id)
         )
-        self._over: deque[tuple[int, str]] = deque()
+        self._over: deque[tuple[int, NewestFirst[Alert] | NewestFirst[TaskRun], str]] = deque()
 
     def put_alert(self, alert: Alert, seq: int) -> None:
         """Show an alert as it is since the record with this number."""
         self._alerts.put(alert)
         if not alert.is_open:
-            self._note_over(seq, alert.id)
+            self._note_over(seq, self._alerts, alert.id)
 
     def put_run(self, run: TaskRun, seq: int) -> None:
         """Show a task's run as it is since the record with this number."""
         self._runs.put(run)
         if run.is_over:
-            self._note_over(seq, run.id)
+            self._note_over(seq, self._runs, run.id)
 
     def refresh(self, alert: Alert) -> None:
         """Show what changed in memory only, of an alert that is shown."""
@@ -47,7 +47,7 @@ class View:
     def confirm(self, seq: int) -> None:
         """Let go of what is over and confirmed up to a number."""
         while self._over and self._over[0][0] <= seq:
-            self._forget(self._over.popleft()[1])
+            self._forget_oldest()
 
     def alert(self, alert_id: str) -> Alert | None:
         return self._alerts.get(alert_id)
@@ -72,11 +72,13 @@ class View:
     def all_alerts(self) -> Iterator[Alert]:
         return iter(self._alerts)
 
-    def _note_over(self, seq: int, row_id: str) -> None:
-        self._over.append((seq, row_id))
+    def _note_over(
+        self, seq: int, rows: NewestFirst[Alert] | NewestFirst[TaskRun], row_id: str
+    ) -> None:
+        self._over.append((seq, rows, row_id))
         if len(self._over) > KEPT_UNCONFIRMED:
-            self._forget(self._over.popleft()[1])
+            self._forget_oldest()
 
-    def _forget(self, row_id: str) -> None:
-        self._alerts.discard(row_id)
-        self._runs.discard(row_id)
+    def _forget_oldest(self) -> None:
+        _, rows, row_id = self._over.popleft()
+        rows.discard(row_id)

@@ -271,6 +271,9 @@ def _alert_id(session: Session, typed: str) -> str:
 @click.option("--annotation", "annotations", type=PAIR, multiple=True, metavar="NAME=VALUE")
 @click.option("--key", help="What makes it the same alert.")
 @click.option("--ttl", type=DURATION, metavar="DURATION")
+@click.option(
+    "--idempotency-key", metavar="KEY", help="Create it once, however often this is run in a day."
+)
 @click.pass_obj
 def create(
     session: Session,

@@ -89,22 +89,23 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
         }
 
     async def create(call: Call, asked: params.AlertCreate) -> dict[str, Any]:
-        alert = await monitor.command(
-            CreateAlert(
-                actor=call.caller.name,
-                severity=Severity(asked.severity),
-                source=asked.source,
-                title=asked.title,
-                message=asked.message,
-                resource_type=asked.resource_type,
-                resource_id=asked.resource_id,
-                labels=asked.labels,
-                annotations=asked.annotations,
-                key=asked.key,
-                ttl_s=asked.ttl,
-            )
+        command = CreateAlert(
+            actor=call.caller.name,
+            severity=Severity(asked.severity),
+            source=asked.source,
+            title=asked.title,
+            message=asked.message,
+            resource_type=asked.resource_type,
+            resource_id=asked.resource_id,
+            labels=asked.labels,
+            annotations=asked.annotations,
+            key=asked.key,
+            ttl_s=asked.ttl,
         )
-        return alert.to_json()
+        if asked.idempotency_key is None:
+            return (await monitor.command(command)).to_json()
+        once = f"{call.caller.name}/{asked.idempotency_key}"
+        return (await monitor.create_once(once, command)).to_json()
 
     async def mark(command: AcknowledgeAlert | ResolveAlert) -> dict[str, Any]:
         known = monitor.view.alert(command.alert_id)
