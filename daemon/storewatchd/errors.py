@@ -12,7 +12,9 @@
           ReadStuck        a read has not answered within its bound; the key stays closed
           ReadRefused      the kernel answered with an error number
       JournalError         state.db cannot be opened or written
+        JournalDamaged     it is there, and is no whole journal
       StoreError           PostgreSQL refused, is away, or answered with an error
+        StoreRefused       PostgreSQL will never take these values
         StoreUnavailable   no connection could be had
           StoreAbsent      by configuration there is no PostgreSQL
       RequestError         maps to one JSON-RPC code each, in storewatchd.control.errors
@@ -112,8 +114,16 @@ class JournalError(StorewatchError):
     """The journal cannot be opened, read or written."""
 
 
+class JournalDamaged(JournalError):
+    """The file is there, and is damaged or no journal."""
+
+
 class StoreError(StorewatchError):
     """PostgreSQL answered with an error."""
+
+
+class StoreRefused(StoreError):
+    """PostgreSQL will never take what it was given: the values themselves are the reason."""
 
 
 class StoreUnavailable(StoreError):
