@@ -66,7 +66,7 @@ def publishable(event: Event, severity: Severity | None = None) -> Published:
 
 
 class Subscription:
-    """One subscriber's queue. Read it with `async for`; it ends when it is closed or cut off."""
+    """One subscriber's queue. Read it with `batch`; it ends when it is closed or cut off."""
 
     def __init__(self, bus: "Bus", wanted: Filter, limit: int) -> None:
         self._bus = bus
@@ -82,7 +82,8 @@ class Subscription:
         if self.ended is not None or not self._wanted.admits(published):
             return
         if len(self._queue) >= self._limit and not self._drop_metrics():
-            self.end(f"too slow: {self._limit} events were waiting")
+            if published.event.type is not EventType.METRICS:
+                self.end(f"too slow: {self._limit} events were waiting")
             return
         self._queue.append(published)
         self._arrived.set()
