@@ -59,7 +59,8 @@ class _Look:
     duration_s: float | None = None
     stuck_since: float | None = None
     rows: int = 0
-    waiters: list["asyncio.Future[None]"] = field(default_factory=list)
+    waiters: list["asyncio.Future[None]"] = field(default_factory=list)  # for the end of this look
+    later: list["asyncio.Future[None]"] = field(default_factory=list)  # for the end of the next one
 
 
 class Collector:
@@ -128,7 +129,7 @@ class Collector:
             self.trigger(probe)
 
     async def run_now(self, probe: str) -> None:
-        """Look at every scope of a probe, and return when all of them have ended.
+        """Look at every scope of a probe, and return when all these looks have ended.
 
         Raises:
             NotFound: there is no such probe.
@@ -172,10 +173,8 @@ class Collector:
         if look.again:
             look.again = False
             look.due = self._clock.monotonic()
-        for waiter in look.waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        look.waiters.clear()
+        _let_go(look.waiters)
+        look.waiters, look.later = look.later, []
         self._wake.set()
 
     async def _discover(self, name: str, discovery: _Look) -> None:
@@ -191,6 +190,7 @@ class Collector:
         for look in self._of(name):
             if look.scope not in scopes:
                 del self._looks[look.scope]
+                _let_go([*look.waiters, *look.later])
         await self._expect(name, scopes)
         for scope in scopes:
             if scope not in self._looks:
@@ -210,7 +210,8 @@ class Collector:
             outcome = self._outcome_of(look, error)
             self._note(look, outcome, error, began)
             frame = Frame(look.scope, 0.0, outcome, reason=error.reason)
-        if look.scope in self._looks:
+        # A scope that is gone, or came back meanwhile, is not what was looked at.
+        if self._looks.get(look.scope) is look:
             at = self._clock.wall()
             await self._feed(replace(frame, at=at, duration_s=look.duration_s or 0.0))
             await self._feed_own()
@@ -260,10 +261,11 @@ class Collector:
     def _is_due(self, look: _Look) -> bool:
         return look.due <= self._clock.monotonic()
 
-    async def _next_end(self, look: _Look) -> None:
+    def _next_end(self, look: _Look) -> "asyncio.Future[None]":
+        """Return what is done at the end of the look that was asked for last."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        look.waiters.append(waiter)
-        await waiter
+        (look.later if look.again else look.waiters).append(waiter)
+        return waiter
 
     async def _until_next(self) -> None:
         idle = [
@@ -292,3 +294,9 @@ class Collector:
             "stuck_since": format_time(look.stuck_since),
             "rows": look.rows,
         }
+
+
+def _let_go(waiters: Iterable["asyncio.Future[None]"]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)

@@ -1,0 +1,456 @@
+"""Looks at scopes: each on its own schedule, none waiting for another, failures their own."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from fakes import NOON, HandClock, ScriptedPort, ScriptedProbe
+from storewatchd.collector import SELF, Collector
+from storewatchd.core.frames import Frame, Outcome, Row, Scope
+from storewatchd.errors import NotFound, ProbeAbsent, ProbeDeferred, ProbeFailed, ReadStuck
+
+INTERVAL_S = 30.0
+A = Scope("watched", (("path", "/a"),))
+B = Scope("watched", (("path", "/b"),))
+FOUND = {"full": [Row(("a",), 0.5), Row(("b",), 0.6)]}
+
+
+class Bench:
+    """A collector over a watched probe and one that only marks time; `frames` are what it hands
+    over, without those about the probes themselves."""
+
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        self.clock = HandClock()
+        self.probe = ScriptedProbe("watched", A, B, found=FOUND)
+        self.frames: list[Frame] = []
+        self.own: list[Frame] = []
+        self.expected: list[tuple[str, tuple[Scope, ...]]] = []
+        self.collector = Collector(
+            (self.probe, ScriptedProbe("beat")),
+            ScriptedPort(),
+            self.clock.clock,
+            interval_s=INTERVAL_S,
+            feed=self._feed,
+            expect=self._expect,
+        )
+        self.tasks = tasks
+        self._work: asyncio.Task[None] | None = None
+
+    async def _feed(self, frame: Frame) -> None:
+        if frame.scope == Scope(SELF):
+            self.own.append(frame)
+        elif frame.scope.probe == "watched":
+            self.frames.append(frame)
+
+    async def _expect(self, probe: str, scopes: tuple[Scope, ...]) -> None:
+        if probe == "watched":
+            self.expected.append((probe, scopes))
+
+    async def start(self) -> "Bench":
+        """Run, and return when the first looks are over, or hang."""
+        self._work = self.tasks.create_task(self.collector.run())
+        await self.later(0)
+        return self
+
+    def stop(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
+
+    async def later(self, seconds: float) -> None:
+        """Let time pass; return when all that was due then is over, or hangs."""
+        self.clock.forward(seconds)
+        # The collector takes what is due in one pass, and the beat comes last in it.
+        await self.collector.run_now("beat")
+
+    async def look_again(self) -> None:
+        """Have everything looked at once more."""
+        self.collector.trigger("watched")
+        await self.later(0)
+
+    def status(self, scope: Scope = A) -> dict[str, Any]:
+        (found,) = (
+            one for one in self.collector.statuses("watched") if one["scope"] == dict(scope.labels)
+        )
+        return found
+
+    def last(self, scope: Scope = A) -> Frame:
+        return [frame for frame in self.frames if frame.scope == scope][-1]
+
+    def success(self) -> dict[str, float]:
+        """Return storewatch_probe_success of the watched scopes, as told last."""
+        return {
+            row.labels[1]: row.value
+            for row in self.own[-1].rows["storewatch_probe_success"]
+            if row.labels[0] == "watched"
+        }
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    async with asyncio.TaskGroup() as tasks:
+        bench = Bench(tasks)
+        yield bench
+        bench.stop()
+
+
+# What comes of a look.
+
+
+async def test_what_was_seen_is_handed_over_with_its_time_and_duration(bench: Bench) -> None:
+    gate = bench.probe.hang(A)
+    await bench.start()
+    bench.clock.forward(0.5)
+    gate.set()
+    await bench.later(0)
+    assert bench.expected[0] == ("watched", (A, B))
+    assert bench.last() == Frame(A, NOON + 0.5, rows=FOUND, duration_s=0.5)
+    assert bench.status() == {
+        "probe": "watched",
+        "scope": {"path": "/a"},
+        "outcome": "seen",
+        "reason": "",
+        "last_run": "2026-01-01T12:00:00.500Z",
+        "last_seen": "2026-01-01T12:00:00.500Z",
+        "duration_seconds": 0.5,
+        "interval_seconds": INTERVAL_S,
+        "stuck_since": None,
+        "rows": 2,
+    }
+
+
+async def test_how_the_probes_fare_is_told_beside_what_they_say(bench: Bench) -> None:
+    bench.probe.answers[B] = ProbeFailed("gone")
+    await bench.start()
+    assert bench.success() == {"path=/a": 1.0, "path=/b": 0.0}
+    assert bench.own[-1].at == NOON
+    durations = bench.own[-1].rows["storewatch_probe_duration_seconds"]
+    assert [(row.labels, row.value) for row in durations] == [
+        (("watched", "path=/a"), 0.0),
+        (("watched", "path=/b"), 0.0),
+        (("beat", ""), 0.0),
+    ]
+
+
+async def test_a_failed_look_says_nothing_of_the_rows_and_is_logged_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "storewatchd.collector")
+    await bench.start()
+    bench.probe.answers[A] = ProbeFailed("input/output error")
+    for _ in range(3):
+        await bench.look_again()
+    assert bench.last() == Frame(A, NOON, Outcome.FAILED, reason="input/output error")
+    assert (bench.status()["outcome"], bench.status()["reason"]) == (
+        "failed",
+        "input/output error",
+    )
+    assert caplog.messages == ["watched{path='/a'} cannot be looked at: input/output error"]
+
+
+async def test_a_scope_that_can_be_looked_at_again_is_logged_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.probe.answers[A] = ProbeFailed("input/output error")
+    await bench.start()
+    del bench.probe.answers[A]
+    caplog.clear()
+    caplog.set_level(logging.INFO, "storewatchd.collector")
+    for _ in range(3):
+        await bench.look_again()
+    assert bench.last().outcome is Outcome.SEEN
+    assert caplog.messages == ["watched{path='/a'} can be looked at again"]
+
+
+async def test_what_was_never_seen_may_be_absent(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.probe.answers[A] = ProbeAbsent("no such hardware")
+    await bench.start()
+    assert bench.last() == Frame(A, NOON, Outcome.ABSENT, reason="no such hardware")
+    assert bench.success()["path=/a"] == 1.0
+    assert caplog.messages == []
+
+
+async def test_what_was_seen_once_is_failed_and_never_absent(bench: Bench) -> None:
+    await bench.start()
+    bench.probe.answers[A] = ProbeAbsent("no such hardware")
+    await bench.look_again()
+    assert bench.last().outcome is Outcome.FAILED
+    assert bench.success()["path=/a"] == 0.0
+    assert bench.status()["last_seen"] == "2026-01-01T12:00:00.000Z"
+
+
+async def test_a_deferred_look_is_no_failure(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.start()
+    bench.probe.answers[A] = ProbeDeferred("a backup writes")
+    await bench.look_again()
+    assert bench.last() == Frame(A, NOON, Outcome.DEFERRED, reason="a backup writes")
+    assert bench.success()["path=/a"] == 1.0
+    assert caplog.messages == []
+
+
+async def test_a_stuck_read_is_shown_with_its_beginning_until_it_ends(bench: Bench) -> None:
+    bench.probe.answers[A] = ReadStuck("no answer", key="statvfs.path:/a", since=NOON - 60)
+    await bench.start()
+    assert bench.status()["stuck_since"] == "2026-01-01T11:59:00.000Z"
+    del bench.probe.answers[A]
+    await bench.look_again()
+    assert bench.status()["stuck_since"] is None
+
+
+# When it is looked.
+
+
+async def test_a_hung_look_delays_no_other(bench: Bench) -> None:
+    bench.probe.hang(A)
+    await bench.start()
+    await bench.later(1)
+    await bench.later(INTERVAL_S)
+    assert bench.probe.looks.count(B) == 3
+    assert bench.probe.looks.count(A) == 1
+    assert bench.status()["outcome"] == "pending"
+
+
+async def test_a_second_look_comes_after_a_second_and_then_one_an_interval(bench: Bench) -> None:
+    await bench.start()
+    counts = []
+    for seconds in (0.5, 0.5, INTERVAL_S - 0.5, 0.5, INTERVAL_S):
+        await bench.later(seconds)
+        counts.append(bench.probe.looks.count(A))
+    assert counts == [1, 2, 2, 3, 4]
+
+
+async def test_a_late_look_does_not_delay_the_next_one(bench: Bench) -> None:
+    await bench.start()
+    await bench.later(1)
+    counts = []
+    for seconds in (2 * INTERVAL_S + 7, INTERVAL_S - 8, 1):
+        await bench.later(seconds)
+        counts.append(bench.probe.looks.count(A))
+    assert counts == [3, 3, 4]
+
+
+async def test_a_look_that_ends_late_begins_again_in_its_phase(bench: Bench) -> None:
+    await bench.start()
+    gate = bench.probe.hang(A)
+    await bench.later(1)
+    bench.clock.forward(INTERVAL_S + 10)
+    gate.set()
+    await bench.later(0)
+    await bench.later(0)
+    assert bench.probe.looks.count(A) == 3
+    await bench.later(INTERVAL_S - 10)
+    assert bench.probe.looks.count(A) == 4
+
+
+async def test_what_is_due_is_looked_at_unasked(bench: Bench) -> None:
+    bench.collector.set_interval(0.01)
+    await bench.start()
+    bench.clock.forward(0.01)
+    await bench.probe.began(A, 2)
+    assert bench.probe.looks == [A, B, A, B]
+
+
+async def test_another_interval_holds_from_the_next_look_on(bench: Bench) -> None:
+    await bench.start()
+    bench.collector.set_interval(5)
+    counts = []
+    for seconds in (1, 4, 1, 5):
+        await bench.later(seconds)
+        counts.append(bench.probe.looks.count(A))
+    assert counts == [2, 2, 3, 4]
+    assert bench.status()["interval_seconds"] == 5
+
+
+async def test_a_trigger_looks_at_once(bench: Bench) -> None:
+    await bench.start()
+    bench.collector.trigger_all()
+    await bench.later(0)
+    assert bench.probe.discoveries == 2
+    assert (bench.probe.looks.count(A), bench.probe.looks.count(B)) == (2, 2)
+
+
+async def test_a_trigger_while_it_is_looked_looks_once_again_after(bench: Bench) -> None:
+    gate = bench.probe.hang(A)
+    await bench.start()
+    bench.collector.trigger("watched")
+    bench.collector.trigger("watched")
+    await bench.later(0)
+    assert bench.probe.looks.count(A) == 1
+    gate.set()
+    await bench.probe.began(A, 2)
+    await bench.later(0)
+    assert bench.probe.looks.count(A) == 2
+
+
+async def test_a_probe_that_is_not_there_cannot_be_triggered(bench: Bench) -> None:
+    with pytest.raises(NotFound, match="there is no probe 'tape'; there are watched, beat"):
+        bench.collector.trigger("tape")
+
+
+async def test_run_now_returns_when_every_look_has_ended(bench: Bench) -> None:
+    await bench.start()
+    gate = bench.probe.hang(A)
+    running = bench.tasks.create_task(bench.collector.run_now("watched"))
+    await bench.probe.began(A, 2)
+    await bench.later(0)
+    assert bench.probe.looks.count(B) == 2
+    assert not running.done()
+    gate.set()
+    await running
+    assert bench.frames[-1].scope == A
+
+
+async def test_run_now_waits_for_a_look_that_began_after_it_was_asked_for(bench: Bench) -> None:
+    earlier = bench.probe.hang(A)
+    await bench.start()
+    running = bench.tasks.create_task(bench.collector.run_now("watched"))
+    await bench.later(0)
+    later = bench.probe.hang(A)
+    earlier.set()
+    await bench.probe.began(A, 2)
+    await bench.later(0)
+    assert not running.done()
+    later.set()
+    await running
+    assert bench.probe.looks.count(A) == 2
+
+
+async def test_run_now_waits_for_a_discovery_that_began_after_it_was_asked_for(
+    bench: Bench,
+) -> None:
+    bench.probe.discovery_gate.clear()
+    await bench.start()
+    running = bench.tasks.create_task(bench.collector.run_now("watched"))
+    await bench.later(0)
+    bench.probe.discovery_gate.set()
+    await running
+    assert bench.probe.discoveries == 2
+    assert {frame.scope for frame in bench.frames} == {A, B}
+
+
+async def test_run_now_of_a_probe_that_finds_nothing_returns(bench: Bench) -> None:
+    await bench.start()
+    bench.probe.scopes = ProbeFailed("the reader is gone")
+    bench.probe.answers = {A: ProbeFailed("the reader is gone")}
+    await bench.collector.run_now("watched")
+    assert bench.status()["outcome"] == "failed"
+
+
+async def test_who_gives_up_waiting_for_a_look_disturbs_nobody(bench: Bench) -> None:
+    await bench.start()
+    gate = bench.probe.hang(A)
+    impatient = bench.tasks.create_task(bench.collector.run_now("watched"))
+    patient = bench.tasks.create_task(bench.collector.run_now("watched"))
+    await bench.probe.began(A, 2)
+    await bench.later(0)
+    impatient.cancel()
+    gate.set()
+    await patient
+    assert impatient.cancelled()
+
+
+# Which scopes there are.
+
+
+async def test_a_scope_that_is_not_found_any_more_is_forgotten(bench: Bench) -> None:
+    await bench.start()
+    bench.probe.scopes = (B,)
+    await bench.look_again()
+    await bench.later(INTERVAL_S)
+    assert bench.expected[-1] == ("watched", (B,))
+    assert [one["scope"] for one in bench.collector.statuses("watched")] == [{"path": "/b"}]
+    assert list(bench.success()) == ["path=/b"]
+
+
+async def test_what_a_forgotten_scope_still_says_is_not_handed_over(bench: Bench) -> None:
+    gate = bench.probe.hang(A)
+    await bench.start()
+    bench.probe.scopes = (B,)
+    await bench.look_again()
+    gate.set()
+    await bench.later(0)
+    assert [frame.scope for frame in bench.frames if frame.scope == A] == []
+
+
+async def test_what_was_asked_of_a_scope_before_it_came_back_is_not_handed_over(
+    bench: Bench,
+) -> None:
+    earlier = bench.probe.hang(A)
+    await bench.start()
+    bench.probe.scopes = (B,)
+    await bench.look_again()
+    later = bench.probe.hang(A)
+    bench.probe.scopes = (A, B)
+    await bench.look_again()
+    await bench.probe.began(A, 2)
+    earlier.set()
+    await bench.later(0)
+    assert [frame.scope for frame in bench.frames if frame.scope == A] == []
+    later.set()
+    await bench.later(0)
+    assert [frame.scope for frame in bench.frames if frame.scope == A] == [A]
+
+
+async def test_who_waits_for_a_scope_that_is_forgotten_is_let_go(bench: Bench) -> None:
+    gate = bench.probe.hang(A)
+    await bench.start()
+    running = bench.tasks.create_task(bench.collector.run_now("watched"))
+    await bench.later(0)
+    bench.probe.scopes = (B,)
+    await bench.look_again()
+    gate.set()
+    await running
+    assert bench.probe.looks.count(A) == 1
+
+
+async def test_a_failed_discovery_forgets_nothing_and_is_shown(bench: Bench) -> None:
+    await bench.start()
+    bench.probe.scopes = ProbeFailed("the reader is gone")
+    await bench.look_again()
+    assert len(bench.expected) == 1
+    assert bench.probe.looks.count(A) == 2
+    shown = bench.collector.statuses("watched")
+    assert [(one["scope"], one["outcome"]) for one in shown] == [
+        ({}, "failed"),
+        ({"path": "/a"}, "seen"),
+        ({"path": "/b"}, "seen"),
+    ]
+
+
+async def test_a_discovery_is_shown_while_no_scope_is_known(bench: Bench) -> None:
+    assert [(one["probe"], one["outcome"]) for one in bench.collector.statuses()] == [
+        ("watched", "pending"),
+        ("beat", "pending"),
+    ]
+
+
+async def test_a_discovery_that_failed_is_tried_again_and_not_shown_after(bench: Bench) -> None:
+    bench.probe.scopes = ProbeFailed("the reader is gone")
+    await bench.start()
+    assert bench.frames == []
+    bench.probe.scopes = (A,)
+    await bench.later(1)
+    await bench.later(0)
+    assert [(one["scope"], one["outcome"]) for one in bench.collector.statuses("watched")] == [
+        ({"path": "/a"}, "seen")
+    ]
+
+
+async def test_a_collector_without_probes_waits_for_its_end() -> None:
+    collector = Collector(
+        (), ScriptedPort(), HandClock().clock, interval_s=1, feed=_nothing, expect=_nothing
+    )
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await collector.run()
+    assert collector.statuses() == []
+
+
+async def _nothing(*_: Any) -> None:
+    raise AssertionError("there is nothing to hand over")
