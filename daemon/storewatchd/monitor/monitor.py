@@ -29,7 +29,14 @@ from storewatchd.core.commands import (
     StartTask,
 )
 from storewatchd.core.frames import Frame, Scope
-from storewatchd.core.model import Alert, AlertState, Instant, Severity, Transition
+from storewatchd.core.model import (
+    Alert,
+    AlertState,
+    EventType,
+    Instant,
+    Severity,
+    Transition,
+)
 from storewatchd.core.permissions import Token
 from storewatchd.core.repositories import Repository
 from storewatchd.core.snapshot import snapshot
@@ -59,6 +66,9 @@ INBOX_LIMIT = 10_000
 BATCH_LIMIT = 1_000
 LONGEST_WAIT_S = 1.0
 """The writer wakes at least this often, to expire what is due and to feed the watchdog."""
+
+RESTORE_PAGE = 1_000
+"""How many records are read at a time at the start."""
 
 RETRY_S = 1.0
 """How long the writer waits before it asks a refusing disk again."""
@@ -243,10 +253,11 @@ class Monitor:
 
     async def _restore_unconfirmed(self) -> None:
         after = self._journal.confirmed(DRAIN)
-        while records := await self._journal.read(after, 1000, types=("alert", "task")):
+        types = (EventType.ALERT, EventType.TASK)
+        while records := await self._journal.read(after, RESTORE_PAGE, types=types):
             for record in records:
                 shape = msgspec.json.decode(record.data)
-                if record.type == "task":
+                if record.type == EventType.TASK:
                     run = TaskRun.from_state(shape)
                     known_run = self.view.run(run.id)
                     if known_run is None or known_run.version < run.version or run.is_over:
