@@ -79,6 +79,19 @@ def test_an_offset_is_understood_and_needed() -> None:
         parse_time("yesterday")
 
 
+@pytest.mark.parametrize(
+    "text", ["0001-01-01T00:00:00.000Z", "0999-06-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z"]
+)
+def test_a_time_of_any_year_is_shown_as_it_was_said(text: str) -> None:
+    assert format_time(parse_time(text)) == text
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"])
+def test_a_time_that_cannot_be_shown_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not in the years 1 to 9999"):
+        parse_time(text)
+
+
 def test_identity_is_the_rule_and_the_labels_in_any_order() -> None:
     assert fingerprint("r", {"a": "1", "b": "2"}) == fingerprint("r", {"b": "2", "a": "1"})
     different = [("r", {"a": "1"}), ("ra", {"": "1"}), ("r", {"a1": ""}), ("q", {"a": "1"})]

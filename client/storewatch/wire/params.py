@@ -16,6 +16,7 @@ LongText = Annotated[str, Meta(max_length=65536)]
 Id = Annotated[str, Meta(min_length=1, max_length=128)]
 Limit = Annotated[int, Meta(ge=1, le=1000)]
 Labels = Annotated[dict[Name, Text], Meta(max_length=64)]
+Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Duration = Annotated[float, Meta(gt=0, le=315_360_000)]
 
@@ -128,7 +129,7 @@ class TaskProgress(Params):
     id: Id
     percent: Percent | None = None
     message: Text | None = None
-    bytes: Annotated[int, Meta(ge=0)] | None = None
+    bytes: Size | None = None
 
 
 class TaskFinish(Params):
@@ -140,7 +141,7 @@ class TaskFinish(Params):
     signal: Name | None = None
     message: Text = ""
     output: LongText = ""
-    bytes: Annotated[int, Meta(ge=0)] | None = None
+    bytes: Size | None = None
     at: str | None = None
 
 

@@ -55,6 +55,10 @@ class EventType(StrEnum):
     METRICS = "metrics"
 
 
+_EARLIEST = datetime(1, 1, 1, tzinfo=UTC).timestamp()
+_LATEST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp() + 1
+
+
 def to_milliseconds(seconds: float) -> float:
     """Return whole milliseconds of Unix seconds, the resolution of every stored time; never a
     moment later than the one given.
@@ -70,22 +74,25 @@ def format_time(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     whole, milliseconds = divmod(round(to_milliseconds(seconds) * 1000), 1000)
-    moment = datetime.fromtimestamp(whole, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{milliseconds:03d}Z"
+    moment = datetime.fromtimestamp(whole, UTC).replace(tzinfo=None)
+    return f"{moment.isoformat()}.{milliseconds:03d}Z"
 
 
 def parse_time(text: str | None) -> float | None:
     """Return Unix seconds for an RFC 3339 time with an offset.
 
     Raises:
-        ValueError: the text is not such a time, or has no offset.
+        ValueError: the text is not such a time, has no offset, or `format_time` cannot show it.
     """
     if text is None:
         return None
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError(f"{text!r} has no offset: write it with Z or +hh:mm")
-    return to_milliseconds(moment.timestamp())
+    seconds = to_milliseconds(moment.timestamp())
+    if not _EARLIEST <= seconds < _LATEST:
+        raise ValueError(f"{text!r} is not in the years 1 to 9999 in UTC")
+    return seconds
 
 
 def fingerprint(name: str, labels: Mapping[str, str]) -> str:
