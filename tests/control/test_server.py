@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from control.fix_client import LineClient, request
 from storewatch.wire import Code
 from storewatch.wire.framing import MAX_REQUEST_BYTES
 from storewatch.wire.methods import METHODS
@@ -78,41 +79,14 @@ async def path(plane: Plane, tmp_path: Path) -> AsyncIterator[Path]:
         yield path
 
 
-class Client:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    @classmethod
-    async def at(cls, path: Path) -> "Client":
-        return cls(*await asyncio.open_unix_connection(path, limit=1 << 24))
-
-    async def say(self, document: Any) -> None:
-        line = document if isinstance(document, bytes) else json.dumps(document).encode()
-        self.writer.write(line + b"\n")
-        await self.writer.drain()
-
-    async def hear(self) -> Any:
-        async with asyncio.timeout(10):
-            return json.loads(await self.reader.readline())
-
-    async def ask(self, document: Any) -> Any:
-        await self.say(document)
-        return await self.hear()
-
-
 @pytest.fixture
-async def client(path: Path) -> AsyncIterator[Client]:
-    client = await Client.at(path)
+async def client(path: Path) -> AsyncIterator[LineClient]:
+    client = await LineClient.at(path)
     yield client
-    client.writer.close()
+    client.close()
 
 
-def request(method: str, request_id: Any = 1, **members: Any) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "method": method, "id": request_id, **members}
-
-
-async def test_a_peer_of_the_daemons_own_user_is_known_by_name(client: Client) -> None:
+async def test_a_peer_of_the_daemons_own_user_is_known_by_name(client: LineClient) -> None:
     answer = await client.ask(request("daemon.version", "a"))
     assert answer["id"] == "a"
     assert answer["result"]["caller"]
@@ -148,7 +122,7 @@ async def test_a_peer_of_the_daemons_own_user_is_known_by_name(client: Client) -
     ],
 )
 async def test_a_malformed_line_gets_a_sentence_and_the_connection_goes_on(
-    client: Client, line: bytes, code: Code, words: str
+    client: LineClient, line: bytes, code: Code, words: str
 ) -> None:
     answer = await client.ask(line)
     assert answer["error"]["code"] == code
@@ -156,7 +130,7 @@ async def test_a_malformed_line_gets_a_sentence_and_the_connection_goes_on(
     assert "result" in await client.ask(request("daemon.version"))
 
 
-async def test_an_unknown_method_is_named_with_its_nearest_neighbour(client: Client) -> None:
+async def test_an_unknown_method_is_named_with_its_nearest_neighbour(client: LineClient) -> None:
     answer = await client.ask(request("alert.list"))
     assert answer["error"]["code"] == Code.METHOD_NOT_FOUND
     assert "did you mean alerts.list?" in answer["error"]["message"]
@@ -172,18 +146,18 @@ async def test_an_unknown_method_is_named_with_its_nearest_neighbour(client: Cli
         pytest.param([1], "parameters are named", id="positional"),
     ],
 )
-async def test_a_wrong_parameter_is_named(client: Client, params: Any, words: str) -> None:
+async def test_a_wrong_parameter_is_named(client: LineClient, params: Any, words: str) -> None:
     answer = await client.ask(request("alerts.list", params=params))
     assert answer["error"]["code"] == Code.INVALID_PARAMS
     assert words in answer["error"]["message"]
 
 
-async def test_a_missing_parameter_is_named(client: Client) -> None:
+async def test_a_missing_parameter_is_named(client: LineClient) -> None:
     answer = await client.ask(request("alerts.get"))
     assert answer["error"]["message"] == "missing parameter id"
 
 
-async def test_one_bad_element_of_a_batch_spoils_nothing(client: Client) -> None:
+async def test_one_bad_element_of_a_batch_spoils_nothing(client: LineClient) -> None:
     answers = await client.ask(
         [
             request("daemon.version", 1),
@@ -202,24 +176,24 @@ async def test_one_bad_element_of_a_batch_spoils_nothing(client: Client) -> None
     }
 
 
-async def test_a_batch_over_the_limit_is_refused_whole(client: Client) -> None:
+async def test_a_batch_over_the_limit_is_refused_whole(client: LineClient) -> None:
     answer = await client.ask([request("daemon.version", n) for n in range(MAX_BATCH + 1)])
     assert answer["error"]["code"] == Code.LIMIT_REACHED
 
 
-async def test_a_notification_is_never_answered(client: Client) -> None:
+async def test_a_notification_is_never_answered(client: LineClient) -> None:
     await client.say({"jsonrpc": "2.0", "method": "daemon.version"})
     await client.say({"jsonrpc": "2.0", "method": "no.such.method"})
     assert (await client.ask(request("daemon.version", "next")))["id"] == "next"
 
 
-async def test_an_unexpected_error_tells_no_detail(client: Client) -> None:
+async def test_an_unexpected_error_tells_no_detail(client: LineClient) -> None:
     answer = await client.ask(request("daemon.status"))
     assert answer["error"]["code"] == Code.INTERNAL_ERROR
     assert "secret" not in json.dumps(answer)
 
 
-async def test_a_bearer_token_is_judged_instead_of_the_peer(client: Client) -> None:
+async def test_a_bearer_token_is_judged_instead_of_the_peer(client: LineClient) -> None:
     known = await client.ask(request("daemon.version", auth="good"))
     assert known["result"]["caller"] == "token reader"
     lacking = await client.ask(request("metrics.text", auth="good"))
@@ -229,38 +203,40 @@ async def test_a_bearer_token_is_judged_instead_of_the_peer(client: Client) -> N
     assert unknown["error"]["code"] == Code.UNAUTHENTICATED
 
 
-async def test_an_oversized_line_ends_the_connection_with_a_sentence(client: Client) -> None:
+async def test_an_oversized_line_ends_the_connection_with_a_sentence(client: LineClient) -> None:
     client.writer.write(b" " * (MAX_REQUEST_BYTES + 2))
     answer = await client.hear()
     assert f"longer than {MAX_REQUEST_BYTES} bytes" in answer["error"]["message"]
-    assert await client.reader.read() == b""
+    assert await client.ended()
 
 
-async def test_a_half_sent_message_gets_a_sentence_at_its_end(client: Client) -> None:
+async def test_a_half_sent_message_gets_a_sentence_at_its_end(client: LineClient) -> None:
     client.writer.write(b'{"jsonrpc":"2.0","met')
     client.writer.write_eof()
     assert "middle of a message" in (await client.hear())["error"]["message"]
-    assert await client.reader.read() == b""
+    assert await client.ended()
 
 
 async def test_a_client_that_ends_its_side_still_gets_its_answers(
-    client: Client, plane: Plane
+    client: LineClient, plane: Plane
 ) -> None:
     await client.say(request("alerts.list", params={"limit": 7}))
     client.writer.write_eof()
     plane.gate.set()
     assert (await client.hear())["result"] == 7
-    assert await client.reader.read() == b""
+    assert await client.ended()
 
 
-async def test_slow_calls_do_not_hold_up_prompt_ones(client: Client, plane: Plane) -> None:
+async def test_slow_calls_do_not_hold_up_prompt_ones(client: LineClient, plane: Plane) -> None:
     await client.say(request("alerts.list", "slow"))
     assert (await client.ask(request("daemon.version", "prompt")))["id"] == "prompt"
     plane.gate.set()
     assert (await client.hear())["id"] == "slow"
 
 
-async def test_calls_under_way_are_bounded_and_none_is_lost(client: Client, plane: Plane) -> None:
+async def test_calls_under_way_are_bounded_and_none_is_lost(
+    client: LineClient, plane: Plane
+) -> None:
     for number in range(3 * MAX_CALLS):
         # One write each, so that reading can stop between them.
         await client.say(request("alerts.list", number))
@@ -269,7 +245,7 @@ async def test_calls_under_way_are_bounded_and_none_is_lost(client: Client, plan
     assert ids == set(range(3 * MAX_CALLS))
 
 
-async def test_a_client_that_reads_nothing_stops_being_read(path: Path, client: Client) -> None:
+async def test_a_client_that_reads_nothing_stops_being_read(path: Path, client: LineClient) -> None:
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as deaf:
         deaf.setblocking(False)
@@ -288,14 +264,14 @@ async def test_a_stale_socket_file_is_replaced(plane: Plane, tmp_path: Path) -> 
         dead.bind(os.fspath(path))
     async with ControlServer(Dispatcher(plane.handlers(), authenticate), NO_GROUPS) as server:
         await server.listen_at(path)
-        client = await Client.at(path)
+        client = await LineClient.at(path)
         assert "result" in await client.ask(request("daemon.version"))
-        client.writer.close()
+        client.close()
     assert not path.exists()
 
 
 async def test_a_second_daemon_is_refused_and_harms_nothing(
-    plane: Plane, path: Path, client: Client
+    plane: Plane, path: Path, client: LineClient
 ) -> None:
     async with ControlServer(Dispatcher(plane.handlers(), authenticate), NO_GROUPS) as second:
         with pytest.raises(StorewatchError, match="another daemon answers at"):

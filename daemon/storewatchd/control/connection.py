@@ -129,6 +129,9 @@ class Connection(asyncio.Protocol):
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._close_if_over()
+
+    def _close_if_over(self) -> None:
         if self._ended_by_client and not self._is_busy():
             self.close()
 
@@ -153,6 +156,7 @@ class Connection(asyncio.Protocol):
         if replies:
             self.send(b"\n".join(replies))
         self._regulate()
+        self._close_if_over()
 
     async def _finish_call(self, answer: Coroutine[Any, Any, bytes | None]) -> None:
         try:
