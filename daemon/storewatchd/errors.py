@@ -11,6 +11,7 @@
         ProbeFailed        it is there, and it could not be looked at
           ReadStuck        a read has not answered within its bound; the key stays closed
           ReadRefused      the kernel answered with an error number
+      RecordingError       a recording cannot be read
       JournalError         state.db cannot be opened or written
         JournalDamaged     it is there, and is no whole journal
       StoreError           PostgreSQL refused, is away, or answered with an error
@@ -108,6 +109,10 @@ class ReadRefused(ProbeFailed):
     def __init__(self, reason: str, *, errno: int, probe: str = "") -> None:
         super().__init__(reason, probe=probe)
         self.errno = errno
+
+
+class RecordingError(StorewatchError):
+    """These bytes are no recording, or a damaged one."""
 
 
 class JournalError(StorewatchError):

@@ -5,7 +5,7 @@ Commands are data so that the monitor's input can be recorded and replayed. `act
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from storewatchd.core.model import EventType, Severity
 from storewatchd.core.permissions import Token
@@ -133,3 +133,6 @@ Command = (
     | ReplaceRules
     | Announce
 )
+
+KINDS: tuple[type[Any], ...] = get_args(Command)
+"""Every kind of command."""

@@ -65,9 +65,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """Every rule in force, in the order of the files."""
+    """Every rule in force, in the order of the files that they were read from."""
 
     rules: tuple[Rule, ...]
+    files: tuple[RuleFile, ...] = ()
+    interval_s: float = DEFAULT_INTERVAL_S
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self.rules)
@@ -97,7 +99,7 @@ def load(
             problems.append(
                 RuleError(f"the alert {name} is defined twice alike", path=where[-1].origin)
             )
-    return RuleSet(tuple(rules)), problems
+    return RuleSet(tuple(rules), tuple(files), interval_s), problems
 
 
 class _Reader:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from storewatchd.core.commands import Command, CreateAlert, ProgressTask
-from storewatchd.core.frames import Frame, Scope
+from storewatchd.core.commands import Command, ProgressTask
+from storewatchd.core.frames import Frame
+from storewatchd.core.inputs import Expected, Input, Once
 from storewatchd.core.model import Instant
 from storewatchd.core.snapshot import snapshot
 from storewatchd.errors import RequestError
@@ -17,25 +18,6 @@ from storewatchd.monitor.batch import ALERT, ANSWER, Batch, Books
 from storewatchd.monitor.decide import decide, take
 
 SNAPSHOT_INTERVAL_S = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """Which scopes a probe has."""
-
-    probe: str
-    scopes: tuple[Scope, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Once:
-    """The creation of an alert that is to be done once for its key, however often it is asked."""
-
-    key: str
-    command: CreateAlert
-
-
-Input = Frame | Expected | Once | Command
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from storewatchd.core.commands import (
     StartTask,
 )
 from storewatchd.core.frames import Frame, Scope
+from storewatchd.core.inputs import Expected, Input, Once
 from storewatchd.core.model import (
     Alert,
     AlertState,
@@ -57,7 +58,7 @@ from storewatchd.monitor.batch import (
     Batch,
     Books,
 )
-from storewatchd.monitor.judge import DoneBefore, Expected, Input, Judge, Once, Refused
+from storewatchd.monitor.judge import DoneBefore, Judge, Refused
 from storewatchd.monitor.view import View
 
 logger = logging.getLogger(__name__)
