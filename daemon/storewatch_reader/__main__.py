@@ -5,6 +5,7 @@ import os
 import pwd
 import signal
 import socket
+import stat
 import sys
 
 from storewatch_reader.reads import Roots
@@ -53,9 +54,12 @@ def main() -> int:
 
 def _listen(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    if os.path.exists(path):
+    if os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode):
         os.unlink(path)
-    listener.bind(path)
+    try:
+        listener.bind(path)
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from error
     os.chmod(path, 0o666)  # every peer is judged by its uid
     listener.listen(8)
     return listener

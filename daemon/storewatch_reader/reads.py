@@ -78,7 +78,9 @@ def process_states(roots: Roots, _: str) -> dict[str, Any]:
         except OSError:
             continue  # it ended meanwhile
         comm, _, rest = line.partition("(")[2].rpartition(")")
-        state = rest.split()[0]
+        state = rest.strip()[:1]
+        if not state:
+            continue
         states[state] = states.get(state, 0) + 1
         if state == "D" and len(blocked) < 100:
             blocked.append({"pid": int(name), "comm": comm, "wchan": _wchan(roots, name)})

@@ -4,21 +4,26 @@ Verbs: `hello` (protocol and table), `read` (a row of the table) and `tree` (a p
 attributes). Only the user that the reader was told of, and root, may ask.
 """
 
+import contextlib
 import os
 import selectors
 import socket
 import struct
-from collections.abc import Collection
+from collections import deque
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from storewatch_reader.message import BadMessage, Unpacker, pack
-from storewatch_reader.table import PROTOCOL, ROWS, digest
+from storewatch_reader.table import PROTOCOL, ROWS, Row, digest
 from storewatch_reader.workers import Pool, Reply
 
 MAX_WAITING_BYTES = 128 << 20
 """How much may wait for a client that reads nothing before it is cut off."""
 
 MAX_OBJECT_BYTES = 4096
+
+MAX_REFUSED = 8
+"""How many strangers are kept until they have read why they may not ask."""
 
 
 class Client:
@@ -41,12 +46,15 @@ class Server:
         listener: socket.socket | None = None,
         only: socket.socket | None = None,
         allowed_uids: Collection[int] = (),
+        rows: Mapping[str, Row] = ROWS,
     ) -> None:
         self._pool = pool
+        self._rows = rows
         self._listener = listener
         self._allowed = {0, os.geteuid(), *allowed_uids}
         self._selector = selectors.DefaultSelector()
         self._only: Client | None = None
+        self._refused: deque[socket.socket] = deque()
         self._stopping = False
         if listener is not None:
             listener.setblocking(False)
@@ -64,7 +72,7 @@ class Server:
         self._stopping = True
 
     def run(self) -> None:
-        """Serve until stopped, or until the only client is gone."""
+        """Serve until stopped, or until the only client is gone; then hang up on all of them."""
         while not self._stopping:
             for key, mask in self._selector.select(self._pool.next_deadline()):
                 if key.fileobj is self._listener:
@@ -76,6 +84,12 @@ class Server:
                 elif self._pool.readable(key.fd):
                     self._selector.unregister(key.fd)
             self._pool.tick()
+        for key in tuple(self._selector.get_map().values()):
+            if isinstance(key.data, Client):
+                self._drop(key.data)
+        for connection in self._refused:
+            connection.close()
+        self._selector.close()
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -86,12 +100,21 @@ class Server:
         _, uid, _ = struct.unpack(
             "iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         )
-        if uid not in self._allowed:
-            message = f"uid {uid} may not ask this reader"
+        if uid in self._allowed:
+            self._add(connection)
+        else:
+            self._refuse(connection, uid)
+
+    def _refuse(self, connection: socket.socket, uid: int) -> None:
+        message = f"uid {uid} may not ask this reader"
+        # A stranger that is gone already must not end the reader.
+        with contextlib.suppress(OSError):
             connection.send(pack({"id": None, "error": "forbidden", "message": message}))
-            connection.close()
-            return
-        self._add(connection)
+            connection.shutdown(socket.SHUT_WR)
+        # Closed later: who writes to a connection that is closed may never read what was said.
+        self._refused.append(connection)
+        if len(self._refused) > MAX_REFUSED:
+            self._refused.popleft().close()
 
     def _add(self, connection: socket.socket) -> Client:
         connection.setblocking(False)
@@ -116,13 +139,14 @@ class Server:
             self._drop(client)
 
     def _take(self, client: Client, request: dict[str, Any]) -> None:
-        number = request.get("id")
-        verb, name = request.get("verb"), request.get("row")
+        number, verb, name = request.get("id"), request.get("verb"), request.get("row", "")
+        if not (isinstance(number, int) and isinstance(verb, str) and isinstance(name, str)):
+            raise BadMessage("a request has a number, a verb and maybe a row")
         if verb == "hello":
             facts = {"protocol": PROTOCOL, "table": digest(), "pid": os.getpid()}
             self._send(client, {"id": number, **facts, "uid": os.geteuid()})
             return
-        row = ROWS.get(name) if isinstance(name, str) else None
+        row = self._rows.get(name)
         object_id = request.get("object", "")
         problem = ""
         if row is None or row.verb != verb:
@@ -135,10 +159,13 @@ class Server:
 
         def reply(header: dict[str, Any], blob: bytes) -> None:
             client.replies.discard(reply)
-            self._send(client, {"id": number, **header}, blob)
+            answer = {"id": number, **header}
+            if "plan" in header and header["plan"] == request.get("plan"):
+                del answer["paths"]  # the asker has them
+            self._send(client, answer, blob)
 
         client.replies.add(reply)
-        pipe = self._pool.start(row, object_id, str(request.get("plan", "")), reply)
+        pipe = self._pool.start(row, object_id, reply)
         if pipe is not None:
             self._selector.register(pipe, selectors.EVENT_READ)
 
@@ -175,9 +202,13 @@ class Server:
 def _is_object(kind: str, object_id: str) -> bool:
     if not kind:
         return not object_id
+    try:
+        path = os.fsencode(object_id)
+    except UnicodeEncodeError:
+        return False
     return (
-        object_id.startswith("/")
-        and len(object_id.encode(errors="surrogatepass")) <= MAX_OBJECT_BYTES
-        and "\0" not in object_id
-        and not {"..", "."} & set(object_id.split("/"))
+        path.startswith(b"/")
+        and len(path) <= MAX_OBJECT_BYTES
+        and b"\0" not in path
+        and not {b"..", b"."} & set(path.split(b"/"))
     )

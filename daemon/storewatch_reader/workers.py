@@ -13,7 +13,7 @@ import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from storewatch_reader import clock, reads
 from storewatch_reader.message import Unpacker, pack
@@ -57,7 +57,7 @@ class Pool:
     def pipes(self) -> list[int]:
         return list(self._workers)
 
-    def start(self, row: Row, object_id: str, known_plan: str, reply: Reply) -> int | None:
+    def start(self, row: Row, object_id: str, reply: Reply) -> int | None:
         """Start a read; return the pipe to watch, or None where there is no new one: it was
         answered at once, or shares a read that has just begun."""
         key = row.key(object_id)
@@ -68,19 +68,17 @@ class Pool:
         if len(self._workers) >= MAX_WORKERS:
             reply({"error": "busy", "message": f"{MAX_WORKERS} reads are under way"}, b"")
             return None
-        lock, since = self._take(key)
-        if lock is None:
-            reply(_stuck(row, key, since), b"")
+        try:
+            lock, since = self._take(key)
+            if lock is None:
+                reply(_stuck(row, key, since), b"")
+                return None
+            pid, pipe = self._fork(row, object_id, lock)
+        except OSError as error:
+            message = f"no worker can be started: {error.strerror}"
+            reply({"error": "failed", "message": message}, b"")
             return None
-        pipe, child_end = os.pipe2(os.O_CLOEXEC)
-        pid = os.fork()
-        if pid == 0:
-            _close_all_but(lock, child_end)
-            _work(self._roots, row, object_id, known_plan, child_end)
-        os.close(child_end)
-        os.close(lock)
         self._workers[pipe] = Worker(pid, pipe, key, row, since, clock.monotonic(), [reply])
-        os.set_blocking(pipe, False)
         return pipe
 
     def readable(self, pipe: int) -> bool:
@@ -143,21 +141,44 @@ class Pool:
         for reply in replies:
             reply(header, blob)
 
+    def _fork(self, row: Row, object_id: str, lock: int) -> tuple[int, int]:
+        """Start a worker; return its pid and the pipe on which it answers. The lock is its own
+        from now on, and free where there is none."""
+        try:
+            pipe, child_end = os.pipe2(os.O_CLOEXEC)
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    _close_all_but(lock, child_end)
+                    _work(self._roots, row, object_id, child_end)
+            except OSError:
+                os.close(pipe)
+                raise
+            finally:
+                os.close(child_end)
+        finally:
+            os.close(lock)
+        os.set_blocking(pipe, False)
+        return pid, pipe
+
     def _take(self, key: str) -> tuple[int | None, float]:
         """Lock a key; return the descriptor and now, or None and since when another holds it."""
-        name = hashlib.sha256(key.encode()).hexdigest()[:32]
+        name = hashlib.sha256(os.fsencode(key)).hexdigest()[:32]
         lock = os.open(
             f"{self._locks}/{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
         )
         now = clock.wall()
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, os.fsencode(f"{now!r}\n{key}\n"), 0)
         except BlockingIOError:
             said = os.pread(lock, 64, 0).decode(errors="replace").split("\n")[0]
             os.close(lock)
             return None, _seconds(said, now)
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{now!r}\n{key}\n".encode(), 0)
+        except OSError:
+            os.close(lock)
+            raise
         return lock, now
 
 
@@ -186,13 +207,13 @@ def _close_all_but(*kept: int) -> None:
     os.closerange(low, 65_536)
 
 
-def _work(roots: reads.Roots, row: Row, object_id: str, known_plan: str, child_end: int) -> None:
+def _work(roots: reads.Roots, row: Row, object_id: str, child_end: int) -> NoReturn:
     """Do a read, answer, and end: the life of a worker."""
     status = 1
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        answer = _answer(roots, row, object_id, known_plan)
+        answer = _answer(roots, row, object_id)
         view = memoryview(answer)
         while view:
             view = view[os.write(child_end, view) :]
@@ -201,15 +222,12 @@ def _work(roots: reads.Roots, row: Row, object_id: str, known_plan: str, child_e
         os._exit(status)
 
 
-def _answer(roots: reads.Roots, row: Row, object_id: str, known_plan: str) -> bytes:
+def _answer(roots: reads.Roots, row: Row, object_id: str) -> bytes:
     try:
         if isinstance(row, TreeRow):
             paths, lengths, blob = reads.tree(roots, row)
-            plan = hashlib.sha256("\0".join(paths).encode()).hexdigest()[:16]
-            header: dict[str, Any] = {"plan": plan, "lengths": lengths}
-            if plan != known_plan:
-                header["paths"] = paths
-            return pack(header, blob)
+            plan = hashlib.sha256(os.fsencode("\0".join(paths))).hexdigest()[:16]
+            return pack({"plan": plan, "paths": paths, "lengths": lengths}, blob)
         return pack({"value": reads.READS[row.name](roots, object_id)})
     except OSError as error:
         code = error.errno or errno.EIO

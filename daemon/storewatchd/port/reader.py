@@ -6,12 +6,14 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import storewatch_reader
 from storewatch_reader.message import BadMessage, Unpacker, pack
-from storewatch_reader.table import ROWS, TreeRow, digest
+from storewatch_reader.table import ROWS, Row, TreeRow, digest
 from storewatchd import process
 from storewatchd.clock import Clock
 from storewatchd.errors import ProbeFailed, ReadRefused, ReadStuck
@@ -29,30 +31,48 @@ class ReaderPort:
     Where no reader listens at the socket, one of our own is started, by a socket pair.
     """
 
-    def __init__(self, path: Path, clock: Clock, *, own_lock_directory: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Clock,
+        *,
+        own_lock_directory: Path,
+        program: Sequence[str] = (sys.executable, "-m", "storewatch_reader"),
+        rows: Mapping[str, Row] = ROWS,
+        margin_s: float = MARGIN_S,
+    ) -> None:
         self._path = path
         self._clock = clock
         self._own_lock_directory = own_lock_directory
+        self._program = program
+        self._rows = rows
+        self._margin_s = margin_s
         self._child: process.Child | None = None
         self._protocol: _Protocol | None = None
         self._connecting = asyncio.Lock()
-        self._trees: dict[str, tuple[str, list[str]]] = {}
+        # A plan is a digest of its paths, so it stays true when another reader answers.
+        self._plans: dict[str, _Plan] = {}
 
     async def read(self, row: str, object_id: str = "") -> Reading:
         """Return the answer to a row; see `Port.read` for what it raises."""
-        about = ROWS[row]
+        about = self._rows[row]
         request: dict[str, Any] = {"verb": about.verb, "row": row, "object": object_id}
-        known = self._trees.get(row)
+        known = self._plans.get(row)
         if known is not None:
-            request["plan"] = known[0]
+            request["plan"] = known.digest
         began = self._clock.monotonic()
         protocol = await self._connected()
         try:
-            async with asyncio.timeout(about.answer_by_s + MARGIN_S):
+            async with asyncio.timeout(about.answer_by_s + self._margin_s):
                 header, blob = await protocol.ask(request)
         except TimeoutError as error:
             raise ProbeFailed(f"the reader does not answer ({row})") from error
-        value = self._value(row, header, blob)
+        _check(header)
+        value = (
+            self._attributes(row, known, header, blob)
+            if isinstance(about, TreeRow)
+            else header["value"]
+        )
         return Reading(value, self._clock.wall(), self._clock.monotonic() - began)
 
     async def close(self) -> None:
@@ -60,30 +80,22 @@ class ReaderPort:
         if self._protocol is not None:
             self._protocol.close()
             self._protocol = None
+        await self._end_child()
+
+    async def _end_child(self) -> None:
         if self._child is not None:
             await process.stop(self._child, signal_first=signal.SIGTERM, within_s=1.0)
             self._child = None
 
-    def _value(self, row: str, header: dict[str, Any], blob: bytes) -> Any:
-        error = header.get("error")
-        message = str(header.get("message", "the reader refused"))
-        match error:
-            case None:
-                pass
-            case "stuck":
-                raise ReadStuck(message, key=str(header["key"]), since=float(header["since"]))
-            case "refused":
-                raise ReadRefused(message, errno=int(header["errno"]))
-            case _:
-                raise ProbeFailed(message)
-        if not isinstance(ROWS[row], TreeRow):
-            return header["value"]
+    def _attributes(
+        self, row: str, known: "_Plan | None", header: dict[str, Any], blob: bytes
+    ) -> dict[str, bytes | int]:
+        """Return what a tree holds; `known` is the plan that the request named."""
         if "paths" in header:
-            self._trees[row] = (header["plan"], header["paths"])
-        known = self._trees.get(row)
-        if known is None or known[0] != header["plan"]:
+            known = self._plans[row] = _Plan(header["plan"], header["paths"])
+        if known is None or known.digest != header["plan"]:
             raise ProbeFailed(f"the reader left out the paths of {row}")
-        return _attributes(known[1], header["lengths"], blob)
+        return _split(known.paths, header["lengths"], blob)
 
     async def _connected(self) -> "_Protocol":
         async with self._connecting:
@@ -96,15 +108,15 @@ class ReaderPort:
             except PermissionError as error:
                 raise ProbeFailed(f"the reader's socket {self._path} is closed to us") from error
             except OSError:
+                await self._end_child()
                 _, protocol = await loop.create_unix_connection(_Protocol, sock=self._spawn())
             self._protocol = protocol
-            self._trees.clear()
             await self._greet(protocol)
             return protocol
 
     async def _greet(self, protocol: "_Protocol") -> None:
         try:
-            async with asyncio.timeout(MARGIN_S):
+            async with asyncio.timeout(self._margin_s):
                 hello, _ = await protocol.ask({"verb": "hello"})
         except TimeoutError as error:
             protocol.close()
@@ -120,14 +132,18 @@ class ReaderPort:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
-            self._child = process.spawn(
-                [
-                    *(sys.executable, "-m", "storewatch_reader", "--fd", str(theirs.fileno())),
-                    *("--lock-directory", str(self._own_lock_directory)),
-                ],
-                pass_fds=(theirs.fileno(),),
-                env={"PYTHONPATH": _package_root()},
-            )
+            try:
+                self._child = process.spawn(
+                    [
+                        *(*self._program, "--fd", str(theirs.fileno())),
+                        *("--lock-directory", str(self._own_lock_directory)),
+                    ],
+                    pass_fds=(theirs.fileno(),),
+                    env={"PYTHONPATH": _package_root()},
+                )
+            except process.CommandFailed as error:
+                ours.close()
+                raise ProbeFailed(f"no reader can be started: {error}") from error
         unprivileged = "" if os.geteuid() == 0 else "; what needs root will say so"
         logger.info("started a reader of our own (pid %d)%s", self._child.pid, unprivileged)
         return ours
@@ -140,6 +156,7 @@ class _Protocol(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._unpacker = Unpacker()
         self._next = 0
+        self._end = "the reader is gone"
         self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], bytes]]] = {}
 
     @property
@@ -153,7 +170,7 @@ class _Protocol(asyncio.Protocol):
             ProbeFailed: the reader is gone.
         """
         if self._transport is None or self._transport.is_closing():
-            raise ProbeFailed("the reader is gone")
+            raise ProbeFailed(self._end)
         self._next += 1
         number = self._next
         answer: asyncio.Future[tuple[dict[str, Any], bytes]] = (
@@ -182,7 +199,11 @@ class _Protocol(asyncio.Protocol):
             self.close()
             return
         for header, blob in messages:
-            answer = self._waiting.get(header.get("id", 0))
+            if header.get("id") is None:  # it refuses us as a whole
+                self._end = str(header.get("message", self._end))
+                self.close()
+                return
+            answer = self._waiting.get(header["id"])
             if answer is not None and not answer.done():
                 answer.set_result((header, blob))
 
@@ -190,10 +211,32 @@ class _Protocol(asyncio.Protocol):
         self._transport = None
         for answer in self._waiting.values():
             if not answer.done():
-                answer.set_exception(ProbeFailed("the reader is gone"))
+                answer.set_exception(ProbeFailed(self._end))
 
 
-def _attributes(paths: list[str], lengths: list[int], blob: bytes) -> dict[str, bytes | int]:
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The paths of a tree, and their digest, by which the reader leaves them out."""
+
+    digest: str
+    paths: list[str]
+
+
+def _check(header: dict[str, Any]) -> None:
+    """Raise what an answer refuses with."""
+    message = str(header.get("message", "the reader refused"))
+    match header.get("error"):
+        case None:
+            return
+        case "stuck":
+            raise ReadStuck(message, key=str(header["key"]), since=float(header["since"]))
+        case "refused":
+            raise ReadRefused(message, errno=int(header["errno"]))
+        case _:
+            raise ProbeFailed(message)
+
+
+def _split(paths: list[str], lengths: list[int], blob: bytes) -> dict[str, bytes | int]:
     found: dict[str, bytes | int] = {}
     start = 0
     for path, length in zip(paths, lengths, strict=True):

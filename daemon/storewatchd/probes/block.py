@@ -3,6 +3,7 @@
 Statistics: Documentation/admin-guide/iostats.rst; sectors there are always 512 bytes.
 """
 
+import re
 from collections.abc import Mapping
 
 from storewatchd.core.frames import Frame, Row, Scope
@@ -121,8 +122,9 @@ def parse_block(attributes: Attributes) -> dict[str, list[Row]]:
         rows["node_disk_info"].append(Row((device, *said, rotational), 1.0))
         numbers = _words(attributes.get(f"{device}/stat")).split()
         for name, place, scale, _ in _STAT:
-            if place < len(numbers) and numbers[place].isdigit():
-                rows[name].append(Row(one, int(numbers[place]) * scale))
+            value = _parse(numbers[place]) if place < len(numbers) else None
+            if value is not None:
+                rows[name].append(Row(one, value * scale))
     rows["node_disks"].append(Row((), float(disks)))
     return rows
 
@@ -156,5 +158,9 @@ def _words(content: bytes | int | None) -> str:
 
 
 def _number(content: bytes | int | None) -> float | None:
-    text = _words(content)
-    return float(text) if text.lstrip("-").isdigit() and text.isascii() else None
+    return _parse(_words(content))
+
+
+def _parse(text: str) -> float | None:
+    # No number of the kernel's has more than 20 digits.
+    return float(text) if re.fullmatch(r"-?[0-9]{1,20}", text) else None

@@ -136,7 +136,7 @@ def parse_vmstat(text: str) -> dict[str, float]:
 def parse_pressure(text: str) -> dict[str, float]:
     """Return total stall seconds by line (some, full); the kernel writes microseconds."""
     return {
-        name: int(total) / 1e6
+        name: float(total) / 1e6
         for name, total in re.findall(r"^(some|full) .*\btotal=(\d+)$", text, re.MULTILINE)
     }
 

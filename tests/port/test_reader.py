@@ -1,0 +1,448 @@
+"""The daemon's end of the reader's socket: what is asked, what comes back, and what breaks."""
+
+import asyncio
+import errno
+import logging
+import os
+import re
+import signal
+import socket
+import struct
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes import NOON, HandClock
+from port.fix_port import ScriptedReader
+from reader.fix_reader import NOBODY, as_another_user, serving
+from storewatch_reader.message import pack
+from storewatch_reader.reads import Roots
+from storewatch_reader.table import Row, TreeRow
+from storewatchd.clock import Clock
+from storewatchd.errors import ProbeFailed, ReadRefused, ReadStuck
+from storewatchd.port.reader import ReaderPort
+
+ROWS: dict[str, Row] = {
+    row.name: row
+    for row in (
+        Row("mounts", "read", ""),
+        Row("statvfs.path", "read", "", object="path"),
+        TreeRow("sys.block", "tree", "", root="block", attributes=("size",)),
+    )
+}
+
+
+@pytest.fixture
+async def reader(tmp_path: Path) -> AsyncIterator[ScriptedReader]:
+    async with ScriptedReader(tmp_path / "s") as reader:
+        yield reader
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+async def port(tmp_path: Path, clock: HandClock) -> AsyncIterator[ReaderPort]:
+    """A port that finds the scripted reader, and can start none of its own."""
+    port = ReaderPort(
+        tmp_path / "s",
+        clock.clock,
+        own_lock_directory=tmp_path / "locks",
+        program=(os.fspath(tmp_path / "no-program"),),
+        rows=ROWS,
+    )
+    yield port
+    await port.close()
+
+
+def value(what: Any) -> tuple[dict[str, Any], bytes]:
+    return {"value": what}, b""
+
+
+def refusal(error: str, message: str, **facts: Any) -> tuple[dict[str, Any], bytes]:
+    return {"error": error, "message": message, **facts}, b""
+
+
+# Reads.
+
+
+async def test_a_read_tells_its_value_and_when_it_came(
+    reader: ScriptedReader, port: ReaderPort, clock: HandClock
+) -> None:
+    def slow(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        clock.forward(2.5)
+        return value({"exists": False})
+
+    reader.answers["statvfs.path"] = slow
+    reading = await port.read("statvfs.path", "/a")
+    assert (reading.value, reading.at, reading.duration_s) == ({"exists": False}, NOON + 2.5, 2.5)
+    assert reader.requests == [
+        {"id": 1, "verb": "hello"},
+        {"id": 2, "verb": "read", "row": "statvfs.path", "object": "/a"},
+    ]
+
+
+async def test_answers_find_their_requests_in_any_order(
+    reader: ScriptedReader, port: ReaderPort
+) -> None:
+    reader.answers["statvfs.path"] = None
+    async with asyncio.TaskGroup() as tasks:
+        reads = [tasks.create_task(port.read("statvfs.path", path)) for path in ("/a", "/b", "/c")]
+        for request in reversed(await reader.asked(3)):
+            reader.say(pack({"id": request["id"], **value(request["object"])[0]}))
+    assert [read.result().value for read in reads] == ["/a", "/b", "/c"]
+
+
+async def test_an_answer_that_nobody_waits_for_harms_nothing(
+    reader: ScriptedReader, port: ReaderPort
+) -> None:
+    reader.answers["mounts"] = None
+    read = asyncio.ensure_future(port.read("mounts"))
+    (request,) = await reader.asked(1)
+    read.cancel()
+    await asyncio.wait([read])
+    late = pack({"id": request["id"], "value": 1})
+    reader.answers["mounts"] = value(2)
+    reader.say(late + late + pack({"id": 99, "value": 3}))
+    assert (await port.read("mounts")).value == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "facts"),
+    [
+        pytest.param(
+            refusal("stuck", "it hangs", key="k", since=5.0),
+            ReadStuck,
+            {"key": "k", "since": 5.0},
+            id="stuck",
+        ),
+        pytest.param(
+            refusal("refused", "/a: it is a loop", errno=errno.ELOOP),
+            ReadRefused,
+            {"errno": errno.ELOOP},
+            id="refused",
+        ),
+        pytest.param(refusal("unknown", "restart it"), ProbeFailed, {}, id="unknown"),
+        pytest.param(refusal("busy", "64 reads are under way"), ProbeFailed, {}, id="busy"),
+    ],
+)
+async def test_a_refusal_is_an_error_with_its_facts(
+    reader: ScriptedReader,
+    port: ReaderPort,
+    answer: tuple[dict[str, Any], bytes],
+    kind: type[ProbeFailed],
+    facts: dict[str, Any],
+) -> None:
+    reader.answers["mounts"] = answer
+    with pytest.raises(kind, match=str(answer[0]["message"])) as caught:
+        await port.read("mounts")
+    assert type(caught.value) is kind
+    assert {name: getattr(caught.value, name) for name in facts} == facts
+
+
+# Trees.
+
+
+def tree_of(attributes: dict[str, bytes | int]) -> Callable[[dict[str, Any]], Any]:
+    """Answer as the reader does: the paths are left out where their plan is known."""
+    plan = "/".join(attributes)
+
+    def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+        lengths = [one if isinstance(one, int) else len(one) for one in attributes.values()]
+        blob = b"".join(one for one in attributes.values() if isinstance(one, bytes))
+        paths = {} if request.get("plan") == plan else {"paths": list(attributes)}
+        return {"plan": plan, "lengths": lengths, **paths}, blob
+
+    return answer
+
+
+async def test_a_tree_is_its_attributes_and_their_errors(
+    reader: ScriptedReader, port: ReaderPort
+) -> None:
+    attributes: dict[str, bytes | int] = {
+        "sda/size": b"8\n",
+        "sdb/size": -errno.EIO,
+        "sdc/size": b"",
+        "sdd/size": b"16\n",
+    }
+    reader.answers["sys.block"] = tree_of(attributes)
+    assert (await port.read("sys.block")).value == attributes
+
+
+async def test_paths_are_told_once(reader: ScriptedReader, port: ReaderPort) -> None:
+    reader.answers["sys.block"] = tree_of({"sda/size": b"8\n"})
+    readings = [await port.read("sys.block") for _ in range(2)]
+    assert readings[0].value == readings[1].value == {"sda/size": b"8\n"}
+    plans = [request.get("plan") for request in await reader.asked(2)]
+    assert plans == [None, "sda/size"]
+
+
+async def test_a_changed_tree_is_read_by_its_new_paths(
+    reader: ScriptedReader, port: ReaderPort
+) -> None:
+    reader.answers["sys.block"] = tree_of({"sda/size": b"8\n"})
+    await port.read("sys.block")
+    reader.answers["sys.block"] = tree_of({"sdb/size": b"16\n"})
+    assert (await port.read("sys.block")).value == {"sdb/size": b"16\n"}
+
+
+async def test_known_paths_hold_for_the_next_reader(
+    reader: ScriptedReader, port: ReaderPort
+) -> None:
+    reader.answers["sys.block"] = tree_of({"sda/size": b"8\n"})
+    await port.read("sys.block")
+    await reader.stop()
+    await reader.start()
+    assert (await port.read("sys.block")).value == {"sda/size": b"8\n"}
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        pytest.param([{"plan": "x", "lengths": []}], id="never told"),
+        pytest.param(
+            [{"plan": "x", "lengths": [], "paths": []}, {"plan": "y", "lengths": []}],
+            id="of another plan",
+        ),
+    ],
+)
+async def test_paths_that_were_not_told_are_missed(
+    reader: ScriptedReader, port: ReaderPort, answers: list[dict[str, Any]]
+) -> None:
+    *before, last = answers
+    for header in before:
+        reader.answers["sys.block"] = (header, b"")
+        await port.read("sys.block")
+    reader.answers["sys.block"] = (last, b"")
+    with pytest.raises(ProbeFailed, match=r"left out the paths of sys\.block"):
+        await port.read("sys.block")
+
+
+# A reader that goes away, lies or hangs.
+
+
+async def test_a_reader_that_comes_back_is_found_again(
+    reader: ScriptedReader, port: ReaderPort
+) -> None:
+    reader.answers["mounts"] = value(1)
+    await port.read("mounts")
+    await reader.stop()
+    with pytest.raises(ProbeFailed):
+        await port.read("mounts")
+    await reader.start()
+    assert (await port.read("mounts")).value == 1
+
+
+async def test_everybody_who_waits_hears_that_the_reader_is_gone(
+    reader: ScriptedReader, port: ReaderPort
+) -> None:
+    reader.answers |= {"mounts": None, "statvfs.path": None}
+    reads = [
+        asyncio.ensure_future(port.read("mounts")),
+        asyncio.ensure_future(port.read("statvfs.path", "/")),
+    ]
+    await reader.asked(2)
+    await reader.stop()
+    errors = await asyncio.gather(*reads, return_exceptions=True)
+    assert [(type(one), str(one)) for one in errors] == [(ProbeFailed, "the reader is gone")] * 2
+
+
+async def test_one_connection_serves_all_who_come_at_once(
+    reader: ScriptedReader, port: ReaderPort
+) -> None:
+    reader.answers["mounts"] = value(1)
+    await asyncio.gather(*(port.read("mounts") for _ in range(5)))
+    assert [one["verb"] for one in reader.requests].count("hello") == 1
+
+
+async def test_a_reader_out_of_step_is_left(
+    reader: ScriptedReader, port: ReaderPort, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader.answers["mounts"] = None
+    read = asyncio.ensure_future(port.read("mounts"))
+    await reader.asked(1)
+    reader.say(struct.pack("!I", 1))
+    with pytest.raises(ProbeFailed, match="the reader is gone"):
+        await read
+    assert "the reader is out of step: a message claims 1 bytes" in caplog.text
+    reader.answers["mounts"] = value(1)
+    assert (await port.read("mounts")).value == 1
+
+
+async def test_a_reader_that_refuses_this_user_says_so(
+    reader: ScriptedReader, port: ReaderPort
+) -> None:
+    message = "uid 1000 may not ask this reader"
+    reader.greeting = pack({"id": None, "error": "forbidden", "message": message})
+    for _ in range(2):
+        with pytest.raises(ProbeFailed, match=message):
+            await port.read("mounts")
+
+
+async def test_a_reader_that_refuses_to_greet_is_left(
+    reader: ScriptedReader, port: ReaderPort
+) -> None:
+    greeting = reader.answers["hello"]
+    reader.answers |= {"hello": refusal("unknown", "no greeting today"), "mounts": value(1)}
+    with pytest.raises(ProbeFailed, match="no greeting today"):
+        await port.read("mounts")
+    reader.answers["hello"] = greeting
+    assert (await port.read("mounts")).value == 1
+
+
+async def test_a_reader_of_another_version_is_named_and_used(
+    reader: ScriptedReader, port: ReaderPort, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader.answers |= {"hello": ({"protocol": 1, "table": "older"}, b""), "mounts": value(1)}
+    assert (await port.read("mounts")).value == 1
+    assert "the reader is of another version: restart storewatch-reader" in caplog.text
+
+
+async def test_a_reader_of_this_version_is_not_complained_of(
+    reader: ScriptedReader, port: ReaderPort, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader.answers["mounts"] = value(1)
+    await port.read("mounts")
+    assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize(
+    ("silent", "words"),
+    [
+        pytest.param("hello", "the reader does not answer$", id="at once"),
+        pytest.param("mounts", r"the reader does not answer \(mounts\)", id="later"),
+    ],
+)
+async def test_a_reader_that_hangs_is_not_waited_for_long(
+    reader: ScriptedReader, tmp_path: Path, silent: str, words: str
+) -> None:
+    reader.answers[silent] = None
+    rows = {"mounts": Row("mounts", "read", "", answer_by_s=0.0)}
+    port = ReaderPort(
+        tmp_path / "s", Clock(), own_lock_directory=tmp_path / "l", rows=rows, margin_s=0.2
+    )
+    with pytest.raises(ProbeFailed, match=words):
+        await port.read("mounts")
+    await port.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+def test_a_socket_that_is_closed_to_us_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+
+    async def read() -> str:
+        port = ReaderPort(path, Clock(), own_lock_directory=tmp_path / "locks")
+        try:
+            await port.read("mounts")
+        except ProbeFailed as error:
+            return str(error)
+        return "it was read"
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.fspath(path))
+        listener.listen()
+        path.chmod(0o600)
+        said = as_another_user(lambda: asyncio.run(read()).encode())
+    assert said.decode() == f"the reader's socket {path} is closed to us"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+def test_a_real_reader_that_refuses_this_user_says_so(tmp_path: Path) -> None:
+    async def read() -> str:
+        port = ReaderPort(path, Clock(), own_lock_directory=path)
+        try:
+            await port.read("mounts")
+        except ProbeFailed as error:
+            return str(error)
+        return "it was read"
+
+    with serving(Roots(), tmp_path / "locks") as server:
+        path = Path(os.fsdecode(server.address))
+        said = as_another_user(lambda: asyncio.run(read()).encode())
+    assert said.decode() == f"uid {NOBODY} may not ask this reader"
+
+
+# A reader of our own.
+
+
+@pytest.fixture
+async def own(tmp_path: Path) -> AsyncIterator[ReaderPort]:
+    """A port at whose path nobody listens."""
+    port = ReaderPort(tmp_path / "s", Clock(), own_lock_directory=tmp_path / "locks")
+    yield port
+    await port.close()
+
+
+def started(caplog: pytest.LogCaptureFixture) -> list[int]:
+    """Return the pids of the readers that were started."""
+    return [int(pid) for pid in re.findall(r"reader of our own \(pid (\d+)\)", caplog.text)]
+
+
+def is_there(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+async def test_where_no_reader_listens_one_of_our_own_is_started(
+    own: ReaderPort, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(os.fspath(tmp_path / "s"))
+    facts = (await own.read("statvfs.path", os.fspath(tmp_path))).value
+    assert (facts["exists"], facts["real_path"]) == (True, os.fspath(tmp_path))
+    assert "/proc" in (await own.read("mounts")).value["mountinfo"]
+    first, second = await own.read("sys.block"), await own.read("sys.block")
+    assert first.value.keys() == second.value.keys()
+    assert len(started(caplog)) == 1
+
+
+async def test_our_own_reader_ends_with_us(
+    own: ReaderPort, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await own.read("mounts")
+    (pid,) = started(caplog)
+    assert is_there(pid)
+    await own.close()
+    assert not is_there(pid)
+
+
+async def test_our_own_reader_is_followed_by_another_when_it_dies(
+    own: ReaderPort, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    await own.read("mounts")
+    (first,) = started(caplog)
+    os.kill(first, signal.SIGKILL)
+    # Its end may be noticed before this read or by it.
+    await asyncio.gather(own.read("mounts"), return_exceptions=True)
+    assert (await own.read("mounts")).value["mountinfo"]
+    assert len(started(caplog)) == 2
+    assert not is_there(first)
+
+
+async def test_a_reader_that_cannot_be_started_is_told(port: ReaderPort, tmp_path: Path) -> None:
+    words = f"no reader can be started: {tmp_path}/no-program cannot be run: No such file"
+    with pytest.raises(ProbeFailed, match=words):
+        await port.read("mounts")
+
+
+async def test_a_reader_that_ends_at_once_is_told(tmp_path: Path) -> None:
+    port = ReaderPort(
+        tmp_path / "s",
+        Clock(),
+        own_lock_directory=tmp_path / "locks",
+        program=(sys.executable, "-c", "pass"),
+    )
+    with pytest.raises(ProbeFailed, match="the reader is gone"):
+        await port.read("mounts")
+    await port.close()
+
+
+async def test_a_port_that_was_never_used_closes(port: ReaderPort) -> None:
+    await port.close()

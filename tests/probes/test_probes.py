@@ -1,0 +1,49 @@
+"""Which probes there are, and that each keeps to its families."""
+
+from pathlib import Path
+
+import pytest
+
+from storewatchd.core.repositories import RepositoryBook
+from storewatchd.probes import make_probes
+from storewatchd.probes.base import Probe
+from storewatchd.settings import ProbesSettings, Settings
+
+EVERY_PROBE = make_probes(RepositoryBook(), Settings())
+
+
+def names(probes: tuple[Probe, ...]) -> list[str]:
+    return [probe.name for probe in probes]
+
+
+def test_every_module_of_the_package_is_in_the_tuple() -> None:
+    assert names(EVERY_PROBE) == [
+        *("system", "filesystems", "repositories", "block", "sensors", "processes")
+    ]
+
+
+def test_what_is_disabled_is_left_out() -> None:
+    settings = Settings(probes=ProbesSettings(disabled=("sensors", "block")))
+    left = names(make_probes(RepositoryBook(), settings))
+    assert left == ["system", "filesystems", "repositories", "processes"]
+
+
+def test_no_family_belongs_to_two_probes() -> None:
+    families = [family.name for probe in EVERY_PROBE for family in probe.families]
+    assert len(families) == len(set(families))
+
+
+@pytest.mark.parametrize("probe", EVERY_PROBE, ids=names(EVERY_PROBE))
+def test_a_family_says_what_it_means_and_a_counter_is_named_one(probe: Probe) -> None:
+    for family in probe.families:
+        assert family.help.endswith(".")
+        # vmstat's counters have node_exporter's names, which lack the ending.
+        if family.type == "counter" and not family.name.startswith("node_vmstat_"):
+            assert family.name.endswith("_total")
+
+
+def test_every_module_has_its_test() -> None:
+    here = Path(__file__).parent
+    assert {one.stem for one in here.glob("test_*.py")} == {
+        *("test_base", "test_block", "test_probes", "test_storage", "test_system")
+    }

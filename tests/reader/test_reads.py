@@ -1,0 +1,213 @@
+"""The reads of the table: what they find, what is not there, and what cannot be read."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storewatch_reader import reads
+from storewatch_reader.reads import ATTRIBUTE_BYTES, Roots
+from storewatch_reader.table import ROWS, TreeRow
+
+CAPTURED = Path(__file__).parent.parent / "data" / "linux-6.18-virtual"
+
+
+def tree_row(*attributes: str) -> TreeRow:
+    return TreeRow("t", "tree", "a tree", root="block", attributes=attributes)
+
+
+def make(root: Path, **files: bytes) -> Roots:
+    """Write files under a sysfs root; `__` in a name stands for a slash."""
+    for name, content in files.items():
+        path = root / "block" / name.replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return Roots(sysfs=os.fspath(root))
+
+
+# Paths.
+
+
+def test_a_directory_is_told_with_its_file_system(tmp_path: Path) -> None:
+    facts = reads.statvfs_path(Roots(), os.fspath(tmp_path))
+    about, sizes = tmp_path.stat(), os.statvfs(tmp_path)
+    assert facts["exists"]
+    assert facts["is_directory"]
+    assert facts["real_path"] == os.fspath(tmp_path)
+    assert facts["device"] == f"{os.major(about.st_dev)}:{os.minor(about.st_dev)}"
+    assert (facts["block_bytes"], facts["blocks"]) == (sizes.f_frsize, sizes.f_blocks)
+    assert facts["blocks_available"] <= facts["blocks_free"] <= facts["blocks"]
+    assert facts["files_free"] <= facts["files"]
+
+
+def test_a_link_is_told_with_where_it_leads(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    facts = reads.statvfs_path(Roots(), f"{tmp_path}/link")
+    assert (facts["real_path"], facts["is_directory"]) == (f"{tmp_path}/real", True)
+
+
+def test_a_file_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert reads.statvfs_path(Roots(), f"{tmp_path}/file")["is_directory"] is False
+
+
+@pytest.mark.parametrize("path", ["missing", "file/below"])
+def test_what_is_not_there_is_an_answer(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").touch()
+    assert reads.statvfs_path(Roots(), f"{tmp_path}/{path}") == {"exists": False}
+
+
+def test_what_cannot_be_looked_at_is_no_answer(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links") as caught:
+        reads.statvfs_path(Roots(), f"{tmp_path}/loop")
+    assert caught.value.errno == errno.ELOOP
+
+
+# Mounts.
+
+
+def procfs(root: Path, *, root_of_process_1: str | None) -> Roots:
+    for name in ("1", "self"):
+        (root / name).mkdir()
+        (root / name / "mountinfo").write_text(f"of {name}\n")
+    (root / "filesystems").write_bytes(b"\text4\n\xff\n")
+    if root_of_process_1 is not None:
+        (root / "1" / "root").symlink_to(root_of_process_1)
+    return Roots(procfs=os.fspath(root))
+
+
+@pytest.mark.parametrize(
+    ("root_of_process_1", "seen"),
+    [
+        pytest.param("/", "of 1\n", id="the same root"),
+        pytest.param(".", "of self\n", id="another root"),
+        pytest.param(None, "of self\n", id="not permitted"),
+    ],
+)
+def test_mounts_are_the_machines_where_they_can_be_seen(
+    tmp_path: Path, root_of_process_1: str | None, seen: str
+) -> None:
+    roots = procfs(tmp_path, root_of_process_1=root_of_process_1)
+    assert reads.mounts(roots, "") == {"mountinfo": seen, "filesystems": "\text4\n\ufffd\n"}
+
+
+# Processes.
+
+
+def processes(root: Path, **stats: bytes) -> Roots:
+    """Write /proc/PID/stat; names of keyword arguments cannot begin with a digit."""
+    for name, stat in stats.items():
+        directory = root / name.removeprefix("p")
+        directory.mkdir()
+        (directory / "stat").write_bytes(stat)
+    return Roots(procfs=os.fspath(root))
+
+
+def test_processes_are_counted_by_state(tmp_path: Path) -> None:
+    roots = processes(
+        tmp_path,
+        p1=b"1 (init) S 0 0",
+        p7=b"7 (a) b) (c) R 1 7",
+        p8=b"8 (kworker/0:1) S 2 0",
+        loadavg=b"9 (no process) R",
+    )
+    assert reads.process_states(roots, "") == {"states": {"S": 2, "R": 1}, "blocked": []}
+
+
+def test_a_blocked_process_is_named_with_where_it_waits(tmp_path: Path) -> None:
+    roots = processes(tmp_path, p7=b"7 (tar (x)) D 1 7", p8=b"8 (dd) D 1 8")
+    (tmp_path / "7" / "wchan").write_text("nfs_wait")
+    blocked = reads.process_states(roots, "")["blocked"]
+    assert sorted(blocked, key=lambda one: int(one["pid"])) == [
+        {"pid": 7, "comm": "tar (x)", "wchan": "nfs_wait"},
+        {"pid": 8, "comm": "dd", "wchan": ""},
+    ]
+
+
+def test_at_most_a_hundred_blocked_processes_are_named_and_all_are_counted(tmp_path: Path) -> None:
+    roots = processes(tmp_path, **{f"p{n}": b"%d (dd) D 1" % n for n in range(1, 131)})
+    found = reads.process_states(roots, "")
+    assert (found["states"], len(found["blocked"])) == ({"D": 130}, 100)
+
+
+def test_a_process_that_ends_meanwhile_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    assert reads.process_states(Roots(procfs=os.fspath(tmp_path)), "")["states"] == {}
+
+
+@given(stat=st.binary(max_size=60))
+def test_a_garbled_process_harms_nothing(
+    tmp_path_factory: pytest.TempPathFactory, stat: bytes
+) -> None:
+    roots = processes(tmp_path_factory.mktemp("proc"), p7=stat)
+    states = reads.process_states(roots, "")["states"]
+    assert "" not in states
+    assert sum(states.values()) <= 1
+
+
+# Trees.
+
+
+def test_a_tree_is_the_attributes_that_there_are_in_order() -> None:
+    row = ROWS["sys.block"]
+    assert isinstance(row, TreeRow)
+    paths, lengths, blob = reads.tree(Roots(sysfs=f"{CAPTURED}/sys"), row)
+    assert paths[:7] == [
+        *("loop0/size", "loop0/ro", "loop0/removable", "loop0/stat", "loop0/inflight"),
+        *("loop0/queue/rotational", "vda/size"),
+    ]
+    assert "vda/device/vendor" in paths
+    assert "loop0/device/vendor" not in paths
+    assert blob.startswith(b"81920\n1\n0\n")
+    assert lengths[:3] == [6, 2, 2]
+    assert sum(lengths) == len(blob)
+
+
+def test_a_pattern_finds_every_attribute_that_matches(tmp_path: Path) -> None:
+    roots = make(tmp_path, h__temp2_input=b"2", h__temp1_input=b"1", h__temp1_max=b"9")
+    assert reads.tree(roots, tree_row("temp*_input")) == (
+        ["h/temp1_input", "h/temp2_input"],
+        [1, 1],
+        b"12",
+    )
+
+
+def test_a_pattern_finds_nothing_in_what_is_no_directory(tmp_path: Path) -> None:
+    roots = make(tmp_path, file=b"", h__temp1_input=b"1")
+    assert reads.tree(roots, tree_row("temp*_input"))[0] == ["h/temp1_input"]
+
+
+def test_an_attribute_that_cannot_be_read_is_its_error_number(tmp_path: Path) -> None:
+    roots = make(tmp_path, a__size=b"1\n", b__size__below=b"", c__size=b"3\n")
+    assert reads.tree(roots, tree_row("size")) == (
+        ["a/size", "b/size", "c/size"],
+        [2, -errno.EISDIR, 2],
+        b"1\n3\n",
+    )
+
+
+def test_an_attribute_that_waits_for_something_is_not_waited_for(tmp_path: Path) -> None:
+    roots = make(tmp_path, a__ro=b"0")
+    os.mkfifo(tmp_path / "block" / "a" / "size")
+    assert reads.tree(roots, tree_row("size", "ro")) == (["a/size", "a/ro"], [0, 1], b"0")
+
+
+def test_of_an_endless_attribute_only_the_beginning_is_taken(tmp_path: Path) -> None:
+    roots = make(tmp_path, a__size=b"x" * (ATTRIBUTE_BYTES + 1))
+    assert reads.tree(roots, tree_row("size"))[1] == [ATTRIBUTE_BYTES]
+
+
+def test_a_tree_that_this_kernel_does_not_have_is_empty(tmp_path: Path) -> None:
+    assert reads.tree(Roots(sysfs=os.fspath(tmp_path)), tree_row("size")) == ([], [], b"")
+
+
+def test_nothing_is_kept_open(tmp_path: Path) -> None:
+    roots = make(tmp_path, a__size=b"1", b__size__below=b"")
+    before = os.listdir("/proc/self/fd")
+    reads.tree(roots, tree_row("size", "siz*"))
+    assert os.listdir("/proc/self/fd") == before
