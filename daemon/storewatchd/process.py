@@ -1,6 +1,7 @@
 """The only door to child processes: a list of words, a bound in time, and endings in words."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import shlex
@@ -13,6 +14,9 @@ from storewatchd.errors import StorewatchError
 
 logger = logging.getLogger(__name__)
 
+
+KILL_S = 1.0
+"""How long the end of what was killed is waited for."""
 
 Child = subprocess.Popen[bytes]
 """A long-lived child that `spawn` started."""
@@ -73,7 +77,7 @@ async def run(
 ) -> Finished:
     """Run a command to its end, its standard input empty.
 
-    A command that takes too long is killed. Cancelling kills it too.
+    A command that takes too long is killed, with all that it started. Cancelling kills it too.
 
     Raises:
         CommandFailed: it is not there, took too long, or (with `check`) ended badly.
@@ -87,22 +91,34 @@ async def run(
             stderr=subprocess.PIPE,
             env=environment(env),
             cwd=cwd,
+            start_new_session=True,
         )
     except OSError as error:
         raise CommandFailed(f"{argv[0]} cannot be run: {error.strerror or error}") from error
     try:
         async with asyncio.timeout(timeout_s):
             stdout, stderr = await child.communicate()
+    except asyncio.CancelledError:
+        await _kill(child)
+        raise
     except TimeoutError as error:
+        await _kill(child)
         raise CommandFailed(f"{argv[0]} took over {timeout_s:g} s and was ended") from error
-    finally:
-        if child.returncode is None:
-            child.kill()
     assert child.returncode is not None
     finished = Finished(tuple(argv), child.returncode, stdout, stderr)
     if check and finished.status != 0:
         raise CommandFailed(finished.explain(), finished)
     return finished
+
+
+async def _kill(child: asyncio.subprocess.Process) -> None:
+    """End a command and what it started; one that is blocked in the kernel does not even end
+    then, and is left behind."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(KILL_S):
+            await child.communicate()
 
 
 def spawn(
@@ -170,5 +186,5 @@ async def stop(child: Child, *, signal_first: int, within_s: float) -> int | Non
     if status is None:
         logger.warning("%s did not end within %g s and is killed", child.args, within_s)
         child.kill()
-        status = await ended(child, within_s=1.0)
+        status = await ended(child, within_s=KILL_S)
     return status
