@@ -1,4 +1,4 @@
-"""A real PostgreSQL for all tests of the store: one embedded cluster, many databases."""
+"""A real PostgreSQL for all tests of the store: one embedded cluster, many nodes and schemas."""
 
 import asyncio
 import tempfile
@@ -25,11 +25,11 @@ class Postgres:
         self.dsn = dsn
 
     def fresh(self) -> str:
-        """Make an empty database; return its dsn."""
+        """Make a schema of its own, which is cheaper than a database; return the dsn of it."""
         name = f"test_{uuid.uuid4().hex}"
         with psycopg.connect(self.dsn, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
-        return f"{self.dsn} dbname={name}"
+            connection.execute(f"CREATE SCHEMA {name}".encode())
+        return f"{self.dsn} options='-c search_path={name}'"
 
     async def connect(self, dsn: str | None = None) -> AsyncConnection[TupleRow]:
         """Return a connection of its own, each statement a transaction."""
@@ -39,6 +39,14 @@ class Postgres:
         """Return the rows of a query."""
         with psycopg.connect(dsn or self.dsn, autocommit=True) as connection:
             return list(connection.execute(query.encode()))
+
+    async def end_connections(self) -> None:
+        """End every other connection, as a restarted server does."""
+        async with await self.connect() as connection:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
 
     def settings(self, dsn: str | None = None) -> Settings:
         """Return the settings of a daemon that uses this server as the operator's own."""

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import NoReturn
 
-from storewatchd.errors import StoreError, StoreUnavailable
+from storewatchd.errors import StoreError, StoreRefused
 from storewatchd.journal import Journal, StoredRecord
 from storewatchd.journal.journal import DRAIN
 from storewatchd.settings import DatabaseKind
@@ -27,10 +27,18 @@ LONGEST_PAUSE_S = 15.0
 class Drain:
     """Follows the journal by a cursor that moves with what it stands for."""
 
-    def __init__(self, journal: Journal, store: Store, *, confirmed: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        store: Store,
+        *,
+        confirmed: Callable[[int], None],
+        check_s: float = CHECK_S,
+    ) -> None:
         self._journal = journal
         self._store = store
         self._confirmed = confirmed
+        self._check_s = check_s
         self._pause_s = FIRST_PAUSE_S
 
     async def run(self) -> None:
@@ -68,7 +76,7 @@ class Drain:
                 continue
             self._pause_s = FIRST_PAUSE_S
             try:
-                async with asyncio.timeout(CHECK_S):
+                async with asyncio.timeout(self._check_s):
                     await self._journal.appended()
             except TimeoutError:
                 await self._store.connect()
@@ -82,9 +90,7 @@ class Drain:
         try:
             async with self._store.connection(timeout_s=WRITE_TIMEOUT_S) as connection:
                 await write(connection, records)
-        except StoreUnavailable:
-            raise
-        except StoreError as error:
+        except StoreRefused as error:
             if len(records) == 1:
                 record = records[0]
                 self._store.refused += 1

@@ -26,7 +26,8 @@ WHERE node = %(node)s
   AND (%(sources)s::text[] IS NULL OR source = ANY (%(sources)s))
   AND (%(acknowledged)s::boolean IS NULL OR acknowledged = %(acknowledged)s)
   AND (%(resource_type)s::text IS NULL OR resource_type = %(resource_type)s)
-  AND (%(resource_id)s::text IS NULL OR resource_id = %(resource_id)s)
+  AND (%(resource_id)s::text IS NULL
+       OR (left(resource_id, 200) = left(%(resource_id)s, 200) AND resource_id = %(resource_id)s))
   AND (%(rule)s::text IS NULL OR rule = %(rule)s)
   AND (%(labels)s::jsonb IS NULL OR labels @> %(labels)s)
   AND (%(since)s::float8 IS NULL OR first_seen >= to_timestamp(%(since)s))
@@ -41,7 +42,7 @@ _TIMELINE = """
 SELECT epoch, seq, extract(epoch FROM time)::float8, kind, reason
 FROM alert_event
 WHERE node = %(node)s AND alert_id = %(id)s
-ORDER BY time, seq
+ORDER BY seq
 """
 
 
@@ -56,6 +57,14 @@ class TimelineLine:
     reason: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class AlertPage:
+    """What was found; not complete where `SCAN_LIMIT` ended the search before it was full."""
+
+    alerts: list[Alert]
+    is_complete: bool
+
+
 class AlertStore:
     """Queries about alerts of one node."""
 
@@ -63,7 +72,7 @@ class AlertStore:
         self._lend = lend
         self._node = node
 
-    async def page(self, query: AlertQuery, after: Position | None, limit: int) -> list[Alert]:
+    async def page(self, query: AlertQuery, after: Position | None, limit: int) -> AlertPage:
         """Return resolved alerts after a position, newest first; open ones are never asked of
         the store.
 
@@ -76,7 +85,7 @@ class AlertStore:
         scanned = 0
         step = max(limit, 500) if judged_here else limit
         async with self._lend() as connection:
-            while len(found) < limit and scanned < SCAN_LIMIT:
+            while True:
                 cursor = await connection.execute(
                     _PAGE, {**self._values(query, equal, after), "limit": step}
                 )
@@ -84,10 +93,10 @@ class AlertStore:
                 scanned += len(rows)
                 alerts = (Alert.from_json(row[0]) for row in rows)
                 found += [alert for alert in alerts if query.admits(alert)]
-                if len(rows) < step:
-                    break
+                is_full = len(found) >= limit
+                if is_full or len(rows) < step or scanned >= SCAN_LIMIT:
+                    return AlertPage(found[:limit], is_full or len(rows) < step)
                 after = Position(rows[-1][2], rows[-1][1])
-        return found[:limit]
 
     async def get(self, alert_id: str) -> Alert | None:
         """Return an alert as PostgreSQL knows it.

@@ -63,12 +63,19 @@ class EmbeddedCluster:
     """One data directory and, while it runs, its server."""
 
     def __init__(
-        self, directory: Path, runtime_directory: Path, *, binaries: Path | None, user: str
+        self,
+        directory: Path,
+        runtime_directory: Path,
+        *,
+        binaries: Path | None,
+        user: str,
+        start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
         self._directory = directory
         self._sockets = runtime_directory / "postgresql"
         self._binaries = binaries
         self._wanted_user = user
+        self._start_timeout_s = start_timeout_s
         self._server: process.Child | None = None
         self._adopted: int | None = None
 
@@ -190,9 +197,8 @@ class EmbeddedCluster:
                         *("--locale=C.UTF-8", "--encoding=UTF8", "--data-checksums"),
                         *("--auth-local=peer", "--auth-host=reject", "--wal-segsize=4"),
                     ],
-                    dies_with_us=True,
                 ),
-                timeout_s=START_TIMEOUT_S,
+                timeout_s=self._start_timeout_s,
                 cwd="/",
             )
             # Peer authentication maps the daemon's user, and the server's own, to the one role.
@@ -210,11 +216,11 @@ class EmbeddedCluster:
             raise StoreUnavailable(f"the embedded PostgreSQL cannot be made: {error}") from error
 
     def _start(self, binaries: Path, user: _User) -> None:
-        log = os.open(
-            self._directory.parent / "postgresql.log",
-            os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
-            0o640,
-        )
+        path = self._directory.parent / "postgresql.log"
+        try:
+            log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise StoreUnavailable(f"{path} cannot be written: {error.strerror}") from error
         try:
             self._server = process.spawn(
                 self._as_user(
@@ -223,7 +229,6 @@ class EmbeddedCluster:
                         *(str(binaries / "postgres"), "-D", str(self._directory)),
                         *("-c", f"unix_socket_directories={self._sockets}"),
                     ],
-                    dies_with_us=True,
                 ),
                 stdout=log,
                 cwd="/",
@@ -234,25 +239,30 @@ class EmbeddedCluster:
             os.close(log)
 
     @staticmethod
-    def _as_user(user: _User, argv: Sequence[str], *, dies_with_us: bool = False) -> list[str]:
-        words = ["setpriv"]
-        if dies_with_us:
-            words += ["--pdeathsig", "INT"]
+    def _as_user(user: _User, argv: Sequence[str]) -> list[str]:
+        """Return what runs a command under the server's user, to die with the daemon."""
+        words = ["setpriv", "--pdeathsig", "INT"]
         if os.geteuid() == 0:
             words += [f"--reuid={user.uid}", f"--regid={user.gid}", "--clear-groups"]
-        return [*words, "--", *argv] if len(words) > 1 else list(argv)
+        return [*words, "--", *argv]
 
     async def _wait_until_it_answers(self) -> None:
         # The server tells nobody when it is ready, so it is asked, often and for a bounded time.
         assert self._server is not None
-        async with asyncio.timeout(START_TIMEOUT_S):
-            while not await self._answers():
-                if self._server.poll() is not None:
-                    raise StoreUnavailable(
-                        f"the embedded PostgreSQL {process.explain_status(self._server.returncode)}"
-                        f" at its start: {self._last_words()}"
-                    )
-                await asyncio.sleep(POLL_S)
+        try:
+            async with asyncio.timeout(self._start_timeout_s):
+                while not await self._answers():
+                    if self._server.poll() is not None:
+                        ending = process.explain_status(self._server.returncode)
+                        raise StoreUnavailable(
+                            f"the embedded PostgreSQL {ending} at its start: {self._last_words()}"
+                        )
+                    await asyncio.sleep(POLL_S)
+        except TimeoutError as error:
+            raise StoreUnavailable(
+                f"the embedded PostgreSQL does not answer {self._start_timeout_s:g} s after its "
+                f"start: {self._last_words()}"
+            ) from error
 
     async def _answers(self) -> bool:
         """Whether a connection succeeds; the database is made the first time."""
@@ -314,7 +324,7 @@ def _clear_locks_of_the_dead(directory: Path, sockets: Path) -> None:
     except (OSError, ValueError, IndexError, psutil.Error):
         return
     for other in psutil.process_iter(["cwd"]):
-        if other.info["cwd"] == str(directory):
+        if other.info["cwd"] == str(directory.resolve()):
             return
     logger.warning("PostgreSQL's last server (pid %d) is dead and was never reaped", dead.pid)
     for path in (lock, sockets / f"{_SOCKET_NAME}.lock"):

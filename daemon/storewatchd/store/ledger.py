@@ -11,7 +11,7 @@ import msgspec
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from storewatchd.errors import StoreError
+from storewatchd.errors import StoreRefused
 from storewatchd.journal import StoredRecord
 
 _ALERT_EVENT = """
@@ -94,7 +94,8 @@ async def write(connection: AsyncConnection[TupleRow], records: Sequence[StoredR
     """Write records and move the cursor behind the last of them.
 
     Raises:
-        StoreError: a number is there already with other bytes; nothing of the batch was written.
+        StoreRefused: a record cannot be read, or its number is there already with other bytes;
+            nothing of the batch was written.
         psycopg.Error: PostgreSQL is away or refused.
     """
     numbered: dict[str, list[dict[str, Any]]] = {"alert_event": [], "event": [], "audit": []}
@@ -103,7 +104,6 @@ async def write(connection: AsyncConnection[TupleRow], records: Sequence[StoredR
         values = _values(record)
         match record.type:
             case "alert":
-                values["version"] = _version(record.data).version
                 numbered["alert_event"].append(values)
                 alerts.append(values)
             case "audit":
@@ -149,12 +149,19 @@ async def _compare(
     for epoch, seq, digest in await cursor.fetchall():
         row = wanted.get((epoch, seq))
         if row is not None and bytes(digest) != row["digest"]:
-            raise StoreError(f"{table}: record {epoch}.{seq} is there already with other bytes")
+            raise StoreRefused(f"{table}: record {epoch}.{seq} is there already with other bytes")
 
 
 def _values(record: StoredRecord) -> dict[str, Any]:
     digest = hashlib.blake2b(record.data, digest_size=16)
     digest.update(record.reason + record.kind.encode())
+    try:
+        return {**_facts(record), "digest": digest.digest()}
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise StoreRefused(f"record {record.epoch}.{record.seq} cannot be read: {error}") from error
+
+
+def _facts(record: StoredRecord) -> dict[str, Any]:
     return {
         "node": record.node,
         "epoch": record.epoch,
@@ -165,5 +172,5 @@ def _values(record: StoredRecord) -> dict[str, Any]:
         "key": record.key,
         "data": record.data.decode(),
         "reason": record.reason.decode(),
-        "digest": digest.digest(),
+        "version": _version(record.data).version if record.type == "alert" else None,
     }

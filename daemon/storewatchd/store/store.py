@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import psycopg
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, errors
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool
 
 from storewatchd.clock import Clock
-from storewatchd.errors import StoreAbsent, StoreError, StoreUnavailable
+from storewatchd.errors import StoreAbsent, StoreError, StoreRefused, StoreUnavailable
 from storewatchd.settings import DatabaseKind, Settings
 from storewatchd.store.alerts import AlertStore
 from storewatchd.store.embedded import EmbeddedCluster
@@ -19,6 +20,15 @@ from storewatchd.store.migrate import migrate
 from storewatchd.store.tasks import TaskStore
 
 logger = logging.getLogger(__name__)
+
+# The values are the reason, and will be the next time. Everything else is how the server stands:
+# read-only, without a table, without room.
+_REFUSED = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    errors.ProgramLimitExceeded,
+    errors.StatementTooComplex,
+)
 
 POOL_SIZE = 4
 WAIT_S = 2.0
@@ -79,7 +89,7 @@ class Store:
         except StoreError as error:
             self._note_failure(str(error))
             raise
-        except (psycopg.Error, TimeoutError) as error:
+        except (psycopg.Error, OSError) as error:
             self._note_failure(_sentence(error))
             raise StoreUnavailable(_sentence(error)) from error
         if self.problem is not None:
@@ -102,8 +112,8 @@ class Store:
         server that hangs is as good as away.
 
         Raises:
-            StoreUnavailable: there is none to be had, or it broke.
-            StoreError: PostgreSQL refused a statement.
+            StoreUnavailable: there is none to be had, it broke, or the server cannot do it now.
+            StoreRefused: PostgreSQL will never take these values.
         """
         if self.kind is DatabaseKind.NONE:
             raise StoreAbsent("no database is configured")
@@ -119,11 +129,11 @@ class Store:
             problem = f"PostgreSQL has not answered within {timeout_s:g} s"
             self._note_failure(problem)
             raise StoreUnavailable(problem) from error
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+        except _REFUSED as error:
+            raise StoreRefused(_sentence(error)) from error
+        except psycopg.Error as error:
             self._note_failure(_sentence(error))
             raise StoreUnavailable(_sentence(error)) from error
-        except psycopg.Error as error:
-            raise StoreError(_sentence(error)) from error
 
     async def _open_pool(self) -> None:
         async with (
@@ -133,6 +143,7 @@ class Store:
             ) as connection,
         ):
             await migrate(connection)
+        options = conninfo_to_dict(self._dsn).get("options") or ""
         pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
             self._dsn,
             min_size=1,
@@ -143,7 +154,7 @@ class Store:
             kwargs={
                 "application_name": "storewatch",
                 "connect_timeout": 5,
-                "options": f"-c statement_timeout={STATEMENT_TIMEOUT_MS}",
+                "options": f"{options} -c statement_timeout={STATEMENT_TIMEOUT_MS}",
             },
         )
         await pool.open(wait=True, timeout=5.0)
@@ -156,8 +167,13 @@ class Store:
             asyncio.timeout(QUERY_TIMEOUT_S),
             self._pool.connection(timeout=WAIT_S) as connection,
         ):
-            row = await (await connection.execute("SHOW server_version")).fetchone()
-        self.server_version = None if row is None else str(row[0]).split(" ")[0]
+            cursor = await connection.execute(
+                "SELECT current_setting('server_version'), current_setting('transaction_read_only')"
+            )
+            for version, read_only in await cursor.fetchall():
+                self.server_version = version.split(" ")[0]
+                if read_only == "on":
+                    raise StoreUnavailable("PostgreSQL is read-only: nothing can be added")
         self._failed_at = float("-inf")
         self.checked_at = self._clock.wall()
         self.check_s = self._clock.monotonic() - began
@@ -171,5 +187,7 @@ class Store:
 
 def _sentence(error: Exception) -> str:
     """Return the first line of what PostgreSQL or the pool says."""
+    if isinstance(error, TimeoutError):
+        return "PostgreSQL has not answered in time"
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0]

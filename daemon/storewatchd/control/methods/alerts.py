@@ -11,7 +11,14 @@ from storewatch.wire import params
 from storewatchd.control.dispatch import Call, Handler
 from storewatchd.core.commands import AcknowledgeAlert, CreateAlert, ResolveAlert
 from storewatchd.core.matchers import parse_matcher
-from storewatchd.core.model import Alert, AlertState, Severity, format_time, parse_time
+from storewatchd.core.model import (
+    Alert,
+    AlertState,
+    EventType,
+    Severity,
+    format_time,
+    parse_time,
+)
 from storewatchd.core.queries import AlertQuery, Position
 from storewatchd.errors import (
     InvalidParams,
@@ -25,6 +32,7 @@ from storewatchd.errors import (
 from storewatchd.journal import Journal
 from storewatchd.monitor import Monitor
 from storewatchd.store import Store
+from storewatchd.store.alerts import SCAN_LIMIT
 
 
 def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, Handler]:
@@ -39,10 +47,13 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
         problem = None
         if query.states is None or AlertState.RESOLVED in query.states:
             try:
-                for stored in await store.alerts.page(query, after, asked.limit + 1):
+                history = await store.alerts.page(query, after, asked.limit + 1)
+                for stored in history.alerts:
                     known = page.get(stored.id) or monitor.view.alert(stored.id)
                     if known is None or known.version < stored.version:
                         page[stored.id] = stored
+                if not history.is_complete:
+                    problem = f"only {SCAN_LIMIT} alerts were looked through: narrow the list"
             except StoreError as error:
                 problem = f"history cannot be read: {error}"
         alerts = sorted(page.values(), key=_place, reverse=True)
@@ -60,7 +71,9 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
         if alert is None:
             check_id("alert", asked.id)
         for record in await journal.history(asked.id):
-            timeline[(record.time, record.seq)] = _entry(
+            if record.type != EventType.ALERT:
+                continue  # a task's id is its reporter's choice
+            timeline[record.seq] = _entry(
                 f"{record.epoch}.{record.seq}",
                 record.seq,
                 record.time,
@@ -70,7 +83,7 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
         try:
             for line in await store.alerts.timeline(asked.id):
                 timeline.setdefault(
-                    (line.time, line.seq),
+                    line.seq,
                     _entry(f"{line.epoch}.{line.seq}", line.seq, line.time, line.kind, line.reason),
                 )
             if alert is None:
