@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition
 from hypothesis.stateful import rule as step
 
-from core.fix_engine import MAX_AGE_S, Desk, kinds, rule, rule_set
+from core.fix_engine import FULL, MAX_AGE_S, NOON, Desk, kinds, rule, rule_set
 from storewatchd.core.engine import RULE_REMOVED
-from storewatchd.core.frames import Family, MetricType
-from storewatchd.core.model import AlertState, Severity
+from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
+from storewatchd.core.model import AlertState, Severity, Transition
 from storewatchd.errors import NotFound
 
 DB = '"{{ $labels.repository }}"'
@@ -171,6 +171,99 @@ def test_a_quieted_key_is_not_forgotten_while_nobody_can_look() -> None:
     assert desk.later(1).see({"a": 0.9}) == []
 
 
+def parts(desk: Desk, after: float, **values: float | None) -> list[Transition]:
+    """Look at repositories that are scopes of their own; None cannot be seen. Judge."""
+    desk.later(after)
+    touched: frozenset[str] = frozenset()
+    for name, value in values.items():
+        scope = Scope("probe", (("repository", name),))
+        rows = {} if value is None else {"full": [Row((name,), value)]}
+        outcome = Outcome.FAILED if value is None else Outcome.SEEN
+        touched |= desk.table.feed(Frame(scope, desk.now.wall, outcome, rows))
+    return desk.judge(touched)
+
+
+def test_what_hides_another_alert_does_not_keep_a_key_quiet() -> None:
+    desk = Desk(rule())
+    parts(desk, 0, a=0.9, b=None)
+    desk.incidents.resolve("id-1", "ann", None, desk.now)
+    assert parts(desk, 1, a=0.9, b=None) == []
+    assert parts(desk, 1, a=0.1, b=None) == []
+    assert kinds(parts(desk, 1, a=0.9, b=None)) == ["firing"]
+
+
+def test_a_failure_resolves_and_hides_only_what_it_concerns() -> None:
+    desk = Desk(rule())
+    parts(desk, 0, a=0.9, b=0.9)
+    assert sorted(kinds(parts(desk, 1, a=0.1, b=None))) == ["resolved", "stale"]
+
+
+def test_a_window_that_was_not_seen_since_the_start_resolves_nothing() -> None:
+    desk = Desk(rule("increase(full[5m]) > 0"))
+    for number in range(12):
+        desk.later(30).see({"a": float(number)})
+    assert kinds(desk.judge()) == []
+    assert len(desk.open) == 1
+    desk.restart()
+    assert kinds(desk.judge()) == ["stale"]
+    # A row with one sample has no increase yet; and neither has a row that is not there any more.
+    assert kinds(desk.later(1).see({"a": 13.0})) == []
+    assert kinds(desk.later(30).see({})) == []
+    for _ in range(7):
+        assert kinds(desk.later(30).see({})) == []
+    assert kinds(desk.later(30).see({})) == ["fresh", "resolved"]
+
+
+SEVERITIES = "".join(
+    f"  - alert: Full\n    expr: full > {limit}\n    keep_firing_for: {keep}\n"
+    f"    labels: {{severity: {severity}}}\n"
+    for limit, keep, severity in (("0.8", "0s", "warning"), ("0.95", "1m", "critical"))
+)
+NAMESAKES = f"groups:\n- name: g\n  rules:\n{SEVERITIES}"
+
+
+def test_rules_of_one_name_judge_their_own_alerts() -> None:
+    desk = Desk(NAMESAKES)
+    assert kinds(desk.see({"a": 0.99})) == ["firing", "firing"]
+    assert desk.later(1).see({"a": 0.99}) == []
+    assert desk.later(1).see({"a": 0.9}) == [], "the critical one is kept for a minute"
+    assert desk.later(59).see({"a": 0.9}) == []
+    (resolved,) = desk.later(1).see({"a": 0.9})
+    assert resolved.alert.severity is Severity.CRITICAL
+    (resolved,) = desk.later(1).see({"a": 0.1})
+    assert resolved.alert.severity is Severity.WARNING
+
+
+def test_rules_of_one_name_find_their_own_alerts_after_a_restart() -> None:
+    desk = Desk(NAMESAKES)
+    desk.see({"a": 0.99})
+    desk.restart()
+    assert kinds(desk.later(1).see({"a": 0.99})) == []
+    assert len(desk.open) == 2
+
+
+def test_rules_of_one_name_freeze_an_alert_once() -> None:
+    desk = Desk(NAMESAKES)
+    desk.see({"a": 0.99})
+    desk.restart()
+    assert kinds(desk.judge()) == ["stale", "stale"]
+    assert desk.later(1).fail() == []
+    assert kinds(desk.later(1).see({"a": 0.9})) == ["fresh", "fresh"]
+    assert sorted(kinds(desk.later(60).see({"a": 0.1}))) == ["resolved", "resolved"]
+
+
+def test_rules_of_one_name_keep_each_other_s_alerts_quiet() -> None:
+    desk = Desk(NAMESAKES)
+    for fired in desk.see({"a": 0.99}):
+        desk.incidents.resolve(fired.alert.id, "ann", None, desk.now)
+    assert desk.later(1).see({"a": 0.99}) == []
+    assert desk.later(1).see({"a": 0.99}) == []
+    desk.restart()
+    assert desk.later(1).see({"a": 0.99}) == []
+    desk.later(1).see({"a": 0.9})
+    assert [one.alert.severity for one in desk.later(1).see({"a": 0.99})] == [Severity.CRITICAL]
+
+
 def test_labels_and_annotations_become_fields() -> None:
     text = (
         "groups:\n- name: g\n  rules:\n  - alert: Full\n    expr: full > 0.8\n    labels:\n"
@@ -224,6 +317,16 @@ def test_a_label_that_depends_on_the_value_is_another_alert_when_it_changes() ->
     assert desk.open[0].alert.labels["step"] == "high"
 
 
+def test_an_alert_whose_label_depends_on_a_value_is_frozen_without_one() -> None:
+    step = '\n        step: "{{ if gt $value 0.9 }}high{{ else }}low{{ end }}"'
+    desk = Desk(rule("sum by (repository) (full) > 0.8", labels=step))
+    parts(desk, 0, a=0.95, b=0.85)
+    assert kinds(parts(desk, 1, a=None, b=0.85)) == ["stale"]
+    desk.incidents.resolve("id-1", "ann", None, desk.now)
+    assert parts(desk, 1, a=None, b=0.85) == []
+    assert parts(desk, 1, a=0.95, b=0.85) == [], "what could not be seen is not forgotten"
+
+
 def test_rows_that_give_the_same_alert_are_one_and_the_rule_says_so() -> None:
     desk = Desk(rule(labels="\n        repository: same"))
     assert kinds(desk.see({"a": 0.9, "b": 0.9})) == ["firing"]
@@ -231,15 +334,18 @@ def test_rows_that_give_the_same_alert_are_one_and_the_rule_says_so() -> None:
 
 
 def test_an_expression_that_fails_freezes_and_says_why() -> None:
-    families = (
-        Family("full", MetricType.GAUGE, ".", ("repository",)),
-        Family("more", MetricType.GAUGE, ".", ("repository", "part")),
-    )
-    desk = Desk(
-        rule("full > 0.8 and on (repository) (full * on () more) or full > 0.8"), families=families
-    )
-    desk.see({"a": 0.9})
-    assert desk.open != []
+    families = (FULL, Family("more", MetricType.GAUGE, ".", ("repository", "part")))
+    desk = Desk(rule("full > 0.8 and full * on (repository) more"), families=families)
+
+    def see(*more: str) -> list[Transition]:
+        rows = {"full": [Row(("a",), 0.9)], "more": [Row(("a", part), 1.0) for part in more]}
+        return desk.judge(desk.table.feed(Frame(Scope("probe"), desk.later(1).now.wall, rows=rows)))
+
+    assert kinds(see("1")) == ["firing"]
+    assert kinds(see("1", "2")) == ["stale"]
+    assert "several rows on the right" in (desk.engine.states[0].error or "")
+    assert kinds(see()) == ["fresh", "resolved"]
+    assert desk.engine.states[0].error is None
 
 
 def test_a_recording_rule_feeds_the_rules_behind_it_in_the_same_round() -> None:
@@ -251,6 +357,107 @@ def test_a_recording_rule_feeds_the_rules_behind_it_in_the_same_round() -> None:
     (fired,) = desk.see({"a": 0.9})
     assert fired.alert.labels == {"repository": "a", "by": "rule"}
     assert kinds(desk.later(1).fail()) == ["stale"]
+
+
+def test_a_recording_goes_on_after_an_error() -> None:
+    desk = Desk(
+        "groups:\n- name: g\n  rules:\n"
+        "  - record: full:x\n    expr: full\n    labels:\n      repository: same\n"
+        "  - alert: Full\n    expr: full:x > 0.8\n"
+    )
+    desk.see({"a": 0.9})
+    assert kinds(desk.later(1).see({"a": 0.1, "b": 0.1})) == ["stale"]
+    assert kinds(desk.later(1).see({"a": 0.1})) == ["fresh", "resolved"]
+    assert desk.engine.states[0].error is None
+
+
+def test_a_recording_whose_name_a_probe_owns_says_so_and_stores_nothing() -> None:
+    desk = Desk(
+        "groups:\n- name: g\n  rules:\n"
+        "  - record: full\n    expr: full * 2\n"
+        "  - alert: Full\n    expr: full > 0.8\n"
+    )
+    assert kinds(desk.see({"a": 0.9})) == ["firing"]
+    assert desk.engine.states[0].error == "full belongs to the probe probe"
+    assert [reading.value for reading in desk.table.read("full", desk.now.wall)] == [0.9]
+
+
+def test_a_recording_whose_expression_fails_for_a_taken_name_says_so_too() -> None:
+    text = "groups:\n- name: g\n  rules:\n  - record: full\n    expr: increase(full[2h])\n"
+    desk = Desk(text)
+    desk.see({"a": 0.9})
+    assert desk.engine.states[0].error == "full belongs to the probe probe"
+
+
+def test_recordings_of_one_name_with_other_labels_are_all_there() -> None:
+    desk = Desk(
+        "groups:\n- name: g\n  rules:\n"
+        "  - record: r\n    expr: full\n    labels: {as: one}\n"
+        "  - record: r\n    expr: full\n    labels: {as: two}\n"
+        "  - alert: Full\n    expr: r > 0.8\n"
+    )
+    assert [one.alert.labels["as"] for one in desk.see({"a": 0.9})] == ["one", "two"]
+    assert desk.later(1).see({"a": 0.9}) == []
+
+
+def test_a_recording_that_is_gone_says_nothing_any_more() -> None:
+    alert = "  - alert: Full\n    expr: r > 0.8\n"
+    groups = "groups:\n- name: g\n  rules:\n"
+    desk = Desk(groups + "  - record: r\n    expr: full\n" + alert)
+    desk.see({"a": 0.9})
+    desk.engine.replace_rules(rule_set(groups + alert), desk.now)
+    assert kinds(desk.later(1).judge()) == ["resolved"]
+
+
+def test_a_rule_before_its_recording_does_not_take_it_for_empty_after_a_restart() -> None:
+    desk = Desk(
+        "groups:\n- name: g\n  rules:\n"
+        "  - alert: Full\n    expr: r > 0.8\n"
+        "  - record: r\n    expr: full\n"
+    )
+    desk.see({"a": 0.9})
+    assert kinds(desk.later(30).see({"a": 0.9})) == ["firing"]
+    desk.restart()
+    assert kinds(desk.judge()) == ["stale"]
+    desk.later(1).see({"a": 0.9})
+    assert kinds(desk.later(30).see({"a": 0.9})) == ["fresh"]
+
+
+def test_what_a_recording_cannot_see_hides_the_labels_that_it_gives() -> None:
+    desk = Desk(
+        "groups:\n- name: g\n  rules:\n"
+        "  - record: r\n    expr: full\n    labels: {repository: every}\n"
+        '  - alert: Full\n    expr: absent(r{repository="every"})\n'
+        '  - alert: None\n    expr: absent(r{repository="a"})\n'
+    )
+    hole = Frame(Scope("probe", (("repository", "a"),)), NOON, Outcome.FAILED)
+    assert [one.alert.rule for one in desk.judge(desk.table.feed(hole))] == ["None"]
+
+
+def test_rows_that_may_be_the_same_are_no_error() -> None:
+    families = (FULL, Family("more", MetricType.GAUGE, ".", ("repository",)))
+    desk = Desk(
+        "groups:\n- name: g\n  rules:\n"
+        "  - record: r\n    expr: full or more\n"
+        "  - alert: Full\n    expr: full or more\n",
+        families=families,
+    )
+    rows = {name: [Row(("a",), 1.0)] for name in ("full", "more")}
+    desk.judge(desk.table.feed(Frame(Scope("probe"), NOON, rows=rows)))
+    assert kinds(desk.later(1).fail()) == ["stale"]
+    assert [state.error for state in desk.engine.states] == [None, None]
+
+
+def test_a_row_that_is_surely_there_decides_before_one_that_may_be() -> None:
+    families = (FULL, Family("more", MetricType.GAUGE, ".", ("repository",)))
+    desk = Desk(rule("""'{__name__=~"full|more"} > 0'"""), families=families)
+    unsure, sure = Scope("probe", (("y", "1"),)), Scope("probe", (("y", "2"),))
+    desk.table.feed(Frame(unsure, NOON, rows={"full": [Row(("a",), 1.0)]}))
+    desk.table.feed(Frame(unsure, NOON, Outcome.FAILED))
+    touched = desk.table.feed(Frame(sure, NOON, rows={"more": [Row(("a",), 2.0)]}))
+    (fired,) = desk.judge(touched)
+    assert fired.reason["value"] == 2.0
+    assert desk.engine.states[0].error is None
 
 
 def test_recorded_rows_that_do_not_differ_are_an_error_and_a_hole() -> None:

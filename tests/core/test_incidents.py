@@ -23,7 +23,7 @@ def wish(title: str = "t", key: str | None = None, ttl_s: float | None = None) -
     )
 
 
-def of_rule(name: str = "Full", key: str = "k") -> Incident:
+def of_rule(name: str = "Full", key: str = "k", **timers: float) -> Incident:
     alert = Alert(
         id="id-0",
         rule=name,
@@ -35,7 +35,7 @@ def of_rule(name: str = "Full", key: str = "k") -> Incident:
         first_seen=NOON.wall,
         last_seen=NOON.wall,
     )
-    return Incident(alert=alert, key=key)
+    return Incident(alert=alert, key=key, series={"s": "1"}, **timers)
 
 
 def test_what_is_created_fires_at_once() -> None:
@@ -102,17 +102,17 @@ def test_an_unknown_id_is_named(verb: str) -> None:
         getattr(book(), verb)("x", "ann", None, NOON)
 
 
-def test_quieted_keys_end_when_their_condition_is_surely_false() -> None:
+def test_a_quieted_key_is_kept_with_its_rule_until_it_is_forgotten() -> None:
     incidents = book()
     incidents.open(of_rule(), NOON)
     incidents.resolve("id-0", "ann", None, NOON)
     incidents.take_changes()
-    incidents.keep_quieted("Other", set())
-    incidents.keep_quieted("Full", {"k"})
-    assert incidents.is_quieted("k")
-    incidents.keep_quieted("Full", set())
+    assert incidents.quieted("Other") == []
+    assert [one.key for one in incidents.quieted("Full")] == ["k"]
+    incidents.forget_quieted("k")
     assert not incidents.is_quieted("k")
     assert incidents.take_changes() == {"id-0": None}
+    assert incidents.rules() == set()
 
 
 def test_a_restart_keeps_alerts_timers_and_quieted_keys() -> None:
@@ -129,18 +129,38 @@ def test_a_restart_keeps_alerts_timers_and_quieted_keys() -> None:
     again.restore([state for state in kept.values() if state is not None], boot)
     assert again.get(made.id).alert == made
     assert again.get(made.id).since == 3.0 - 10
-    assert again.is_quieted("k")
+    assert again.quieted("Full") == incidents.quieted("Full")
+    assert again.quieted("Full")[0].series == {"s": "1"}
     assert again.expire(boot.later(49)) == []
     assert [one.alert.id for one in again.expire(boot.later(50))] == [made.id]
 
 
-def test_a_clock_that_was_set_back_puts_no_beginning_into_the_future() -> None:
+def restored(incident: Incident, boot: Instant) -> Incident:
+    """Return an incident that was opened at noon as it is after a restart."""
     incidents = book()
-    incidents.create(wish(), NOON)
-    kept = [state for state in incidents.take_changes().values() if state is not None]
+    incidents.open(incident, NOON)
     again = book()
-    again.restore(kept, Instant(NOON.wall - 3600, 3.0))
-    assert [one.since for one in again] == [3.0]
+    again.restore([state for state in incidents.take_changes().values() if state], boot)
+    (found,) = again
+    return found
+
+
+def test_timers_go_on_over_a_restart() -> None:
+    incident = of_rule(since=900.0, frozen_since=950.0, quiet_since=940.0, expires=1100.0)
+    found = restored(incident, Instant(NOON.wall + 10, 0.0))
+    assert (found.since, found.frozen_since) == (-110.0, -60.0)
+    assert (found.quiet_since, found.expires) == (-70.0, 90.0)
+
+
+def test_timers_that_do_not_run_do_not_run_after_a_restart() -> None:
+    found = restored(of_rule(since=1000.0), Instant(NOON.wall, 0.0))
+    assert (found.since, found.frozen_since, found.quiet_since, found.expires) == (0, *[None] * 3)
+
+
+def test_a_clock_that_was_set_back_puts_no_beginning_into_the_future() -> None:
+    incident = of_rule(since=900.0, frozen_since=950.0, quiet_since=940.0)
+    found = restored(incident, Instant(NOON.wall - 3600, 3.0))
+    assert (found.since, found.frozen_since, found.quiet_since) == (3.0, 3.0, 3.0)
 
 
 def test_a_touch_is_seen_and_not_journalled() -> None:

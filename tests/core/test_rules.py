@@ -210,6 +210,16 @@ def test_the_same_alert_twice_is_refused_and_another_of_its_name_is_not() -> Non
     assert (len(other[0]), other[1]) == (2, [])
 
 
+def test_a_name_is_recorded_once_for_each_set_of_labels() -> None:
+    text = "groups:\n- name: g\n  rules:\n" + "".join(
+        f"  - record: r\n    expr: {expr}\n    labels: {labels}\n"
+        for expr, labels in (("1", "{k: a}"), ("2", "{k: b}"), ("3", "{k: a}"))
+    )
+    rules, problems = load([RuleFile("r.yml", text, "r.yml")])
+    assert [one.expr for one in rules] == ["1", "2"]
+    assert [str(one) for one in problems] == ["r.yml: r is recorded twice with the same labels"]
+
+
 def test_size_number_and_depth_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "at most" in only_problem("#" * (MAX_FILE_BYTES + 1))[0]
     assert only_problem("a: " + "[" * 5000) == ("nested too deep", 1, 23)

@@ -1,11 +1,11 @@
 """The table: who owns a family, how long samples stay, and what happens at its bounds."""
 
-import numpy as np
 import pytest
 
-from storewatchd.core.columns import Columns
+from storewatchd.core.columns import GONE, LOST, SAMPLE, UNSAID
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
-from storewatchd.core.series import SeriesTable
+from storewatchd.core.holes import Hole
+from storewatchd.core.series import Recorded, SeriesTable, recording
 
 NOON = 1_767_268_800.0
 GAUGE = Family("g", MetricType.GAUGE, "A gauge.", ("x",))
@@ -23,6 +23,12 @@ def table_with(count: int = 0, **bounds: float) -> SeriesTable:
 def see(table: SeriesTable, count: int, at: float = NOON, first: int = 0) -> None:
     rows = [Row((str(number),), float(number)) for number in range(first, first + count)]
     table.feed(Frame(SCOPE, at, rows={"g": rows}))
+
+
+def holes(table: SeriesTable, at: float, name: str = "g") -> tuple[Hole, ...]:
+    series = table.series(name)
+    assert series is not None
+    return table.holes(series, at)
 
 
 def test_a_family_has_one_owner() -> None:
@@ -45,9 +51,7 @@ def test_expecting_the_same_scopes_again_touches_nothing() -> None:
 def test_an_expected_scope_that_never_reported_is_a_hole() -> None:
     table = table_with()
     table.expect("p", [Scope("p", (("x", "1"),))])
-    series = table.series("g")
-    assert series is not None
-    assert table.holes(series, NOON) == ({"x": "1"},)
+    assert holes(table, NOON) == ({"x": "1"},)
 
 
 def test_reading_gives_labels_values_and_whether_they_are_known() -> None:
@@ -64,20 +68,56 @@ def test_rows_beyond_the_bound_are_counted_and_open_a_hole() -> None:
     see(table, 15)
     assert table.dropped_total == 5
     assert len(table.read("g", NOON)) == 10
-    series = table.series("g")
-    assert series is not None
-    assert table.holes(series, NOON) == ({},)
+    assert holes(table, NOON) == ({},)
+
+
+def test_a_look_that_finds_room_again_closes_the_hole() -> None:
+    table = table_with(max_series=10)
+    see(table, 15)
+    see(table, 10, at=NOON + 30)
+    assert holes(table, NOON + 30) == ()
+
+
+def test_a_look_at_nothing_closes_the_hole_too() -> None:
+    table = table_with(max_series=0)
+    see(table, 1)
+    see(table, 0, at=NOON + 30)
+    assert holes(table, NOON + 30) == ()
+
+
+def test_rows_without_a_place_hide_only_their_own_scope() -> None:
+    table = table_with(max_series=2)
+    for scope, count in (("1", 2), ("2", 1)):
+        rows = [Row((scope,), 1.0), Row((f"{scope}x",), 1.0)][:count]
+        table.feed(Frame(Scope("p", (("x", scope),)), NOON, rows={"g": rows}))
+    assert holes(table, NOON) == ({"x": "2"},)
 
 
 def test_rows_that_left_long_ago_are_forgotten() -> None:
     table = table_with(200, retention_s=60.0)
-    for minute in range(1, 4):
+    for minute in range(1, 8):
         see(table, 1, at=NOON + 60 * minute)
     series = table.series("g")
     assert series is not None
     assert len(series) == 1
     assert len(table) == 1
-    assert [r.labels for r in table.read("g", NOON + 180)] == [{"x": "0"}]
+    assert [r.labels for r in table.read("g", NOON + 420)] == [{"x": "0"}]
+
+
+def test_rows_that_left_not_so_long_ago_are_kept() -> None:
+    table = table_with(200, retention_s=600.0)
+    see(table, 1, at=NOON + 60)
+    assert len(table) == 200
+
+
+def test_rows_that_left_make_room_where_it_is_needed() -> None:
+    table = table_with(8, retention_s=60.0, max_series=10)
+    table.declare("q", [Family("h", MetricType.GAUGE, "", ("x",))], max_age_s=100)
+    see(table, 1, at=NOON + 60)
+    rows = [Row((str(number),), 1.0) for number in range(9)]
+    table.feed(Frame(Scope("q"), NOON + 600, rows={"h": rows}))
+    assert (len(table.read("h", NOON + 600)), table.dropped_total) == (9, 0)
+    assert len(table) == 10
 
 
 def test_scopes_tell_how_they_were_last_looked_at() -> None:
@@ -90,46 +130,145 @@ def test_scopes_tell_how_they_were_last_looked_at() -> None:
     assert table.scopes() == [state]
 
 
-def test_a_recording_with_other_labels_starts_anew() -> None:
+def test_a_deferred_look_does_not_mend_a_failure() -> None:
+    table = table_with(1)
+    table.feed(Frame(SCOPE, NOON + 1, Outcome.FAILED))
+    table.feed(Frame(SCOPE, NOON + 2, Outcome.DEFERRED))
+    assert [reading.exact for reading in table.read("g", NOON + 2)] == [False]
+    assert holes(table, NOON + 2) == ({},)
+
+
+def test_hardware_that_is_absent_has_no_rows() -> None:
+    table = table_with(1)
+    table.feed(Frame(SCOPE, NOON + 1, Outcome.ABSENT))
+    assert (table.read("g", NOON + 1), holes(table, NOON + 1)) == ([], ())
+
+
+def test_declaring_a_probe_again_changes_how_long_it_holds() -> None:
+    table = table_with(1)
+    table.expect("p", [SCOPE, Scope("p", (("x", "gone"),))])
+    table.expect("p", [SCOPE])
+    other = Family("h", MetricType.GAUGE, "")
+    table.declare("p", [GAUGE, other], max_age_s=10)
+    assert [reading.exact for reading in table.read("g", NOON + 11)] == [False]
+    assert table.feed(Frame(SCOPE, NOON + 12)) == {"g", "h"}
+
+
+def test_a_row_that_another_scope_reports_is_that_scope_s() -> None:
     table = table_with()
-    one = Family("r", MetricType.GAUGE, "", ("a",))
-    table.record(one, [(Row(("1",), 1.0), True)], (), NOON)
-    other = Family("r", MetricType.GAUGE, "", ("b",))
-    table.record(other, [(Row(("2",), 2.0), True)], (), NOON + 1)
-    assert [r.labels for r in table.read("r", NOON + 1)] == [{"b": "2"}]
-    assert set(table.families()) == {"g", "r"}
+    one, other = Scope("p", (("y", "1"),)), Scope("p", (("y", "2"),))
+    for scope in (one, other):
+        table.feed(Frame(scope, NOON, rows={"g": [Row(("0",), 1.0)]}))
+    table.feed(Frame(one, NOON + 1, Outcome.FAILED))
+    assert [reading.exact for reading in table.read("g", NOON + 1)] == [True]
+    table.feed(Frame(other, NOON + 1))
+    assert table.read("g", NOON + 1) == []
 
 
-def test_samples_within_a_second_share_a_column() -> None:
-    columns = Columns()
+# Recordings.
 
-    for offset in (0.0, 0.4, 1.0):
-        columns.write(np.array([0]), np.array([offset]), NOON + offset, rows=1, retention_s=60)
-    times, values, _ = columns.window(NOON - 10, NOON + 10, 1)
-    assert times.tolist() == [NOON, NOON + 1.0]
-    assert values[:, 0].tolist() == [0.4, 1.0]
+R = recording("r", {})
 
 
-def test_columns_slide_and_forget_what_is_too_old() -> None:
-
-    columns = Columns()
-    for second in range(500):
-        columns.write(
-            np.array([0]), np.array([float(second)]), NOON + second, rows=1, retention_s=60
-        )
-    times, values, valid = columns.window(0, NOON + 1000, 1)
-    assert times[0] >= NOON + 499 - 60
-    assert values[-1, 0] == 499
-    assert valid.all()
-    assert columns.first_time == times[0]
+def record(table: SeriesTable, *rows: dict[str, str], at: float = NOON, scope: Scope = R) -> None:
+    table.record(scope, [Recorded(labels, 1.0, True) for labels in rows], (), at)
 
 
-def test_a_clock_that_goes_back_starts_the_window_anew() -> None:
+def recorded(table: SeriesTable, at: float = NOON) -> list[dict[str, str]]:
+    return [reading.labels for reading in table.read("r", at)]
 
-    columns = Columns()
-    assert columns.first_time is None
-    columns.write(np.array([0]), np.array([1.0]), NOON, rows=1, retention_s=60)
-    columns.write(np.array([0]), np.array([2.0]), NOON - 3600, rows=1, retention_s=60)
-    times, values, _ = columns.window(0, NOON, 1)
-    assert times.tolist() == [NOON - 3600]
-    assert values[0, 0] == 2.0
+
+def test_a_recording_that_never_reported_is_a_hole() -> None:
+    table = table_with()
+    table.keep_recordings([R, recording("r", {"k": "a"})])
+    assert holes(table, NOON, "r") == ({}, {"k": "a"})
+
+
+def test_a_recording_that_gains_labels_keeps_its_rows() -> None:
+    table = table_with()
+    table.keep_recordings([R])
+    record(table, {"a": "1"})
+    record(table, {"a": "1"}, {"b": "2"}, at=NOON + 30)
+    assert recorded(table, NOON + 30) == [{"a": "1", "b": ""}, {"a": "", "b": "2"}]
+    series = table.series("r")
+    assert series is not None
+    assert len(series.columns.window(0, NOON + 30, 2).times) == 2
+
+
+def test_a_recording_without_rows_keeps_its_past() -> None:
+    table = table_with()
+    table.keep_recordings([R])
+    record(table, {"a": "1"})
+    record(table, at=NOON + 30)
+    assert recorded(table, NOON + 30) == []
+    series = table.series("r")
+    assert series is not None
+    assert series.family.labels == ("a",)
+
+
+def test_recordings_of_one_name_stand_side_by_side() -> None:
+    table = table_with()
+    one, other = recording("r", {"k": "a"}), recording("r", {"k": "b"})
+    table.keep_recordings([one, other])
+    record(table, {"k": "a"}, scope=one)
+    record(table, {"k": "b"}, scope=other)
+    record(table, {"k": "a"}, scope=one, at=NOON + 30)
+    assert recorded(table, NOON + 30) == [{"k": "a"}, {"k": "b"}]
+
+
+def test_a_recording_that_is_not_named_any_more_is_forgotten() -> None:
+    table = table_with()
+    one, other = recording("r", {"k": "a"}), recording("r", {"k": "b"})
+    table.keep_recordings([one, other])
+    record(table, {"k": "a"}, scope=one)
+    record(table, {"k": "b"}, scope=other)
+    table.keep_recordings([other])
+    assert recorded(table) == [{"k": "b"}]
+    table.keep_recordings([])
+    assert (table.series("r"), len(table)) == (None, 0)
+    assert set(table.families()) == {"g"}
+
+
+def test_a_recording_that_fails_leaves_its_rows_unknown() -> None:
+    table = table_with()
+    table.keep_recordings([R])
+    record(table, {"a": "1"})
+    table.fail_recording(R, "broken", NOON + 30)
+    assert [reading.exact for reading in table.read("r", NOON + 30)] == [False]
+    assert holes(table, NOON + 30, "r") == ({},)
+    assert table.scopes(R.probe)[0].reason == "broken"
+
+
+def test_what_a_recording_may_still_have_is_not_gone() -> None:
+    table = table_with()
+    table.keep_recordings([R])
+    record(table, {"a": "1"}, {"a": "2"})
+    for step in (1, 2):
+        table.record(R, [], ({"a": "1"},), NOON + 30 * step)
+    series = table.series("r")
+    assert series is not None
+    assert series.columns.window(0, NOON + 60, 2).marks.tolist() == [
+        [SAMPLE, SAMPLE],
+        [LOST, GONE],
+        [LOST, UNSAID],
+    ]
+
+
+def test_recorded_rows_beyond_the_bound_are_dropped() -> None:
+    table = table_with(max_series=1)
+    table.keep_recordings([R])
+    rows = [Recorded({"a": "1"}, 1.0, False), Recorded({"a": "2"}, 1.0, False)]
+    table.record(R, rows, ({"a": "3"},), NOON)
+    assert [reading.exact for reading in table.read("r", NOON)] == [False]
+    assert holes(table, NOON, "r") == ({}, {"a": "3"})
+
+
+def test_a_name_that_a_probe_owns_is_no_place_for_a_recording() -> None:
+    table = table_with(1)
+    taken = recording("g", {})
+    table.keep_recordings([taken])
+    with pytest.raises(ValueError, match="g belongs to the probe p"):
+        table.record(taken, [], (), NOON)
+    with pytest.raises(ValueError, match="g belongs to the probe p"):
+        table.fail_recording(taken, "broken", NOON)
+    assert len(table.read("g", NOON)) == 1

@@ -1,10 +1,33 @@
 """The samples of one family: a column a moment, a row a series, NaN in a mask of its own."""
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
 COLUMN_SECONDS = 1.0
 """Samples closer than this share a column."""
+
+UNSAID, SAMPLE, GONE, LOST = 0, 1, 2, 3
+"""What is said of a row at a moment: nothing, its value, that it is gone, that it is unknown."""
+
+Marks = NDArray[np.int8]
+
+
+class Samples(NamedTuple):
+    """Columns of a window in ascending order of time; views that the next write may change."""
+
+    times: NDArray[np.float64]
+    values: NDArray[np.float64]
+    marks: Marks
+
+    def newest(self) -> NDArray[np.int64]:
+        """Return for each row the column that last says something of it, -1 where none does."""
+        said = self.marks != UNSAID
+        if not len(said):
+            return np.full(said.shape[1], -1, np.int64)
+        newest = len(said) - 1 - np.argmax(said[::-1], axis=0)
+        return np.where(said.any(axis=0), newest, -1)
 
 
 class Columns:
@@ -13,53 +36,48 @@ class Columns:
     def __init__(self) -> None:
         self._times: NDArray[np.float64] = np.zeros(4)
         self._values: NDArray[np.float64] = np.zeros((4, 0))
-        self._valid: NDArray[np.bool_] = np.zeros((4, 0), np.bool_)
+        self._marks: Marks = np.zeros((4, 0), np.int8)
         self._start = 0
         self._end = 0
+        self.kept_since = -np.inf
+        """All that was ever written at or after this time is there."""
 
-    @property
-    def first_time(self) -> float | None:
-        """When the oldest column was taken, or None without any."""
-        return float(self._times[self._start]) if self._end > self._start else None
+    def open(self, at: float, *, rows: int, retention_s: float) -> None:
+        """Begin a column for a moment, unless the newest one is less than a second old.
 
-    def write(
-        self,
-        places: NDArray[np.int64],
-        values: NDArray[np.float64],
-        at: float,
-        *,
-        rows: int,
-        retention_s: float,
-    ) -> None:
-        """Put samples into the newest column, or into a new one where a second has passed.
-
-        A clock that went back starts the window anew: what is older than the newest column would
-        be in the future.
+        A clock that went back by a second or more starts the window anew: what is there would be
+        in the future.
         """
-        if self._end > self._start and at < self._times[self._end - 1]:
+        if self._end > self._start and at <= self._times[self._end - 1] - COLUMN_SECONDS:
             self._start = self._end = 0
+            self.kept_since = at
         if rows > self._values.shape[1]:
             self._widen(max(16, rows, 2 * self._values.shape[1]))
         fresh = self._end == self._start or at - self._times[self._end - 1] >= COLUMN_SECONDS
         if fresh:
             self._slide(at - retention_s)
             self._times[self._end] = at
-            self._valid[self._end] = False
+            self._marks[self._end] = UNSAID
             self._end += 1
-        self._values[self._end - 1, places] = values
-        self._valid[self._end - 1, places] = True
 
-    def window(
-        self, start: float, end: float, rows: int
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
-        """Return times, values and validity of the columns with start < time <= end."""
+    def write(self, places: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        """Put samples into the newest column."""
+        self._values[self._end - 1, places] = values
+        self._marks[self._end - 1, places] = SAMPLE
+
+    def mark(self, places: NDArray[np.int64], mark: int) -> None:
+        """Say in the newest column that these rows are GONE or LOST."""
+        self._marks[self._end - 1, places] = mark
+
+    def window(self, start: float, end: float, rows: int) -> Samples:
+        """Return the columns with start < time <= end."""
         times = self._times[self._start : self._end]
         low = self._start + int(np.searchsorted(times, start, side="right"))
         high = self._start + int(np.searchsorted(times, end, side="right"))
-        return (
+        return Samples(
             self._times[low:high],
             self._values[low:high, :rows],
-            self._valid[low:high, :rows],
+            self._marks[low:high, :rows],
         )
 
     def has_sample_since(self, oldest: float, rows: int) -> NDArray[np.bool_]:
@@ -67,27 +85,30 @@ class Columns:
         times = self._times[self._start : self._end]
         low = self._start + int(np.searchsorted(times, oldest, side="left"))
         found: NDArray[np.bool_] = np.zeros(rows, np.bool_)
-        width = min(rows, self._valid.shape[1])
-        found[:width] = self._valid[low : self._end, :width].any(axis=0)
+        width = min(rows, self._marks.shape[1])
+        found[:width] = (self._marks[low : self._end, :width] == SAMPLE).any(axis=0)
         return found
 
     def keep_rows(self, places: NDArray[np.int64]) -> None:
         """Keep only these rows, in this order."""
         self._values = self._values[:, places]
-        self._valid = self._valid[:, places]
+        self._marks = self._marks[:, places]
 
     def _widen(self, width: int) -> None:
         height, before = self._values.shape
         values = np.zeros((height, width))
         values[:, :before] = self._values
-        valid = np.zeros((height, width), np.bool_)
-        valid[:, :before] = self._valid
-        self._values, self._valid = values, valid
+        marks = np.zeros((height, width), np.int8)
+        marks[:, :before] = self._marks
+        self._values, self._marks = values, marks
 
     def _slide(self, oldest: float) -> None:
         """Make room for one more column, dropping those before `oldest`."""
         times = self._times[self._start : self._end]
-        self._start += int(np.searchsorted(times, oldest, side="left"))
+        dropped = int(np.searchsorted(times, oldest, side="left"))
+        if dropped:
+            self._start += dropped
+            self.kept_since = oldest
         if self._end < len(self._times):
             return
         used = self._end - self._start
@@ -96,9 +117,9 @@ class Columns:
             height *= 2
         grown_times = np.zeros(height)
         grown_values = np.zeros((height, self._values.shape[1]))
-        grown_valid = np.zeros((height, self._values.shape[1]), np.bool_)
+        grown_marks = np.zeros((height, self._values.shape[1]), np.int8)
         grown_times[:used] = self._times[self._start : self._end]
         grown_values[:used] = self._values[self._start : self._end]
-        grown_valid[:used] = self._valid[self._start : self._end]
-        self._times, self._values, self._valid = grown_times, grown_values, grown_valid
+        grown_marks[:used] = self._marks[self._start : self._end]
+        self._times, self._values, self._marks = grown_times, grown_values, grown_marks
         self._start, self._end = 0, used

@@ -3,6 +3,9 @@
 A row that is known makes an alert pend or fire; a row that is unknown, or a hole that could hide
 the row, freezes it as it is; only a known absence resolves it. Durations run on the monotonic
 clock. Nothing here is written or shown: the caller journals the transitions first.
+
+Several rules may share a name, as one for each severity does. Each judges only the incidents that
+no other of them holds, and nothing before all of them were evaluated.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +14,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from storewatchd.core.frames import Row
+from storewatchd.core.frames import Scope
+from storewatchd.core.holes import Hole, is_compatible
 from storewatchd.core.incidents import BY_RULE, Incident, Incidents
 from storewatchd.core.model import (
     Alert,
@@ -22,14 +26,16 @@ from storewatchd.core.model import (
     to_milliseconds,
 )
 from storewatchd.core.promql import Result, ResultRow, parse, plan
-from storewatchd.core.promql.labels import is_compatible
 from storewatchd.core.rules import Rule, RuleSet
-from storewatchd.core.series import Hole, SeriesTable, recorded_family
+from storewatchd.core.series import Recorded, SeriesTable, recording
 from storewatchd.core.templates import Context, QueryRow
 from storewatchd.errors import ExpressionError, TemplateError
 
 RULE_REMOVED = "the rule is no longer there"
 _MAX_IDENTITIES = 100_000
+
+
+_Place = tuple[tuple[str, str], ...]
 
 
 @dataclass(slots=True)
@@ -42,7 +48,9 @@ class RuleState:
     evaluation_s: float | None = None
     error: str | None = None
     unknown: bool = False
-    identities: dict[tuple[tuple[str, str], ...], tuple[str, dict[str, str]]] | None = None
+    identities: dict[_Place, tuple[str, dict[str, str]]] | None = None
+    held: set[str] | None = None
+    """The keys whose condition its last evaluation did not see to be false; None before one."""
 
 
 class Engine:
@@ -60,6 +68,8 @@ class Engine:
         self._incidents = incidents
         self._timer = timer
         self._states: list[RuleState] = []
+        self._namesakes: dict[str, list[RuleState]] = {}
+        self._recordings: tuple[Scope, ...] | None = None  # until the table knows them
         self._take(rules, due=0.0)
 
     @property
@@ -73,6 +83,9 @@ class Engine:
 
     def evaluate(self, now: Instant, touched: frozenset[str]) -> list[Transition]:
         """Evaluate the rules that are due and those that read a touched family."""
+        if self._recordings is not None:
+            self._table.keep_recordings(self._recordings)
+            self._recordings = None
         transitions: list[Transition] = []
         touched_now = set(touched)
         for state in self._states:
@@ -92,10 +105,10 @@ class Engine:
 
     def close_orphans(self, now: Instant) -> list[Transition]:
         """Close the alerts whose rule is not in force."""
-        known = {state.rule.name for state in self._states if state.rule.kind == "alert"}
         transitions = []
-        for name in self._incidents.rules() - known:
-            self._incidents.keep_quieted(name, set())
+        for name in self._incidents.rules() - self._namesakes.keys():
+            for quieted in self._incidents.quieted(name):
+                self._incidents.forget_quieted(quieted.key)
             transitions += [
                 self._incidents.close(incident, now, by=RULE_REMOVED, reason={"rule": name})
                 for incident in self._incidents.of_rule(name)
@@ -104,6 +117,13 @@ class Engine:
 
     def _take(self, rules: RuleSet, *, due: float) -> None:
         self._states = [RuleState(rule, due) for rule in rules]
+        self._namesakes = {}
+        for state in self._states:
+            if state.rule.kind == "alert":
+                self._namesakes.setdefault(state.rule.name, []).append(state)
+        self._recordings = tuple(
+            _recording(state.rule) for state in self._states if state.rule.kind == "record"
+        )
 
     def _evaluate_rule(self, state: RuleState, now: Instant, touched: set[str]) -> list[Transition]:
         rule = state.rule
@@ -111,48 +131,49 @@ class Engine:
         state.error = None
         try:
             result = rule.plan.evaluate(self._table, now.wall)
-            state.unknown = bool(result.holes) or not all(row.exact for row in result.rows)
-            if rule.kind == "record":
-                touched |= self._record(rule, result, now)
-                return []
-        except (ExpressionError, ValueError) as error:
+        except ExpressionError as error:
             state.error = str(error)
-            state.unknown = True
             result = Result([], ({},))  # an error is a hole: it decides nothing
-            if rule.kind == "record":
-                touched |= self._record(rule, result, now)
-                return []
+        state.unknown = bool(result.holes) or not all(row.exact for row in result.rows)
+        if rule.kind == "record":
+            touched |= self._record(state, result, now)
+            return []
         return self._judge(state, result, now)
 
-    def _record(self, rule: Rule, result: Result, now: Instant) -> frozenset[str]:
-        added = {name: template.text for name, template in rule.labels.items()}
-        labelled = []
-        for row in result.rows:
-            labels = {**row.labels, **added}
-            labels.pop("__name__", None)
-            labelled.append((labels, row))
-        names = tuple(sorted({name for labels, _ in labelled for name in labels}))
-        rows = [
-            (Row(tuple(labels.get(name, "") for name in names), row.value), row.exact)
-            for labels, row in labelled
-        ]
-        if len({row.labels for row, _ in rows}) < len(rows):
-            raise ExpressionError("the recorded rows do not differ in their labels")
-        family = recorded_family(rule.name, names)
-        return self._table.record(family, rows, result.holes, now.wall)
+    def _record(self, state: RuleState, result: Result, now: Instant) -> frozenset[str]:
+        scope = _recording(state.rule)
+        added = dict(scope.labels)
+        rows: dict[_Place, Recorded] = {}
+        for row in _exact_first(result.rows):
+            labels = {**_series(row), **added}
+            place = _place(labels)
+            if place not in rows:
+                rows[place] = Recorded(labels, row.value, row.exact)
+            elif row.exact:
+                state.error = "the recorded rows do not differ in their labels"
+        try:
+            if state.error is None:
+                holes = [{**hole, **added} for hole in result.holes]
+                return self._table.record(scope, [*rows.values()], holes, now.wall)
+            state.unknown = True
+            return self._table.fail_recording(scope, state.error, now.wall)
+        except ValueError as error:
+            state.error = str(error)
+            return frozenset()
 
     # Alert rules.
 
     def _judge(self, state: RuleState, result: Result, now: Instant) -> list[Transition]:
         rule = state.rule
         transitions: list[Transition] = []
-        seen: set[str] = set()
-        for row in result.rows:
+        held: set[str] = set()
+        for row in _exact_first(result.rows):
             key, labels = self._identity(state, row, now)
-            if key in seen:
-                state.error = "two rows give the same alert: their labels do not differ"
+            if key in held:
+                if row.exact:
+                    state.error = "two rows give the same alert: their labels do not differ"
                 continue
-            seen.add(key)
+            held.add(key)
             incident = self._incidents.find(key)
             if not row.exact:
                 if incident is not None:
@@ -162,17 +183,34 @@ class Engine:
                     transitions.append(self._open(rule, key, labels, row, now))
             else:
                 transitions += self._hold(rule, incident, row, now)
+        unseen = _Unseen(result)
         for incident in self._incidents.of_rule(rule.name):
-            if incident.key in seen:
+            if incident.key in held or self._is_held_elsewhere(state, incident.key):
                 continue
-            hiding = [hole for hole in result.holes if is_compatible(hole, incident.series)]
+            hiding = unseen.hiding(incident.series)
             if hiding:
                 transitions += self._freeze(incident, now, hiding)
             else:
                 transitions += self._clear(rule, incident, now)
-        if not result.holes:
-            self._incidents.keep_quieted(rule.name, seen)
+            if self._incidents.find(incident.key) is not None:
+                held.add(incident.key)
+        for quieted in self._incidents.quieted(rule.name):
+            if quieted.key in held or self._is_held_elsewhere(state, quieted.key):
+                continue
+            if unseen.hiding(quieted.series):
+                held.add(quieted.key)
+            else:
+                self._incidents.forget_quieted(quieted.key)
+        state.held = held
         return transitions
+
+    def _is_held_elsewhere(self, state: RuleState, key: str) -> bool:
+        """Whether another rule of the same name holds a key, or may."""
+        return any(
+            other.held is None or key in other.held
+            for other in self._namesakes[state.rule.name]
+            if other is not state
+        )
 
     def _open(
         self, rule: Rule, key: str, labels: dict[str, str], row: ResultRow, now: Instant
@@ -196,9 +234,8 @@ class Engine:
             last_seen=wall,
             node=self._incidents.node,
         )
-        series = {name: value for name, value in row.labels.items() if name != "__name__"}
         self._incidents.open(
-            Incident(alert=alert, key=key, series=series, since=now.monotonic), now
+            Incident(alert=alert, key=key, series=_series(row), since=now.monotonic), now
         )
         return Transition("firing" if fires else "pending", alert, _evidence(rule, row))
 
@@ -253,7 +290,7 @@ class Engine:
         return transitions
 
     def _freeze(
-        self, incident: Incident, now: Instant, hiding: list[Mapping[str, str]] | list[Hole]
+        self, incident: Incident, now: Instant, hiding: list[Mapping[str, str]]
     ) -> list[Transition]:
         """Leave an incident as it is: whether its condition holds cannot be seen."""
         if incident.frozen_since is not None:
@@ -289,16 +326,15 @@ class Engine:
         rule = state.rule
         if state.identities is None or len(state.identities) > _MAX_IDENTITIES:
             state.identities = {}
-        place = tuple(sorted(row.labels.items()))
+        place = _place(row.labels)
         known = state.identities.get(place)
         if known is not None:
             return known
-        labels = {name: value for name, value in row.labels.items() if name != "__name__"}
         added = {
             name: self._render(state.rule, template.text, template, row, now)
             for name, template in rule.labels.items()
         }
-        labels = {**labels, **added}
+        labels = {**_series(row), **added}
         labels = {name: value for name, value in labels.items() if value}
         identity = fingerprint(rule.name, labels), labels
         if all(template.depends_on_labels_only for template in rule.labels.values()):
@@ -330,6 +366,38 @@ class Engine:
             return [QueryRow(row.labels, row.value) for row in result.rows if row.exact]
 
         return ask
+
+
+class _Unseen:
+    """What an answer leaves open: rows that may be there, and holes that may hide one."""
+
+    def __init__(self, result: Result) -> None:
+        self._holes = result.holes
+        self._maybe = {_place(_series(row)) for row in result.rows if not row.exact}
+
+    def hiding(self, series: Mapping[str, str]) -> list[Hole]:
+        """Return what may hide the row of a series."""
+        found = [hole for hole in self._holes if is_compatible(hole, series)]
+        if self._maybe and _place(series) in self._maybe:
+            found.append(series)
+        return found
+
+
+def _recording(rule: Rule) -> Scope:
+    return recording(rule.name, {name: template.text for name, template in rule.labels.items()})
+
+
+def _exact_first(rows: list[ResultRow]) -> list[ResultRow]:
+    """Return the rows that surely are there before those that may be."""
+    return sorted(rows, key=lambda row: not row.exact)
+
+
+def _series(row: ResultRow) -> dict[str, str]:
+    return {name: value for name, value in row.labels.items() if name != "__name__"}
+
+
+def _place(labels: Mapping[str, str]) -> _Place:
+    return tuple(sorted(labels.items()))
 
 
 def _evidence(rule: Rule, row: ResultRow) -> dict[str, Any]:

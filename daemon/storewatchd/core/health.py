@@ -12,7 +12,8 @@ from typing import Any
 from storewatchd.core.frames import Outcome
 from storewatchd.core.model import format_time
 from storewatchd.core.repositories import Repository
-from storewatchd.core.series import ScopeState, SeriesTable
+from storewatchd.core.scopes import ScopeState
+from storewatchd.core.series import SeriesTable
 
 FULL_RATIO = 0.95
 

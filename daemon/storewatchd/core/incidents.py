@@ -53,19 +53,45 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], now: Instant) -> "Incident":
-        def monotonic(moment: float | None) -> float | None:
-            return None if moment is None else now.monotonic + (moment - now.wall)
+        def monotonic(moment: float) -> float:
+            return now.monotonic + (moment - now.wall)
 
+        def past(moment: float) -> float:
+            # A clock that was set back must put no beginning into the future.
+            return min(monotonic(moment), now.monotonic)
+
+        frozen, quiet, expires = state["frozen_since"], state["quiet_since"], state["expires"]
         return cls(
             alert=Alert.from_json(state["alert"]),
             key=state["key"],
             series=state["series"],
-            # A clock that was set back must not put the beginning into the future.
-            since=min(monotonic(state["since"]) or now.monotonic, now.monotonic),
-            frozen_since=monotonic(state["frozen_since"]),
-            quiet_since=monotonic(state["quiet_since"]),
-            expires=monotonic(state["expires"]),
+            since=past(state["since"]),
+            frozen_since=None if frozen is None else past(frozen),
+            quiet_since=None if quiet is None else past(quiet),
+            expires=None if expires is None else monotonic(expires),
         )
+
+
+class Quieted(msgspec.Struct, frozen=True):
+    """A key whose alert a person resolved while its condition held."""
+
+    key: str
+    rule: str
+    alert_id: str
+    series: Mapping[str, str]
+
+    def to_state(self) -> dict[str, Any]:
+        """Return what the journal keeps."""
+        return {
+            "quieted": self.key,
+            "rule": self.rule,
+            "id": self.alert_id,
+            "series": dict(self.series),
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "Quieted":
+        return cls(state["quieted"], state["rule"], state["id"], state.get("series", {}))
 
 
 class Incidents:
@@ -77,7 +103,7 @@ class Incidents:
         self._open: dict[str, Incident] = {}
         self._key_of: dict[str, str] = {}
         self._of_rule: dict[str, set[str]] = {}
-        self._quieted: dict[str, tuple[str, str]] = {}  # key -> rule, alert id
+        self._quieted: dict[str, Quieted] = {}
         self._changed: dict[str, dict[str, Any] | None] = {}
 
     def __len__(self) -> int:
@@ -92,7 +118,7 @@ class Incidents:
         """Take over what `take_changes` gave before a restart."""
         for state in states:
             if "quieted" in state:
-                self._quieted[state["quieted"]] = (state["rule"], state["id"])
+                self._quieted[state["quieted"]] = Quieted.from_state(state)
             else:
                 self._hold(Incident.from_state(state, now))
 
@@ -173,12 +199,9 @@ class Incidents:
         reason = {"actor": actor, "note": note}
         transition = self.close(incident, now, by=actor, reason=reason)
         if incident.alert.rule:
-            self._quieted[incident.key] = (incident.alert.rule, alert_id)
-            self._changed[alert_id] = {
-                "quieted": incident.key,
-                "rule": incident.alert.rule,
-                "id": alert_id,
-            }
+            quieted = Quieted(incident.key, incident.alert.rule, alert_id, incident.series)
+            self._quieted[incident.key] = quieted
+            self._changed[alert_id] = quieted.to_state()
         return transition.alert, transition
 
     def expire(self, now: Instant) -> list[Transition]:
@@ -215,22 +238,19 @@ class Incidents:
 
     def rules(self) -> set[str]:
         """Return the names of the rules that have an open incident or a quieted key."""
-        quieted = {rule for rule, _ in self._quieted.values()}
+        quieted = {one.rule for one in self._quieted.values()}
         return {rule for rule, keys in self._of_rule.items() if rule and keys} | quieted
 
     def is_quieted(self, key: str) -> bool:
         return key in self._quieted
 
-    def keep_quieted(self, rule: str, keys: set[str]) -> None:
-        """Forget the quieted keys of a rule whose condition is surely false: all but these."""
-        ended = [
-            (key, alert_id)
-            for key, (name, alert_id) in self._quieted.items()
-            if name == rule and key not in keys
-        ]
-        for key, alert_id in ended:
-            del self._quieted[key]
-            self._changed[alert_id] = None
+    def quieted(self, rule: str) -> list[Quieted]:
+        """Return the quieted keys of a rule."""
+        return [one for one in self._quieted.values() if one.rule == rule]
+
+    def forget_quieted(self, key: str) -> None:
+        """Let a key open an alert again: its condition was surely false."""
+        self._changed[self._quieted.pop(key).alert_id] = None
 
     def open(self, incident: Incident, now: Instant) -> None:
         """Add an incident that the engine decided to open."""

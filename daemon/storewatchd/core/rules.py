@@ -91,15 +91,24 @@ def load(
         problems.extend(reader.problems)
     if len(rules) > MAX_RULES:
         problems.append(RuleError(f"at most {MAX_RULES} rules, found {len(rules)}"))
-    names = [rule.name for rule in rules if rule.kind == "alert"]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        where = [rule for rule in rules if rule.name == name]
-        digests = {rule.version for rule in where}
-        if len(digests) < len(where):
-            problems.append(
-                RuleError(f"the alert {name} is defined twice alike", path=where[-1].origin)
-            )
-    return RuleSet(tuple(rules), tuple(files), interval_s), problems
+    return RuleSet(tuple(_distinct(rules, problems))), problems
+
+
+def _distinct(rules: Iterable[Rule], problems: list[RuleError]) -> Iterator[Rule]:
+    """Yield the rules without those that would decide or record the same again."""
+    known: set[object] = set()
+    for rule in rules:
+        if rule.kind == "alert":
+            identity: object = (rule.name, rule.version)
+            message = f"the alert {rule.name} is defined twice alike"
+        else:
+            identity = (rule.name, frozenset((key, one.text) for key, one in rule.labels.items()))
+            message = f"{rule.name} is recorded twice with the same labels"
+        if identity in known:
+            problems.append(RuleError(message, path=rule.origin))
+        else:
+            known.add(identity)
+            yield rule
 
 
 class _Reader:

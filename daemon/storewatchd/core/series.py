@@ -1,40 +1,40 @@
-"""The table of series: a matrix of samples for each family, and how each scope was last seen.
+"""The table of series: a matrix of samples for each family, and how each scope was looked at.
 
 A row is a series, a column a moment. A row is *there* while its scope's last look found it. What a
 failed, overdue or never finished look leaves open is a *hole*: label equalities that an unseen row
 would carry. Times are Unix seconds; retention is by time.
+
+A *recording* is what one rule stores; all recordings of a name are the scopes of one probe.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from storewatchd.core.columns import Columns
+from storewatchd.core.columns import GONE, LOST, Columns
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
+from storewatchd.core.holes import Hole, Holes, is_compatible
+from storewatchd.core.scopes import ScopeState
 
-Hole = Mapping[str, str]
+MARGIN_S = 300.0
+"""How much longer than the retention samples are kept: what was so at its far end has to be known
+from a look before that."""
+
+WINDOW_COVERAGE = 0.9
+"""How much of a window must have been seen for it to be known."""
+
+_RECORDER = "rule:"
 
 
-@dataclass(slots=True)
-class ScopeState:
-    """How one scope was last looked at. Times are Unix seconds, None before there was one."""
+class Recorded(NamedTuple):
+    """One row of a recording; the value of a row that is not exact means nothing."""
 
-    scope: Scope
-    outcome: Outcome | None = None  # None: it has not reported since start
-    reason: str = ""
-    last_look: float | None = None
-    last_known: float | None = None  # when it was last seen, or seen to be absent
-    duration_s: float = 0.0
-    rows: int = 0
-
-    def is_known(self, at: float, max_age_s: float) -> bool:
-        """Whether what this scope said holds at a moment: neither failed nor overdue."""
-        if self.outcome in (None, Outcome.FAILED) or self.last_known is None:
-            return False
-        return at - self.last_known <= max_age_s
+    labels: Mapping[str, str]
+    value: float
+    exact: bool
 
 
 class Reading(NamedTuple):
@@ -69,13 +69,15 @@ class Series:
         self.there: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self.last: NDArray[np.float64] = np.zeros(0)
         self.uncertain: NDArray[np.bool_] = np.zeros(0, np.bool_)  # recorded rows that were unknown
-        self.recorded_holes: tuple[Hole, ...] = ()
-        self.overflowed = False
+        self.holes = Holes()  # beside those of its scopes: recorded, or for want of a place
         self.rows_version = 0  # grows when rows are added or dropped
-        self.there_version = 0  # grows when a row comes or goes
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def labels_of(self, place: int) -> dict[str, str]:
+        """Return a row's labels, empty ones too."""
+        return dict(zip(self.family.labels, self.labels[place], strict=True))
 
     def add(self, labels: tuple[str, ...], scope: int) -> int:
         """Return the place of a new row."""
@@ -94,11 +96,22 @@ class Series:
         self.rows_version += 1
         return place
 
-    def drop_old_rows(self, oldest: float) -> None:
-        """Forget rows that are not there and have no sample since `oldest`."""
+    def widen(self, names: Iterable[str]) -> None:
+        """Add labels to the family; the rows so far have them empty."""
+        fresh = tuple(sorted(set(names) - set(self.family.labels)))
+        if not fresh:
+            return
+        self.family = replace(self.family, labels=(*self.family.labels, *fresh))
+        self.labels = [(*labels, *("" for _ in fresh)) for labels in self.labels]
+        self.index = {labels: place for place, labels in enumerate(self.labels)}
+        self.rows_version += 1
+
+    def drop_old_rows(self, oldest: float, *, spared: int) -> None:
+        """Forget rows that are not there and have no sample since `oldest`, where more than a
+        number are not there."""
         count = len(self.labels)
         gone = ~self.there[:count]
-        if np.count_nonzero(gone) <= max(64, count // 2):
+        if np.count_nonzero(gone) <= spared:
             return
         keep = self.there[:count] | self.columns.has_sample_since(oldest, count)
         places = np.flatnonzero(keep)
@@ -112,14 +125,15 @@ class Series:
         self.uncertain = self.uncertain[places]
         self.columns.keep_rows(places)
         self.rows_version += 1
-        self.there_version += 1
 
 
 class SeriesTable:
     """Every family of this node."""
 
     def __init__(self, *, retention_s: float = 3600.0, max_series: int = 100_000) -> None:
-        self._retention_s = retention_s
+        self.retention_s = retention_s
+        """How far back an expression may read."""
+        self._kept_s = retention_s + MARGIN_S
         self._max_series = max_series
         self._series: dict[str, Series] = {}
         self._probes: dict[str, _Probe] = {}
@@ -150,6 +164,9 @@ class SeriesTable:
         else:
             before.families = before.families | names
             before.max_age_s = max_age_s
+            for state in before.states:
+                if state is not None:
+                    state.max_age_s = max_age_s
         for family in families:
             if family.name not in self._series:
                 self._series[family.name] = Series(family, probe)
@@ -160,7 +177,7 @@ class SeriesTable:
         One that never reported is a hole; one that is not named any more is surely gone.
         """
         owner = self._probes[probe]
-        wanted = set(scopes)
+        wanted = dict.fromkeys(scopes)
         gone = [scope for scope in owner.scopes if scope not in wanted]
         fresh = [scope for scope in wanted if scope not in owner.scopes]
         changed = bool(gone or fresh) or not owner.told
@@ -184,41 +201,88 @@ class SeriesTable:
         state.reason = frame.reason
         state.last_look = frame.at
         state.duration_s = frame.duration_s
-        if frame.outcome is Outcome.SEEN:
-            state.last_known = frame.at
-            state.rows = sum(map(len, frame.rows.values()))
-            self._replace(owner, place, frame.rows, frame.at)
-        elif frame.outcome is Outcome.ABSENT:
-            state.last_known = frame.at
-            state.rows = 0
-            self._clear(owner, place)
+        match frame.outcome:
+            case Outcome.SEEN:
+                state.note_known(frame.at, kept_s=self._kept_s)
+                state.rows = sum(map(len, frame.rows.values()))
+                self._replace(owner, place, frame.rows, frame.at)
+            case Outcome.ABSENT:
+                state.note_known(frame.at, kept_s=self._kept_s)
+                state.rows = 0
+                self._replace(owner, place, {}, frame.at)
+            case Outcome.FAILED:
+                state.note_failed(frame.at)
+            case Outcome.DEFERRED:
+                pass  # it says nothing: what was known holds, and what was not stays unknown
         return owner.families
 
+    # What rules record.
+
+    def keep_recordings(self, recordings: Iterable[Scope]) -> None:
+        """Say which recordings there are: one that never reported is a hole, one that is not
+        named any more is forgotten. One whose name a probe owns finds no place."""
+        wanted: dict[str, list[Scope]] = {}
+        for recording in recordings:
+            wanted.setdefault(recording.probe, []).append(recording)
+        for probe in [name for name in self._probes if name.startswith(_RECORDER)]:
+            if probe not in wanted:
+                del self._probes[probe]
+                self._count -= len(self._series.pop(probe.removeprefix(_RECORDER)))
+        for probe, scopes in wanted.items():
+            name = probe.removeprefix(_RECORDER)
+            known = self._series.get(name)
+            if known is None:
+                family = Family(name, MetricType.GAUGE, f"Recorded by the rule {name}.")
+                self.declare(probe, (family,), max_age_s=float("inf"))
+            if known is None or known.probe == probe:
+                self.expect(probe, scopes)
+
     def record(
-        self,
-        family: Family,
-        rows: Sequence[tuple[Row, bool]],
-        holes: tuple[Hole, ...],
-        at: float,
+        self, recording: Scope, rows: Sequence[Recorded], holes: Iterable[Hole], at: float
     ) -> frozenset[str]:
-        """Store the answer of a recording rule: rows, each exact or not, and holes.
+        """Store the answer of a recording rule; return the families that this touches.
 
         Raises:
             ValueError: a probe owns a family of this name.
         """
-        probe = f"rule:{family.name}"
-        self.declare(probe, (family,), max_age_s=float("inf"))
-        series = self._series[family.name]
-        if series.family.labels != family.labels:
-            self._count -= len(series)
-            series = self._series[family.name] = Series(family, probe)
-        self.feed(Frame(Scope(probe), at, rows={family.name: [row for row, _ in rows]}))
-        for row, exact in rows:
+        series = self._recorded(recording)
+        series.widen({name for row in rows for name in row.labels})
+        names = series.family.labels
+        found = [Row(tuple(row.labels.get(name, "") for name in names), row.value) for row in rows]
+        frame = Frame(recording, at, rows={series.family.name: found})
+        touched = self.feed(frame)
+        holes = list(holes)
+        unknown = [
+            place
+            for place in (np.flatnonzero(~series.there[: len(series)]).tolist() if holes else ())
+            if any(is_compatible(hole, series.labels_of(place)) for hole in holes)
+        ]
+        for row, recorded in zip(found, rows, strict=True):
             place = series.index.get(row.labels)
             if place is not None:
-                series.uncertain[place] = not exact
-        series.recorded_holes = holes
-        return frozenset({family.name})
+                series.uncertain[place] = not recorded.exact
+                if not recorded.exact:
+                    unknown.append(place)
+        if unknown:
+            self._open_column(series, at)
+            series.columns.mark(np.array(unknown, np.int64), LOST)
+        series.holes.note(("recorded", recording), holes, at, kept_s=self._kept_s)
+        return touched
+
+    def fail_recording(self, recording: Scope, reason: str, at: float) -> frozenset[str]:
+        """Note that a recording rule has no answer; return the families that this touches.
+
+        Raises:
+            ValueError: a probe owns a family of this name.
+        """
+        self._recorded(recording)
+        return self.feed(Frame(recording, at, Outcome.FAILED, reason=reason))
+
+    def _recorded(self, recording: Scope) -> Series:
+        series = self._series[recording.probe.removeprefix(_RECORDER)]
+        if series.probe != recording.probe:
+            raise ValueError(f"{series.family.name} belongs to the probe {series.probe}")
+        return series
 
     # What evaluation and exposition read.
 
@@ -238,30 +302,61 @@ class SeriesTable:
         return self._probes[series.probe].max_age_s
 
     def known_rows(self, series: Series, at: float) -> NDArray[np.bool_]:
-        """Return for each row whether its scope is known at a moment."""
+        """Return for each row whether it is known at a moment that is now."""
         count = len(series)
         known = self.known_scopes(series, at)[series.scope_of[:count]]
         return np.logical_and(known, ~series.uncertain[:count])
 
     def known_scopes(self, series: Series, at: float) -> NDArray[np.bool_]:
-        """Return for each scope of a family's probe whether it is known at a moment."""
-        owner = self._probes[series.probe]
+        """Return for each scope of a family's probe whether it is known at a moment that is now."""
+        states = self._probes[series.probe].states
+        return np.array([state is not None and state.is_known(at) for state in states], np.bool_)
+
+    def once_known_scopes(self, series: Series, at: float) -> NDArray[np.bool_]:
+        """Return for each scope whether it was known at a moment in the past."""
+        since = series.columns.kept_since
         return np.array(
-            [state is not None and state.is_known(at, owner.max_age_s) for state in owner.states],
+            [
+                state is not None and state.was_known(at, kept_since=since)
+                for state in self._probes[series.probe].states
+            ],
+            np.bool_,
+        )
+
+    def covered_scopes(self, series: Series, start: float, end: float) -> NDArray[np.bool_]:
+        """Return for each scope whether it was known for nearly all of a window."""
+        since = max(start, series.columns.kept_since)
+        wanted_s = WINDOW_COVERAGE * (end - start)
+        return np.array(
+            [
+                state is not None and state.known_s(since, end) >= wanted_s
+                for state in self._probes[series.probe].states
+            ],
             np.bool_,
         )
 
     def holes(self, series: Series, at: float) -> tuple[Hole, ...]:
-        """Return what cannot be known of a family at a moment."""
+        """Return what cannot be known of a family at a moment that is now."""
+        return self._holes(series, self.known_scopes(series, at), series.holes.open())
+
+    def past_holes(
+        self, series: Series, known: NDArray[np.bool_], start: float, end: float
+    ) -> tuple[Hole, ...]:
+        """Return what cannot be known of a family in a window, some of its scopes being known."""
+        return self._holes(series, known, series.holes.between(start, end))
+
+    def _holes(
+        self, series: Series, known: NDArray[np.bool_], others: Iterable[Hole]
+    ) -> tuple[Hole, ...]:
         owner = self._probes[series.probe]
-        if not owner.told or series.overflowed:
+        if not owner.told:
             return ({},)
         unknown = [
             dict(state.scope.labels)
-            for state in owner.states
-            if state is not None and not state.is_known(at, owner.max_age_s)
+            for place, state in enumerate(owner.states)
+            if state is not None and not known[place]
         ]
-        return (*unknown, *series.recorded_holes)
+        return (*unknown, *others)
 
     def read(self, name: str, at: float) -> list[Reading]:
         """Return the rows of a family that are there, with their last values."""
@@ -271,21 +366,27 @@ class SeriesTable:
         known = self.known_rows(series, at)
         return [
             Reading(
-                dict(zip(series.family.labels, series.labels[place], strict=True)),
+                series.labels_of(place),
                 float(series.last[place]),
                 bool(known[place]),
             )
-            for place in np.flatnonzero(series.there[: len(series)])
+            for place in np.flatnonzero(series.there[: len(series)]).tolist()
         ]
 
     def scopes(self, probe: str | None = None) -> list[ScopeState]:
-        """Return how every scope, or every one of a probe, was last looked at."""
-        owners = self._probes.values() if probe is None else [self._probes[probe]]
-        return [state for owner in owners for state in owner.states if state is not None]
+        """Return how every scope, or every one of a probe, was last looked at; a probe that is
+        disabled has none."""
+        return [
+            state
+            for name, owner in self._probes.items()
+            if probe in (None, name)
+            for state in owner.states
+            if state is not None
+        ]
 
     def is_known_scope(self, state: ScopeState, at: float) -> bool:
-        """Whether what a scope said holds at a moment."""
-        return state.is_known(at, self._probes[state.scope.probe].max_age_s)
+        """Whether what a scope said holds at a moment that is now."""
+        return state.is_known(at)
 
     # Inside.
 
@@ -295,7 +396,7 @@ class SeriesTable:
             # Places of scopes that are gone are not reused while rows may still point to them.
             place = len(owner.states)
             owner.scopes[scope] = place
-            owner.states.append(ScopeState(scope))
+            owner.states.append(ScopeState(scope, owner.max_age_s))
         return place
 
     def _replace(
@@ -303,55 +404,71 @@ class SeriesTable:
     ) -> None:
         for name in owner.families:
             series = self._series[name]
+            found = rows.get(name, ())
+            if self._count + len(found) > self._max_series:
+                self._make_room(sum(row.labels not in series.index for row in found), at)
             before = len(series)
-            self._replace_rows(series, scope, rows.get(name, ()), at)
-            series.drop_old_rows(at - self._retention_s)
+            self._replace_rows(series, scope, found, at)
             self._count += len(series) - before
+            self._drop_old_rows(series, at, spared=max(64, len(series) // 2))
+
+    def _make_room(self, wanted: int, at: float) -> None:
+        if self._count + wanted > self._max_series:
+            for series in self._series.values():
+                self._drop_old_rows(series, at, spared=0)
+
+    def _drop_old_rows(self, series: Series, at: float, *, spared: int) -> None:
+        before = len(series)
+        series.drop_old_rows(at - self._kept_s, spared=spared)
+        self._count += len(series) - before
 
     def _replace_rows(self, series: Series, scope: int, rows: Sequence[Row], at: float) -> None:
         count = len(series)
         mine = series.there[:count] & (series.scope_of[:count] == scope)
         if not rows and not mine.any():
+            self._note_dropped(series, scope, 0, at)
             return
-        places = np.empty(len(rows), np.int64)
-        used = 0
+        found: dict[int, float] = {}  # place -> value
+        dropped = 0
         room = self._max_series - self._count + count
         for row in rows:
             place = series.index.get(row.labels)
             if place is None:
                 if len(series) >= room:
-                    self.dropped_total += 1
-                    series.overflowed = True
+                    dropped += 1
                     continue
                 place = series.add(row.labels, scope)
-            places[used] = place
-            used += 1
-        places = places[:used]
-        values = np.array([row.value for row in rows if row.labels in series.index], np.float64)
-        count = len(series)
-        after = np.zeros(count, np.bool_)
-        after[places] = True
-        before = np.zeros(count, np.bool_)
-        before[: len(mine)] = mine
-        if not np.array_equal(before, after):
-            series.there_version += 1
-        series.there[:count] = (series.there[:count] & ~before) | after
+            found[place] = row.value
+        places = np.fromiter(found, np.int64, len(found))
+        values = np.fromiter(found.values(), np.float64, len(found))
+        series.there[: len(mine)][mine] = False
+        series.there[places] = True
         series.scope_of[places] = scope
         series.last[places] = values
-        series.columns.write(places, values, at, rows=count, retention_s=self._retention_s)
+        self._open_column(series, at)
+        series.columns.write(places, values)
+        series.columns.mark(np.flatnonzero(mine & ~series.there[: len(mine)]), GONE)
+        self._note_dropped(series, scope, dropped, at)
+
+    def _open_column(self, series: Series, at: float) -> None:
+        series.columns.open(at, rows=len(series), retention_s=self._kept_s)
+
+    def _note_dropped(self, series: Series, scope: int, dropped: int, at: float) -> None:
+        self.dropped_total += dropped
+        state = self._probes[series.probe].states[scope]
+        assert state is not None
+        holes = [dict(state.scope.labels)] if dropped else []
+        series.holes.note(("dropped", state.scope), holes, at, kept_s=self._kept_s)
 
     def _clear(self, owner: _Probe, scope: int) -> None:
         for name in owner.families:
             series = self._series[name]
-            mine = series.there & (series.scope_of == scope)
-            if mine.any():
-                series.there[mine] = False
-                series.there_version += 1
+            series.there[series.scope_of == scope] = False
 
 
-def recorded_family(name: str, labels: tuple[str, ...]) -> Family:
-    """Return the family of a recording rule's series."""
-    return Family(name, MetricType.GAUGE, f"Recorded by the rule {name}.", labels)
+def recording(name: str, labels: Mapping[str, str]) -> Scope:
+    """Return the recording of a rule: what it stores under a name, all with certain labels."""
+    return Scope(_RECORDER + name, tuple(sorted(labels.items())))
 
 
 def _grown(values: NDArray, size: int) -> NDArray:  # type: ignore[type-arg]

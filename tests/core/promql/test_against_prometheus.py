@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.promql.fix_expressions import expressions
 from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
 from storewatchd.core.promql import evaluate, parse, plan
 from storewatchd.core.series import SeriesTable
@@ -135,37 +136,7 @@ LEAVES = st.sampled_from(
     ]
 )
 # Not ^: the last bit of a power is the library's own, and % makes the whole of it.
-OPERATORS = st.sampled_from(
-    [
-        *("+", "-", "*", "/", "%", "and", "or", "unless"),
-        *(f"{sign}{said}" for sign in ("==", "!=", "<", ">", "<=", ">=") for said in ("", " bool")),
-    ]
-)
-MATCHINGS = st.sampled_from(
-    [
-        *("", "", "", "on (host)", "on (disk)", "on (host, disk)", "on ()", "on (__name__, host)"),
-        *("ignoring (host)", "ignoring (disk)", "ignoring (missing)", "ignoring (__name__)"),
-    ]
-)
-GROUPINGS = st.sampled_from(
-    [
-        *("", "by (host)", "by (disk)", "by ()", "by (__name__)", "by (host, missing)"),
-        *("without (host)", "without (disk)", "without ()"),
-    ]
-)
-
-
-def combined(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    binary = st.tuples(inner, OPERATORS, MATCHINGS, inner).map(
-        lambda parts: f"({parts[0]}) {parts[1]} {parts[2]} ({parts[3]})"
-    )
-    aggregate = st.tuples(
-        st.sampled_from(["sum", "count", "min", "max", "avg"]), GROUPINGS, inner
-    ).map(lambda parts: f"{parts[0]} {parts[1]} ({parts[2]})")
-    wrapped = st.tuples(st.sampled_from(["-", "+", "absent"]), inner).map(
-        lambda parts: f"{parts[0]} ({parts[1]})"
-    )
-    return binary | aggregate | wrapped
+QUESTIONS_AT_RANDOM = expressions(LEAVES, labels=LABELS, arithmetic=("+", "-", "*", "/", "%"))
 
 
 @pytest.fixture(scope="session")
@@ -278,7 +249,7 @@ def test_both_give_the_same_answer(prometheus: str, table: SeriesTable, text: st
     assert_both_answer_alike(prometheus, table, text)
 
 
-@given(text=st.recursive(LEAVES, combined, max_leaves=4))
+@given(text=QUESTIONS_AT_RANDOM)
 # The same questions every time: sums in another order differ in their last bit.
 @settings(max_examples=300, deadline=None, derandomize=True)
 @pytest.mark.timeout(60)

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from core.promql.table import NOON, Bench
-from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
+from storewatchd.core.frames import Frame, Outcome, Scope
+from storewatchd.core.series import Recorded, recording
 from storewatchd.errors import ExpressionError
 
 
@@ -84,9 +85,21 @@ def test_several_matches_are_an_error_and_not_a_guess(bench: Bench) -> None:
         bench.ask('a{s="1"} + on (s) b{s="1"}')
 
 
-def test_rows_that_become_the_same_are_an_error(bench: Bench) -> None:
-    with pytest.raises(ExpressionError, match="same labels"):
-        bench.ask('{__name__=~"a|b"} * 2')
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{__name__=~"a|b"} * 2',
+        '-{__name__=~"a|b"}',
+        'sum({__name__=~"a|b"} > bool 2)',
+        'count(max_over_time({__name__=~"a|b"}[1m]))',
+    ],
+)
+def test_rows_that_become_the_same_are_an_error(text: str) -> None:
+    bench = Bench("a", "b")
+    for step in range(3):
+        bench.see("1", at=NOON + 30 * step, a={("x",): 1.0}, b={("x",): 1.0})
+    with pytest.raises(ExpressionError, match="several rows have the same labels"):
+        bench.ask(text, NOON + 60)
 
 
 def test_what_was_never_looked_at_is_a_hole_and_not_an_absence() -> None:
@@ -175,20 +188,107 @@ def test_offset_looks_at_what_was() -> None:
     for step in range(30):
         bench.see("1", at=NOON + 30 * step, a={("x",): float(step)})
     assert only_at(bench, "a offset 5m", NOON + 870) == 19
-    early = bench.ask("a offset 10m", NOON + 870)
-    assert early.holes == ({},)  # the table does not reach back to the end of its look-back
+    assert bench.ask("a offset 10m", NOON + 870).holes == ()
+    before = bench.ask("a offset 15m", NOON + 870)
+    assert (before.rows, before.holes) == ([], ({"s": "1"},))
+
+
+@pytest.mark.parametrize(
+    ("offset", "exact"),
+    [
+        pytest.param("40s", [], id="when it was surely gone"),
+        pytest.param("70s", [False], id="when nobody could look"),
+        pytest.param("100s", [True], id="when it was there"),
+    ],
+)
+def test_offset_sees_as_the_look_before_that_moment_saw(offset: str, exact: list[bool]) -> None:
+    bench = Bench("a")
+    bench.see("1", at=NOON, a={("x",): 1.0})
+    bench.see("1", at=NOON + 30, a={("x",): 1.0})
+    bench.fail("1", at=NOON + 60)
+    bench.see("1", at=NOON + 90, a={})
+    bench.see("1", at=NOON + 120, a={("x",): 1.0})
+    answer = bench.ask(f"a offset {offset}", NOON + 135)
+    assert [row.exact for row in answer.rows] == exact
+    assert answer.holes == (({"s": "1"},) if exact == [False] else ())
+
+
+def test_what_was_absent_while_nobody_could_look_is_not_known_to_be_absent() -> None:
+    bench = Bench("a")
+    for step in range(20):
+        bench.fail("1", at=NOON + 30 * step)
+    bench.see("1", at=NOON + 600, a={("x",): 1.0})
+    (row,) = bench.ask("absent(a offset 5m)", NOON + 600).rows
+    assert not row.exact
+
+
+@pytest.mark.parametrize("text", ["rate(a[5m])", "increase(a[5m])", "max_over_time(a[5m])"])
+def test_a_window_that_nobody_saw_hides_its_rows(text: str) -> None:
+    bench = Bench("a")
+    bench.see("1", a={("x",): 1.0})
+    answer = bench.ask(text)
+    assert answer.holes == ({"s": "1"},)
+    assert not any(row.exact for row in answer.rows)
+
+
+def test_a_row_with_too_few_samples_in_a_window_that_was_seen_is_surely_absent() -> None:
+    bench = Bench("a")
+    for step in range(11):
+        bench.see("1", at=NOON + 30 * step, a={("y",): 1.0} if step == 10 else {})
+    answer = bench.ask("increase(a[5m])", NOON + 300)
+    assert (answer.rows, answer.holes) == ([], ())
+
+
+def test_a_window_with_a_long_gap_is_not_known_whatever_stands_at_its_ends() -> None:
+    bench = Bench("a")
+    bench.see("1", at=NOON, a={("x",): 1.0})
+    for step in range(1, 10):
+        bench.fail("1", at=NOON + 30 * step)
+    bench.see("1", at=NOON + 300, a={("x",): 1.0})
+    (row,) = bench.ask("max_over_time(a[301s])", NOON + 300).rows
+    assert not row.exact
+
+
+def test_a_window_of_the_past_is_known_whatever_is_so_now() -> None:
+    bench = Bench("a")
+    for step in range(11):
+        bench.see("1", at=NOON + 30 * step, a={("x",): float(step)})
+    bench.fail("1", at=NOON + 330)
+    assert only_at(bench, "increase(a[4m] offset 1m)", NOON + 335) == pytest.approx(8)
+    (row,) = bench.ask("increase(a[4m])", NOON + 335).rows
+    assert not row.exact
 
 
 def test_a_recorded_row_keeps_what_it_did_not_know() -> None:
     bench = Bench("a")
-    family = Family("r", MetricType.GAUGE, "recorded", ("k",))
-    rows = [(Row(("1",), 1.0), True), (Row(("2",), 2.0), False)]
-    bench.table.record(family, rows, ({"k": "3"},), NOON)
+    scope = recording("r", {})
+    bench.table.keep_recordings([scope])
+    rows = [Recorded({"k": "1"}, 1.0, True), Recorded({"k": "2"}, 2.0, False)]
+    bench.table.record(scope, rows, ({"k": "3"},), NOON)
     answer = bench.ask("r")
     assert {row.labels["k"]: row.exact for row in answer.rows} == {"1": True, "2": False}
     assert answer.holes == ({"k": "3"},)
-    with pytest.raises(ValueError, match="belongs to p"):
-        bench.table.record(Family("a", MetricType.GAUGE, ""), [], (), NOON)
+
+
+def test_what_a_recording_did_not_know_is_no_sample_of_a_window() -> None:
+    bench = Bench("a")
+    scope = recording("r", {})
+    bench.table.keep_recordings([scope])
+    for step in range(11):
+        row = Recorded({}, 100.0 if step == 5 else 1.0, step != 5)
+        bench.table.record(scope, [row], (), NOON + 30 * step)
+    (short,) = bench.ask("max_over_time(r[2m] offset 100s)", NOON + 300).rows
+    assert not short.exact
+    assert only_at(bench, "max_over_time(r[5m])", NOON + 300) == 1.0
+    (unknown,) = bench.ask("r offset 140s", NOON + 300).rows
+    assert not unknown.exact
+
+
+def test_an_expression_reads_no_further_back_than_the_table_keeps() -> None:
+    bench = Bench("a")
+    bench.ask("increase(a[30m] offset 30m)")
+    with pytest.raises(ExpressionError, match="it reads 3601 s back, and 3600 s are kept"):
+        bench.ask("increase(a[1s] offset 1h)")
 
 
 def only_at(bench: Bench, text: str, at: float) -> float:

@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from storewatchd.core.promql.labels import LabelFrame, is_compatible
+from storewatchd.core.holes import is_compatible
+from storewatchd.core.promql.labels import LabelFrame
 from storewatchd.core.promql.syntax import Aggregate, Matching
 from storewatchd.core.promql.vector import ABSENT, EXACT, UNKNOWN, States, Vector, distinct_holes
 

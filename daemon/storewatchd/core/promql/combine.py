@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from storewatchd.core.holes import Hole
 from storewatchd.core.promql.labels import LabelFrame, concatenated
 from storewatchd.core.promql.syntax import COMPARISONS, Binary, Matching
 from storewatchd.core.promql.vector import (
@@ -21,7 +22,6 @@ from storewatchd.core.promql.vector import (
     Vector,
     distinct_holes,
 )
-from storewatchd.core.series import Hole
 from storewatchd.errors import ExpressionError
 
 _ARITHMETIC: dict[str, Callable[[Values, Values], Values]] = {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from storewatchd.core.holes import Hole
 from storewatchd.core.promql.aggregate import Aggregation
 from storewatchd.core.promql.combine import Combination, arithmetic, compare
 from storewatchd.core.promql.labels import SCALAR, LabelFrame
@@ -27,7 +28,7 @@ from storewatchd.core.promql.syntax import (
 )
 from storewatchd.core.promql.vector import ABSENT, EXACT, UNKNOWN, Vector
 from storewatchd.core.promql.windows import over_time
-from storewatchd.core.series import Hole, SeriesTable
+from storewatchd.core.series import SeriesTable
 from storewatchd.errors import ExpressionError
 
 
@@ -57,21 +58,15 @@ class Plan:
     def __init__(self, expr: Expr) -> None:
         names: set[str] = set()
         self._nameless: list[Selection] = []
-        self.range_s = 0.0
-        """How far back from the moment of evaluation it reads, seconds."""
-        self.reads_time = False
-        """Whether its answer changes with time alone."""
+        self._reach_s = 0.0  # how far back from the moment of evaluation it reads
 
         def note(node: Expr) -> None:
             if isinstance(node, Selector):
-                self.range_s = max(self.range_s, (node.range_s or 0.0) + node.offset_s)
-                self.reads_time |= node.range_s is not None or node.offset_s > 0
+                self._reach_s = max(self._reach_s, (node.range_s or 0.0) + node.offset_s)
                 if node.name:
                     names.add(node.name)
                 else:
                     self._nameless.append(Selection(node))
-            elif isinstance(node, Call) and node.function == "time":
-                self.reads_time = True
 
         walk(expr, note)
         self._names = frozenset(names)
@@ -85,17 +80,17 @@ class Plan:
             not families.isdisjoint(selection.families(table)) for selection in self._nameless
         )
 
-    @property
-    def families(self) -> frozenset[str] | None:
-        """The names of the families that it reads; None where only the table can tell."""
-        return None if self._nameless else self._names
-
     def evaluate(self, table: SeriesTable, at: float) -> Result:
         """Return the answer at a moment.
 
         Raises:
-            ExpressionError: rows pair more than one to one, or two rows are the same series.
+            ExpressionError: rows pair more than one to one, two rows are the same series, or it
+                reads further back than the table keeps.
         """
+        if self._reach_s > table.retention_s:
+            raise ExpressionError(
+                f"it reads {self._reach_s:g} s back, and {table.retention_s:g} s are kept"
+            )
         with np.errstate(all="ignore"):
             # IEEE arithmetic, as in Prometheus: x/0 is an infinity or NaN, not an error.
             vector = self._step(table, at)

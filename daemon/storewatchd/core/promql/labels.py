@@ -123,8 +123,3 @@ def concatenated(frames: Iterable[LabelFrame]) -> LabelFrame:
         )
         metric.extend(part.metric)
     return LabelFrame(names, rows, metric)
-
-
-def is_compatible(hole: Labels, labels: Labels) -> bool:
-    """Return whether a row with these labels may be among those that a hole hides."""
-    return all(labels.get(name, value) == value for name, value in hole.items())

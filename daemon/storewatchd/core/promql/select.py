@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from storewatchd.core.columns import GONE, LOST, SAMPLE, UNSAID
+from storewatchd.core.holes import Hole
 from storewatchd.core.matchers import Matcher
 from storewatchd.core.promql.labels import LabelFrame, concatenated
 from storewatchd.core.promql.syntax import Selector
@@ -20,13 +22,7 @@ from storewatchd.core.promql.vector import (
     Vector,
     distinct_holes,
 )
-from storewatchd.core.series import Hole, Series, SeriesTable
-
-LOOKBACK_S = 300.0
-"""How far back a selector with an offset looks for a sample, as Prometheus does."""
-
-WINDOW_COVERAGE = 0.9
-"""How much of a window samples must cover for a range function to be exact."""
+from storewatchd.core.series import WINDOW_COVERAGE, Series, SeriesTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +43,7 @@ class Window:
     times: NDArray[np.float64]
     values: NDArray[np.float64]
     valid: NDArray[np.bool_]
+    lost: NDArray[np.int64]  # how many samples of each row are unknown
 
 
 class Selection:
@@ -118,11 +115,11 @@ class Selection:
         self._admitted[name] = fresh
         return fresh
 
-    def _holes(self, table: SeriesTable, series: Series, at: float) -> tuple[Hole, ...]:
-        """Return the family's holes that the matchers do not contradict."""
+    def _unseen(self, holes: tuple[Hole, ...]) -> tuple[Hole, ...]:
+        """Return the holes that the matchers do not contradict."""
         return tuple(
             hole
-            for hole in table.holes(series, at)
+            for hole in holes
             if all(
                 matcher.label not in hole or matcher.admits(hole[matcher.label])
                 for matcher in self._matchers
@@ -137,61 +134,59 @@ class Selection:
         known = table.known_scopes(series, at)[series.scope_of[places]]
         states: States = np.where(known & ~series.uncertain[places], EXACT, UNKNOWN).astype(np.int8)
         states[~series.there[places]] = ABSENT
-        return Vector(admitted.frame, states, series.last[places], self._holes(table, series, at))
+        holes = self._unseen(table.holes(series, at))
+        return Vector(admitted.frame, states, series.last[places], holes)
 
     def _earlier(self, table: SeriesTable, admitted: _Admitted, at: float) -> Vector:
-        """Return the rows as they were an offset ago, from the newest sample before it."""
+        """Return the rows as they were an offset ago: as the look before that moment saw them."""
         series, places = admitted.series, admitted.places
         then = at - self.selector.offset_s
-        times, values, valid = series.columns.window(then - LOOKBACK_S, then, len(series))
-        values, valid = values[:, places], valid[:, places]
-        newest = _newest(valid)
-        found = newest >= 0
-        fresh = np.zeros(len(found), np.bool_)
-        fresh[found] = then - times[newest[found]] <= table.max_age_s(series)
-        states: States = np.where(fresh, EXACT, UNKNOWN).astype(np.int8)
-        states[~found] = ABSENT
-        picked = np.zeros(len(found))
-        picked[found] = values[newest[found], np.flatnonzero(found)]
-        first = series.columns.first_time
-        holes = self._holes(table, series, at)
-        if first is None or first > then - LOOKBACK_S:
-            # The table does not reach back that far: who knows what was there.
-            holes = ({},)
-        return Vector(admitted.frame, states, picked, holes)
+        known = table.once_known_scopes(series, then)
+        # A look that is older than this would not have been known then.
+        samples = series.columns.window(then - table.max_age_s(series), then, len(series))
+        newest = samples.newest()[places]
+        said = np.flatnonzero(newest >= 0)
+        marks = np.full(len(newest), UNSAID, np.int8)
+        marks[said] = samples.marks[:, places][newest[said], said]
+        values = np.zeros(len(newest))
+        values[said] = samples.values[:, places][newest[said], said]
+        states: States = np.full(len(newest), UNKNOWN, np.int8)
+        states[(marks == SAMPLE) & known[series.scope_of[places]]] = EXACT
+        states[(marks == UNSAID) | (marks == GONE)] = ABSENT
+        holes = self._unseen(table.past_holes(series, known, then, then))
+        return Vector(admitted.frame, states, values, holes)
 
     def _window_of(self, table: SeriesTable, name: str, end: float, at: float) -> Window:
         admitted = self._admit(table, name)
         series, places = admitted.series, admitted.places
         range_s = self.selector.range_s or 0.0
-        times, values, valid = series.columns.window(end - range_s, end, len(series))
-        values, valid = values[:, places], valid[:, places]
-        newest = _newest(valid)
-        found = newest >= 0
-        states = np.zeros(len(found), np.int8)
-        states[found] = UNKNOWN
-        if found.any():
-            oldest = np.argmax(valid, axis=0)
-            last, first = times[newest[found]], times[oldest[found]]
+        start = end - range_s
+        seen = table.covered_scopes(series, start, end)
+        if self.selector.offset_s:
+            seen &= table.once_known_scopes(series, end)
+        else:
+            seen &= table.known_scopes(series, at)
+        times, values, marks = series.columns.window(start, end, len(series))
+        values, marks = values[:, places], marks[:, places]
+        valid = np.equal(marks, SAMPLE)
+        count = valid.sum(axis=0)
+        lost = np.equal(marks, LOST).sum(axis=0)
+        states: States = np.full(len(count), UNKNOWN, np.int8)
+        if count.any():
+            last = times[len(times) - 1 - np.argmax(valid[::-1], axis=0)]
+            first = times[np.argmax(valid, axis=0)]
             # Each sample stands for the time since the one before it, the first one likewise.
-            spacing = (last - first) / np.maximum(valid.sum(axis=0)[found] - 1, 1)
-            fresh = end - last <= table.max_age_s(series)
-            exact = fresh & (end - first + spacing >= WINDOW_COVERAGE * range_s)
+            spacing = (last - first) / np.maximum(count - 1, 1)
+            exact = (count > 0) & seen[series.scope_of[places]]
+            exact &= end - last <= table.max_age_s(series)
+            exact &= end - first + spacing >= WINDOW_COVERAGE * range_s
+            exact &= count >= WINDOW_COVERAGE * (count + lost)
             if not self.selector.offset_s:
-                exact &= series.there[places][found] & table.known_rows(series, at)[places][found]
-            states[np.flatnonzero(found)[exact]] = EXACT
-        vector = Vector(
-            admitted.frame, states, np.zeros(len(found)), self._holes(table, series, at)
-        )
-        return Window(vector, times, values, valid)
-
-
-def _newest(valid: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return for each row the column of its newest sample, -1 where it has none."""
-    if not len(valid):
-        return np.full(valid.shape[1], -1, np.int64)
-    newest = len(valid) - 1 - np.argmax(valid[::-1], axis=0)
-    return np.where(valid.any(axis=0), newest, -1)
+                exact &= series.there[places] & ~series.uncertain[places]
+            states[exact] = EXACT
+        holes = self._unseen(table.past_holes(series, seen, start, end))
+        vector = Vector(admitted.frame, states, np.zeros(len(states)), holes)
+        return Window(vector, times, values, valid, lost)
 
 
 def _admitted_rows(

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from storewatchd.core.holes import Hole
 from storewatchd.core.promql.labels import EMPTY, LabelFrame
-from storewatchd.core.series import Hole
 
 # Row states. Bounds (at least, at most) would be further values here; every operation decides
 # by "exact" and "absent" and treats all else as open.

@@ -7,45 +7,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storewatchd.core.promql.select import Window
-from storewatchd.core.promql.vector import ABSENT, Vector
+from storewatchd.core.promql.vector import ABSENT, UNKNOWN, Values, Vector
 
 _EXTRAPOLATION_THRESHOLD = 1.1
 
 
 def over_time(function: str, window: Window, *, range_s: float, end: float) -> Vector:
     """Return the function's value for each row; a row with too few samples is absent."""
-    if function in ("rate", "increase"):
-        values, enough = _extrapolated(window, range_s=range_s, end=end)
+    is_change = function in ("rate", "increase")
+    needed = 2 if is_change else 1
+    count = window.valid.sum(axis=0)
+    if is_change:
+        values = _extrapolated(window, count, range_s=range_s, end=end)
         if function == "rate":
             values = values / range_s
     else:
-        values, enough = _plain(function, window)
+        values = _plain(function, window, count)
     states = window.vector.states.copy()
-    states[~enough] = ABSENT
+    states[count < needed] = UNKNOWN
+    states[count + window.lost < needed] = ABSENT
     return Vector(window.vector.frame.nameless, states, values, window.vector.holes)
 
 
-def _plain(function: str, window: Window) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    count = window.valid.sum(axis=0)
-    enough = count > 0
-    if not len(window.times):
-        return np.zeros(len(enough)), enough
+def _plain(function: str, window: Window, count: NDArray[np.int64]) -> Values:
     if function == "max_over_time":
         masked = np.where(window.valid, window.values, np.nan)
-        return np.fmax.reduce(masked, axis=0), enough
-    return np.where(window.valid, window.values, 0.0).sum(axis=0) / count, enough
+        highest: Values = np.fmax.reduce(masked, axis=0, initial=np.nan)
+        return highest
+    average: Values = np.where(window.valid, window.values, 0.0).sum(axis=0) / count
+    return average
 
 
 def _extrapolated(
-    window: Window, *, range_s: float, end: float
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    rows = window.valid.shape[1]
-    count = window.valid.sum(axis=0)
-    enough = count >= 2
-    out = np.zeros(rows)
-    places = np.flatnonzero(enough)
+    window: Window, count: NDArray[np.int64], *, range_s: float, end: float
+) -> Values:
+    out = np.zeros(len(count))
+    places = np.flatnonzero(count >= 2)
     if not len(places):
-        return out, enough
+        return out
     valid, values = window.valid[:, places], window.values[:, places]
     oldest = np.argmax(valid, axis=0)
     newest = len(valid) - 1 - np.argmax(valid[::-1], axis=0)
@@ -66,10 +65,10 @@ def _extrapolated(
         + np.where(to_end < threshold, to_end, spacing / 2)
     )
     out[places] = change * (covered / sampled)
-    return out, enough
+    return out
 
 
-def _reset_correction(values: NDArray[np.float64], valid: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _reset_correction(values: Values, valid: NDArray[np.bool_]) -> Values:
     """Return for each row what it lost in resets: the value before each fall."""
     correction = np.zeros(values.shape[1])
     previous = np.full(values.shape[1], -np.inf)

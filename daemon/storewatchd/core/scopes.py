@@ -1,0 +1,106 @@
+"""How each scope of a probe was looked at, and when what it said held.
+
+What a look saw holds until the next look, and no longer than the probe's `max_age_s`. Times are
+Unix seconds. A wall clock that is set by more than that makes everything overdue until the next
+look, and one that went back forgets what was known before.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from storewatchd.core.frames import Outcome, Scope
+
+CLOCK_STEP_S = 1.0
+"""A clock that went back by no more than this has not gone back."""
+
+
+@dataclass(slots=True)
+class Stretch:
+    """A time in which a scope was known, look by look. `end` is None while it lasts."""
+
+    begin: float
+    last_look: float
+    longest_gap_s: float = 0.0  # between two of its looks
+    end: float | None = None
+
+    def latest_look(self, at: float) -> float:
+        """Return a moment before which its last look at or before `at` surely was not."""
+        if at >= self.last_look:
+            return self.last_look
+        return max(self.begin, at - self.longest_gap_s)
+
+
+@dataclass(slots=True)
+class ScopeState:
+    """How one scope was last looked at. Times are None before there was one."""
+
+    scope: Scope
+    max_age_s: float
+    outcome: Outcome | None = None  # None: it has not reported since start
+    reason: str = ""
+    last_look: float | None = None
+    duration_s: float = 0.0
+    rows: int = 0
+    _stretches: list[Stretch] = field(default_factory=list)  # oldest first
+
+    @property
+    def last_known(self) -> float | None:
+        """When it was last seen, or seen to be absent."""
+        return self._stretches[-1].last_look if self._stretches else None
+
+    def is_known(self, at: float) -> bool:
+        """Whether what this scope said holds now: it is neither failed nor overdue."""
+        last = self._lasting()
+        return last is not None and abs(at - last.last_look) <= self.max_age_s
+
+    def was_known(self, at: float, *, kept_since: float) -> bool:
+        """Whether it was known at a moment, by a look that is kept: one at or after a moment."""
+        return any(
+            stretch.begin <= at < end and stretch.latest_look(at) >= kept_since
+            for stretch, end in self._ended()
+        )
+
+    def known_s(self, start: float, end: float) -> float:
+        """Return for how much of a time it was known, seconds."""
+        return sum(
+            max(0.0, min(end, stretch_end) - max(start, stretch.begin))
+            for stretch, stretch_end in self._ended()
+        )
+
+    def note_known(self, at: float, *, kept_s: float) -> None:
+        """Take a look that saw the scope, or saw that it is absent; forget what is too old."""
+        self._forget_the_future(at)
+        last = self._lasting()
+        if last is not None:
+            at = max(at, last.last_look)
+            gap_s = at - last.last_look
+            if gap_s <= self.max_age_s:
+                last.longest_gap_s = max(last.longest_gap_s, gap_s)
+                last.last_look = at
+                return
+            last.end = last.last_look + self.max_age_s
+        while self._stretches and (self._stretches[0].end or 0.0) < at - kept_s:
+            del self._stretches[0]
+        self._stretches.append(Stretch(at, at))
+
+    def note_failed(self, at: float) -> None:
+        """Take a look that could not see the scope: nothing is known from here on."""
+        self._forget_the_future(at)
+        last = self._lasting()
+        if last is not None:
+            last.end = min(max(at, last.last_look), last.last_look + self.max_age_s)
+
+    def _forget_the_future(self, at: float) -> None:
+        if self._stretches and at < self._stretches[-1].last_look - CLOCK_STEP_S:
+            self._stretches.clear()
+
+    def _lasting(self) -> Stretch | None:
+        if not self._stretches or self._stretches[-1].end is not None:
+            return None
+        return self._stretches[-1]
+
+    def _ended(self) -> Iterator[tuple[Stretch, float]]:
+        """Yield every stretch with its end; one that lasts ends when it will be overdue."""
+        for stretch in self._stretches:
+            overdue = stretch.last_look + self.max_age_s
+            yield stretch, overdue if stretch.end is None else stretch.end
