@@ -396,7 +396,7 @@ def killed_daemon(made: Path) -> int:
     return pid
 
 
-async def test_after_a_daemon_was_killed_the_next_one_has_its_data(
+async def test_a_server_dies_with_its_daemon_and_the_next_one_has_its_data(
     make: Make, made: Path, killed_daemon: int
 ) -> None:
     cluster = make(made)
@@ -411,11 +411,8 @@ async def test_after_a_daemon_was_killed_the_next_one_has_its_data(
     async with asyncio.timeout(15):
         while not await is_up():  # the old server may still be going down
             pass
-    assert word(cluster) == "so"
-
-
-def test_a_server_dies_with_its_daemon(killed_daemon: int) -> None:
     wait_for_end(killed_daemon)
+    assert word(cluster) == "so"
 
 
 # What a dead server left.
