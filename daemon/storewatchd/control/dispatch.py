@@ -81,7 +81,7 @@ class Dispatcher:
             return encode(_failure(Code.PARSE_ERROR, "nested too deep"))
         except UnicodeDecodeError as error:
             return encode(_failure(Code.PARSE_ERROR, f"not UTF-8: {error}"))
-        if b"\\u0000" in line and (place := _place_of_zero(document)) is not None:
+        if b"\\u0000" in line and (place := place_of_zero(document)) is not None:
             return encode(_failure(Code.INVALID_REQUEST, f"{place} holds the character U+0000"))
         if isinstance(document, list):
             return self._batch(document, connection)
@@ -187,7 +187,7 @@ async def _encoded(reply: Coroutine[Any, Any, Any]) -> bytes | None:
     return None if answer is None else encode(answer)
 
 
-def _place_of_zero(document: Any) -> str | None:
+def place_of_zero(document: Any) -> str | None:
     """Return the name of a text that holds U+0000, which PostgreSQL cannot store; None if none
     does."""
     waiting = [("the request", document)]

@@ -38,18 +38,27 @@ def peer_of(connection: socket.socket) -> Peer:
     pid, uid, gid = struct.unpack(
         "iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     )
-    return Peer(pid, uid, frozenset({gid, *_groups(connection, uid, gid)}))
+    return Peer(pid, uid, frozenset({gid}) | _groups(connection, uid))
 
 
-def _groups(connection: socket.socket, uid: int, gid: int) -> list[int]:
+def _groups(connection: socket.socket, uid: int) -> frozenset[int]:
     try:
         raw = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, _GROUPS_BYTES)
     except OSError as error:
         if error.errno != errno.ERANGE:
             raise
         # More groups than fit: take them from the user database, as login does.
-        return os.getgrouplist(pwd.getpwuid(uid).pw_name, gid)
-    return list(struct.unpack(f"{len(raw) // 4}I", raw))
+        return groups_of(uid)
+    return frozenset(struct.unpack(f"{len(raw) // 4}I", raw))
+
+
+def groups_of(uid: int) -> frozenset[int]:
+    """Return the groups of a user by the user database; none where it does not know the user."""
+    try:
+        about = pwd.getpwuid(uid)
+    except KeyError:
+        return frozenset()
+    return frozenset(os.getgrouplist(about.pw_name, about.pw_gid))
 
 
 def judge(peer: Peer, groups: PeerGroups) -> Caller:

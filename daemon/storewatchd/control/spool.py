@@ -8,7 +8,6 @@ is judged by who owns it. A file holds one report a line: `{"version": 1, "metho
 import asyncio
 import logging
 import os
-import pwd
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,8 +16,9 @@ from typing import Any
 import msgspec
 
 from storewatch.wire import params
+from storewatchd.control.dispatch import place_of_zero
 from storewatchd.control.methods.tasks import finish_command, progress_command, start_command
-from storewatchd.control.peer import Peer, judge
+from storewatchd.control.peer import Peer, groups_of, judge
 from storewatchd.core.permissions import PeerGroups, Permission
 from storewatchd.errors import RequestError
 from storewatchd.monitor import Monitor
@@ -31,6 +31,10 @@ LOOK_S = 10.0
 MAX_FILE_BYTES = 1 << 20
 MAX_FILES = 1_000
 """How many files one look takes."""
+
+
+# msgspec's errors are ValueErrors, but for the one about a document that is nested too deep.
+_BAD = (OSError, ValueError, RecursionError, RequestError)
 
 
 class _Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -68,11 +72,11 @@ class Spool:
             try:
                 owner, lines = _read(path)
                 await self._deliver_file(owner, lines)
-            except (OSError, ValueError, msgspec.MsgspecError, RequestError) as error:
+                path.unlink()
+            except _BAD as error:
                 logger.warning("the spooled report %s is set aside: %s", path.name, error)
                 _rename(path, path.with_suffix(".bad"))
                 continue
-            path.unlink(missing_ok=True)
             taken += 1
         if taken:
             logger.info("delivered %d spooled task report(s)", taken)
@@ -91,6 +95,8 @@ class Spool:
             raise ValueError(f"its owner {caller.name} may not report tasks")
         for line in lines:
             report = msgspec.json.decode(line, type=_Report)
+            if (place := place_of_zero(msgspec.json.decode(report.params))) is not None:
+                raise ValueError(f"{place} holds the character U+0000")
             if report.version != 1:
                 raise ValueError(f"version {report.version} is not known")
             await self._monitor.command(_command(caller.name, report))
@@ -113,23 +119,19 @@ def _command(actor: str, report: _Report) -> Any:
 def _read(path: Path) -> tuple[Peer, Iterator[bytes]]:
     # O_NOFOLLOW and fstat: who dropped a file must not make us read another one.
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
+    try:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
             raise ValueError("it is no regular file")
-        content = file.read(MAX_FILE_BYTES + 1)
+        # A file object that cannot be made, as of a directory, would leave the descriptor open.
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(content) > MAX_FILE_BYTES:
         raise ValueError(f"it is larger than {MAX_FILE_BYTES} bytes")
     lines = (line for line in content.splitlines() if line.strip())
-    return Peer(0, about.st_uid, _groups_of(about.st_uid)), lines
-
-
-def _groups_of(uid: int) -> frozenset[int]:
-    try:
-        about = pwd.getpwuid(uid)
-    except KeyError:
-        return frozenset()
-    return frozenset(os.getgrouplist(about.pw_name, about.pw_gid))
+    return Peer(0, about.st_uid, groups_of(about.st_uid)), lines
 
 
 def _rename(path: Path, to: Path) -> None:
