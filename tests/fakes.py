@@ -115,8 +115,18 @@ class ScriptedPort:
         self.readings: dict[tuple[str, str], Any] = {}
         """By row and object: a value, or an error to raise."""
         self.facts: dict[str, Any] = {}
+        self._asked: set[tuple[str, str]] = set()
+        self._changed = asyncio.Condition()
+
+    async def asked(self, row: str, object_id: str = "") -> None:
+        """Wait until something was read, or tried to be."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: (row, object_id) in self._asked)
 
     async def read(self, row: str, object_id: str = "") -> Reading:
+        self._asked.add((row, object_id))
+        async with self._changed:
+            self._changed.notify_all()
         value = self.readings.get((row, object_id), ProbeFailed(f"nothing is set for {row}"))
         if isinstance(value, ProbeError):
             raise value

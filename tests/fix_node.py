@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import hashlib
 import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -33,16 +34,24 @@ PROBE = "probe"
 MAX_AGE_S = 90.0
 
 
-def empty_books(node: str = "node", rules: RuleSet | None = None) -> Books:
-    """Return books in which nothing is written; ids count up."""
+def empty_books(
+    node: str = "node",
+    epoch: str = "",
+    rules: RuleSet | None = None,
+    *,
+    with_repositories: bool = True,
+) -> Books:
+    """Return books in which nothing is written; ids count up, and no two starts share one."""
     counter = itertools.count(1)
+    mine = hashlib.blake2b(f"{node} {epoch}".encode(), digest_size=8).digest()
 
     def new_id(wall: float) -> str:
-        return uuid7(wall, next(counter).to_bytes(10, "big"))
+        return uuid7(wall, next(counter).to_bytes(2, "big") + mine)
 
     table = SeriesTable()
     table.declare(PROBE, (FULL,), max_age_s=MAX_AGE_S)
-    table.declare(REPOSITORIES, REPOSITORY_FAMILIES, max_age_s=MAX_AGE_S)
+    if with_repositories:
+        table.declare(REPOSITORIES, REPOSITORY_FAMILIES, max_age_s=MAX_AGE_S)
     incidents = Incidents(node, new_id)
     return Books(
         table=table,
@@ -57,12 +66,11 @@ def empty_books(node: str = "node", rules: RuleSet | None = None) -> Books:
 class Node:
     """The books, the journal, the monitor and the bus of one start."""
 
-    def __init__(self, directory: Path, journal: Journal, clock: HandClock, rules: str) -> None:
-        self.directory = directory
+    def __init__(self, journal: Journal, clock: HandClock, books: Books) -> None:
         self.journal = journal
         self.clock = clock
         self.bus = Bus(journal.last_seq)
-        self.books = empty_books(journal.node, rule_set(rules) if rules else None)
+        self.books = books
         self._beaten = asyncio.Event()
         self.monitor = Monitor(
             self.books, journal=journal, bus=self.bus, clock=clock.clock, alive=self._beat
@@ -138,13 +146,25 @@ class Node:
 
 @asynccontextmanager
 async def open_node(
-    directory: Path, *, clock: HandClock | None = None, rules: str = "", keep: int = 100_000
+    directory: Path,
+    *,
+    clock: HandClock | None = None,
+    rules: str = "",
+    keep: int = 100_000,
+    with_repositories: bool = True,
 ) -> AsyncIterator[Node]:
-    """Open a node on a state directory, with what an earlier one left there; nothing runs yet."""
+    """Open a node on a state directory, with what an earlier one left there; nothing runs yet.
+    Without repositories there is no probe of theirs."""
     clock = clock or HandClock()
     journal = await Journal.open(directory, clock.clock, keep=keep)
     try:
-        node = Node(directory, journal, clock, rules)
+        books = empty_books(
+            journal.node,
+            journal.epoch,
+            rule_set(rules) if rules else None,
+            with_repositories=with_repositories,
+        )
+        node = Node(journal, clock, books)
         await node.monitor.restore()
         yield node
     finally:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from control.fix_client import request
+from control.fix_wire import Wire
 from storewatch.wire import Code
 from storewatch.wire.framing import MAX_REQUEST_BYTES
 from storewatch.wire.methods import METHODS
@@ -17,31 +18,6 @@ from storewatchd.control.dispatch import Call, Dispatcher
 from storewatchd.core.permissions import EVERYTHING, Caller
 
 ROOT = Caller("root", EVERYTHING)
-
-
-class Wire(asyncio.Transport):
-    """A transport that notes what is done with it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written: list[bytes] = []
-        self.reading = True
-        self._closing = False
-
-    def write(self, data: Any) -> None:
-        self.written.append(bytes(data))
-
-    def close(self) -> None:
-        self._closing = True
-
-    def is_closing(self) -> bool:
-        return self._closing
-
-    def pause_reading(self) -> None:
-        self.reading = False
-
-    def resume_reading(self) -> None:
-        self.reading = True
 
 
 class Bench:
@@ -86,12 +62,9 @@ class Bench:
         )
 
     @property
-    def answers(self) -> list[Any]:
-        return [json.loads(line) for line in b"".join(self.wire.written).splitlines()]
-
-    @property
     def ids(self) -> list[Any]:
-        return [answer["id"] for answer in self.answers]
+        """The ids of the answers so far."""
+        return [answer["id"] for answer in self.wire.lines]
 
     async def begun(self) -> None:
         """Wait until every call has begun."""
@@ -208,7 +181,7 @@ async def test_a_call_that_takes_too_long_ends_the_connection_with_a_sentence(
     monkeypatch.setattr(connection_module, "CALL_TIMEOUT_S", 0.01)
     bench.say(waiting(1))
     await bench.ended()
-    (answer,) = bench.answers
+    (answer,) = bench.wire.lines
     assert answer["error"] == {"code": Code.UNAVAILABLE, "message": "a call took too long"}
     assert bench.wire.is_closing()
     assert "a call of root took over 0.01 s and was ended" in caplog.text
@@ -216,7 +189,7 @@ async def test_a_call_that_takes_too_long_ends_the_connection_with_a_sentence(
 
 def test_an_oversized_line_ends_the_connection_with_a_sentence(bench: Bench) -> None:
     bench.connection.data_received(b" " * (MAX_REQUEST_BYTES + 2))
-    (answer,) = bench.answers
+    (answer,) = bench.wire.lines
     assert answer["error"]["code"] == Code.INVALID_REQUEST
     assert bench.wire.is_closing()
 
@@ -224,7 +197,7 @@ def test_an_oversized_line_ends_the_connection_with_a_sentence(bench: Bench) -> 
 def test_who_is_not_admitted_gets_the_reason() -> None:
     tasks = asyncio.TaskGroup()
     bench = Bench(tasks, verdict="512 connections are open already")
-    (answer,) = bench.answers
+    (answer,) = bench.wire.lines
     assert answer["error"] == {
         "code": Code.LIMIT_REACHED,
         "message": "512 connections are open already",
@@ -239,7 +212,7 @@ def test_who_is_not_admitted_gets_the_reason() -> None:
 def test_an_end_in_the_middle_of_a_line_gets_a_sentence(bench: Bench) -> None:
     bench.connection.data_received(b'{"jsonrpc"')
     assert bench.connection.eof_received() is False
-    (answer,) = bench.answers
+    (answer,) = bench.wire.lines
     assert answer["error"]["message"] == "the connection ended in the middle of a message"
     assert bench.wire.is_closing()
 

@@ -14,6 +14,7 @@ from control.fix_client import LineClient, request
 from storewatch.wire import Code
 from storewatch.wire.framing import MAX_REQUEST_BYTES
 from storewatch.wire.methods import METHODS
+from storewatchd.control import server as server_module
 from storewatchd.control.connection import MAX_CALLS
 from storewatchd.control.dispatch import MAX_BATCH, Call, Dispatcher, Handler
 from storewatchd.control.server import ControlServer
@@ -294,3 +295,50 @@ async def test_a_path_beyond_the_kernels_limit_is_refused_with_its_length(
     async with ControlServer(Dispatcher(plane.handlers(), authenticate), NO_GROUPS) as server:
         with pytest.raises(StorewatchError, match="at most 107 bytes"):
             await server.listen_at(tmp_path / ("x" * 120))
+
+
+async def test_one_connection_too_many_gets_the_reason(
+    path: Path, client: LineClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "result" in await client.ask(request("daemon.version"))
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 1)
+    late = await LineClient.at(path)
+    assert (await late.hear())["error"] == {
+        "code": Code.LIMIT_REACHED,
+        "message": "1 connections are open already",
+    }
+    assert await late.ended()
+    assert "result" in await client.ask(request("daemon.version"))
+    late.close()
+
+
+async def test_a_socket_of_another_kind_in_the_way_is_named_and_kept(
+    plane: Plane, tmp_path: Path
+) -> None:
+    path = tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(os.fspath(path))
+        async with ControlServer(Dispatcher(plane.handlers(), authenticate), NO_GROUPS) as server:
+            with pytest.raises(StorewatchError, match="in the way of the control socket"):
+                await server.listen_at(path)
+    assert path.exists()
+
+
+async def test_a_directory_that_is_not_there_is_named(plane: Plane, tmp_path: Path) -> None:
+    path = tmp_path / "none" / "control.sock"
+    async with ControlServer(Dispatcher(plane.handlers(), authenticate), NO_GROUPS) as server:
+        with pytest.raises(StorewatchError, match=f"{path} cannot be made: No such file"):
+            await server.listen_at(path)
+
+
+async def test_a_connection_that_ends_is_forgotten(plane: Plane, tmp_path: Path) -> None:
+    async with ControlServer(Dispatcher(plane.handlers(), authenticate), NO_GROUPS) as server:
+        await server.listen_at(tmp_path / "control.sock")
+        first, second = [await LineClient.at(tmp_path / "control.sock") for _ in range(2)]
+        await second.ask(request("daemon.version"))
+        first.writer.write_eof()
+        assert await first.ended()
+        await second.ask(request("daemon.version"))
+        assert len(server) == 1
+        first.close()
+        second.close()

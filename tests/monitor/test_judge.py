@@ -15,21 +15,14 @@ from storewatchd.core.commands import (
     StartTask,
 )
 from storewatchd.core.frames import Frame, Outcome, Row, Scope
+from storewatchd.core.inputs import Expected, Input, Once
 from storewatchd.core.model import AlertState, EventType, Instant, Severity
 from storewatchd.core.tasks import FAMILIES as TASK_FAMILIES
 from storewatchd.core.tasks import PROBE as TASKS
 from storewatchd.errors import Conflict
 from storewatchd.journal import Record
 from storewatchd.monitor.batch import Batch
-from storewatchd.monitor.judge import (
-    SNAPSHOT_INTERVAL_S,
-    DoneBefore,
-    Expected,
-    Input,
-    Judge,
-    Once,
-    Refused,
-)
+from storewatchd.monitor.judge import SNAPSHOT_INTERVAL_S, DoneBefore, Judge, Refused
 
 NOW = Instant(NOON, 1000.0)
 

@@ -16,7 +16,7 @@ from storewatch.wire import encode
 from storewatchd.bus import Bus, Filter, Published, Subscription, publishable
 from storewatchd.control.dispatch import Call
 from storewatchd.core.model import Event, EventType, Severity
-from storewatchd.errors import LimitReached, NotFound
+from storewatchd.errors import JournalError, LimitReached, NotFound
 from storewatchd.journal import Journal, StoredRecord
 
 logger = logging.getLogger(__name__)
@@ -100,16 +100,16 @@ class Subscriptions:
         try:
             if held.gap is not None:
                 connection.send(_notice(held.id, [held.gap]))
-            if held.since is not None:
+            try:
                 await self._replay(held)
+            except JournalError as error:
+                held.subscription.end(f"what was missed cannot be read: {error}")
             while batch := await held.subscription.batch():
                 token_id = held.call.caller.token_id
                 if token_id is not None and not self._is_good(token_id):
                     held.subscription.end("the token has expired or was revoked")
                     break
-                fresh = [published for published in batch if published.event.seq > held.head]
-                if fresh:
-                    connection.send(_notice(held.id, fresh))
+                connection.send(_notice(held.id, batch))
                 await connection.writable()
             reason = held.subscription.ended or "closed"
             if reason != "unsubscribed":
@@ -129,7 +129,7 @@ class Subscriptions:
 
     async def _replay(self, held: _Held) -> None:
         connection = held.call.connection
-        after = held.since or 0
+        after = held.head if held.since is None else held.since
         while after < held.head and held.subscription.ended is None:
             records = await self._journal.read(after, REPLAY_PAGE)
             known = [record for record in records if record.seq <= held.head]

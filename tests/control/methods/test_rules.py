@@ -1,0 +1,128 @@
+"""rules.*: what is in force, how it fares, and that nothing wrong comes into force."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from control.fix_control import Control, open_control
+from core.fix_engine import rule
+from storewatch.wire import Code
+from storewatchd.core.rules import RuleFile
+
+TWO = rule(**{"for": "1m", "keep_firing_for": "2m"}) + (
+    "\n      labels: {severity: critical}"
+    '\n      annotations: {summary: "{{ $labels.repository }} is full"}'
+    "\n    - record: full:max\n      expr: max(full)"
+)
+
+
+@pytest.fixture
+async def ruled(tmp_path: Path) -> AsyncIterator[Control]:
+    """A control plane with an alert rule and a recording rule."""
+    async with open_control(tmp_path, rules=TWO) as control:
+        yield control
+
+
+def files(text: str) -> list[RuleFile]:
+    return [RuleFile("mine.yml", text, "mine.yml")]
+
+
+async def test_a_rule_is_shown_as_it_is_in_force(ruled: Control) -> None:
+    await ruled.node.see(a=0.9, b=0.95)
+    shown = await ruled.call("rules.get", name="Full")
+    version = shown.pop("version")
+    assert len(version) >= 8
+    assert shown == {
+        "name": "Full",
+        "kind": "alert",
+        "group": "g",
+        "origin": "test",
+        "expr": "full > 0.8",
+        "for_seconds": 60.0,
+        "keep_firing_for_seconds": 120.0,
+        "interval_seconds": 30.0,
+        "labels": {"severity": "critical"},
+        "annotations": {"summary": "{{ $labels.repository }} is full"},
+        "last_evaluation": "2026-01-01T12:00:00.000Z",
+        "evaluation_seconds": 0.0,
+        "error": None,
+        "unknown": False,
+        "firing": 0,
+        "pending": 2,
+    }
+
+
+async def test_how_many_alerts_a_rule_has_follows_their_states(ruled: Control) -> None:
+    await ruled.node.see(a=0.9, b=0.95)
+    ruled.node.clock.forward(60)
+    await ruled.node.see(a=0.9, b=0.95, c=0.99)
+    shown = await ruled.call("rules.get", name="Full")
+    assert (shown["firing"], shown["pending"]) == (2, 1)
+
+
+async def test_a_rule_whose_inputs_cannot_be_seen_says_so(ruled: Control) -> None:
+    await ruled.node.see(a=0.9)
+    await ruled.node.fail()
+    assert (await ruled.call("rules.get", name="Full"))["unknown"]
+
+
+async def test_a_list_has_every_rule_in_the_order_of_the_files(ruled: Control) -> None:
+    listed = (await ruled.call("rules.list"))["rules"]
+    assert [(one["name"], one["kind"]) for one in listed] == [
+        ("Full", "alert"),
+        ("full:max", "record"),
+    ]
+
+
+async def test_a_rule_that_is_not_there_is_not_found(ruled: Control) -> None:
+    refused = await ruled.refusal("rules.get", name="Empty")
+    assert refused == (Code.NOT_FOUND, "there is no rule 'Empty'")
+
+
+@pytest.mark.parametrize(
+    ("content", "valid", "rules", "places"),
+    [
+        pytest.param(rule(), True, 1, [], id="right"),
+        pytest.param(rule(expr="full >"), False, 0, [("new.yml", 5)], id="expression"),
+        pytest.param("groups: {]", False, 0, [("new.yml", 1)], id="no YAML"),
+    ],
+)
+async def test_a_file_is_judged_with_the_place_of_each_problem(
+    ruled: Control, content: str, valid: bool, rules: int, places: list[Any]
+) -> None:
+    found = await ruled.call("rules.validate", content=content, path="new.yml")
+    assert (found["valid"], found["rules"]) == (valid, rules)
+    assert [(one["path"], one["line"]) for one in found["problems"]] == places
+    assert len((await ruled.call("rules.list"))["rules"]) == 2
+
+
+async def test_without_a_file_those_in_force_are_judged_again(ruled: Control) -> None:
+    ruled.outside.rule_files = files(rule(expr="full >"))
+    found = await ruled.call("rules.validate")
+    assert not found["valid"]
+    assert [one["path"] for one in found["problems"]] == ["mine.yml"]
+
+
+async def test_a_reload_puts_the_files_in_force_and_closes_what_has_no_rule(
+    ruled: Control,
+) -> None:
+    await ruled.node.see(a=0.9)
+    ruled.outside.rule_files = files(rule().replace("Full", "Fuller"))
+    assert await ruled.call("rules.reload") == {"valid": True, "rules": 1, "problems": []}
+    await ruled.node.see(a=0.9)
+    assert [one["name"] for one in (await ruled.call("rules.list"))["rules"]] == ["Fuller"]
+    alerts = (await ruled.call("alerts.list"))["alerts"]
+    assert {(one["rule"], one["state"]) for one in alerts} == {
+        ("Full", "resolved"),
+        ("Fuller", "firing"),
+    }
+
+
+async def test_a_reload_of_wrong_files_changes_nothing(ruled: Control) -> None:
+    ruled.outside.rule_files = files(rule(expr="full >"))
+    found = await ruled.call("rules.reload")
+    assert (found["valid"], len(found["problems"])) == (False, 1)
+    assert len((await ruled.call("rules.list"))["rules"]) == 2
+    assert await ruled.node.audit() == []
