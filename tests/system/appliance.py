@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
+
 from storewatch import ClientError, PlainClient
 
 AnswerT = TypeVar("AnswerT")
@@ -100,8 +102,8 @@ class Appliance:
                 with contextlib.suppress(TimeoutError):
                     said = notify.recv(4096)
 
-    def start_web(self, *words: str) -> None:
-        """Start the sidecar and wait until it answers."""
+    def start_web(self, *words: str, wait: bool = True) -> None:
+        """Start the sidecar, and wait until it answers."""
         with (self.directory / "web.log").open("ab") as log:
             self.web = subprocess.Popen(
                 [
@@ -111,16 +113,17 @@ class Appliance:
                 stdout=log,
                 stderr=log,
             )
-        wait_for("the sidecar", lambda: self.http("/readyz")[0] == 200)
+        if wait:
+            wait_for("the sidecar", lambda: self.http("/readyz")[0] == 200)
 
-    def wait_database(self) -> None:
+    def wait_database(self, *, within_s: float = 30) -> None:
         """Wait until PostgreSQL has everything."""
 
         def caught_up() -> bool:
             database = self.call("daemon.status")["database"]
             return bool(database["up"]) and database["unconfirmed"] == 0
 
-        wait_for("PostgreSQL", caught_up, within_s=30)
+        wait_for("PostgreSQL", caught_up, within_s=within_s)
 
     def kill(self) -> None:
         """End the daemon as a power cut would."""
@@ -224,6 +227,17 @@ class Appliance:
             check=True,
         )
         return [line.split("\t") for line in done.stdout.splitlines()]
+
+    def reader_pids(self) -> list[int]:
+        """Return the daemon's own reader."""
+        assert self.daemon is not None
+        found = []
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie is none either
+            for child in psutil.Process(self.daemon.pid).children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if "storewatch_reader" in child.cmdline():
+                        found.append(child.pid)
+        return found
 
     def postgres_pid(self) -> int:
         text = (self.state / "postgresql" / "postmaster.pid").read_text()
