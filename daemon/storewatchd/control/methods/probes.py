@@ -1,5 +1,6 @@
 """probes.* and repositories.*: what is looked at, and how that goes."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,15 +9,17 @@ from storewatch_reader.table import ROWS
 from storewatchd.collector import Collector
 from storewatchd.control.dispatch import Call, Handler
 from storewatchd.core.commands import AddRepository, RemoveRepository
+from storewatchd.core.frames import Outcome
 from storewatchd.core.model import format_time
 from storewatchd.core.repositories import Repository
-from storewatchd.core.series import ScopeState, SeriesTable
+from storewatchd.core.scopes import ScopeState
+from storewatchd.core.series import SeriesTable
 from storewatchd.core.snapshot import percent
 from storewatchd.errors import NotFound
 from storewatchd.monitor import Monitor
 from storewatchd.probes.storage import FILE_SYSTEMS, REPOSITORIES
 
-_STATUS = {"seen": "ok", "absent": "absent", "deferred": "ok", "failed": "failed"}
+_STATUS = {Outcome.SEEN: "ok", Outcome.ABSENT: "absent", Outcome.DEFERRED: "ok"}
 
 
 def handlers(monitor: Monitor, collector: Collector) -> Mapping[str, Handler]:
@@ -51,14 +54,18 @@ def handlers(monitor: Monitor, collector: Collector) -> Mapping[str, Handler]:
     def list_repositories(_: Call, __: params.Nothing) -> dict[str, Any]:
         return {"repositories": _repositories(monitor)}
 
+    def look_again() -> None:
+        with contextlib.suppress(NotFound):  # their probe may be disabled
+            collector.trigger(REPOSITORIES)
+
     async def add(call: Call, asked: params.RepositoryAdd) -> dict[str, Any]:
         repository = await monitor.command(AddRepository(call.caller.name, asked.name, asked.path))
-        collector.trigger(REPOSITORIES)
-        return _shape(monitor.books.table, repository, None, {}, {})
+        look_again()
+        return _shape(repository, None, "unknown", {}, {})
 
     async def remove(call: Call, asked: params.RepositoryName) -> bool:
         await monitor.command(RemoveRepository(call.caller.name, asked.name))
-        collector.trigger(REPOSITORIES)
+        look_again()
         return True
 
     return {
@@ -93,20 +100,25 @@ def _repositories(monitor: Monitor) -> list[dict[str, Any]]:
     places = {
         reading.labels["repository"]: reading.labels for reading in table.read("repo_info", at)
     }
-    states = {
-        dict(state.scope.labels).get("repository", ""): state
-        for state in table.scopes(REPOSITORIES)
-    }
+    states = {dict(state.scope.labels)["repository"]: state for state in table.scopes(REPOSITORIES)}
     return [
-        _shape(table, one, states.get(one.name), values, places)
+        _shape(one, states.get(one.name), _status(table, states.get(one.name), at), values, places)
         for one in sorted(monitor.books.repositories, key=lambda one: one.name)
     ]
 
 
+def _status(table: SeriesTable, state: ScopeState | None, at: float) -> str:
+    if state is None or state.outcome is None:
+        return "unknown"
+    if state.outcome is Outcome.FAILED:
+        return "failed"
+    return _STATUS[state.outcome] if table.is_known_scope(state, at) else "unknown"
+
+
 def _shape(
-    table: SeriesTable,
     repository: Repository,
     state: ScopeState | None,
+    status: str,
     values: dict[str, dict[str, float]],
     places: dict[str, dict[str, str]],
 ) -> dict[str, Any]:
@@ -117,12 +129,11 @@ def _shape(
 
     used, free = value("repo_used_bytes"), value("repo_free_bytes")
     place = places.get(name, {})
-    outcome = None if state is None or state.outcome is None else state.outcome.value
     return {
         "name": name,
         "path": repository.path,
         "origin": repository.origin.value,
-        "status": _STATUS.get(outcome or "", "unknown"),
+        "status": status,
         "error": (state.reason or None) if state is not None else None,
         "size_bytes": value("repo_size_bytes"),
         "used_bytes": used,

@@ -1,0 +1,237 @@
+"""Health: each component in each state it can be in, and the whole."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from control.fix_control import AWAY, NO_DATABASE, SCRIPTED, Control, open_control
+from core.fix_engine import rule
+from fakes import NOON
+from fix_records import no_room
+from storewatchd.core.frames import Scope
+from storewatchd.errors import ProbeFailed
+from storewatchd.monitor import monitor as monitor_module
+from storewatchd.probes.storage import REPOSITORIES
+
+
+def component(control: Control, name: str) -> dict[str, Any]:
+    """Return a component of the report."""
+    (found,) = (one for one in control.health.report()["components"] if one["name"] == name)
+    return dict(found)
+
+
+def verdict(control: Control, name: str) -> tuple[str, str]:
+    """Return the status and the message of a component."""
+    found = component(control, name)
+    return found["status"], found["message"]
+
+
+async def see_repository(control: Control, used: int = 60, free: int = 40) -> None:
+    """Have a repository with so much used and free, and look at it."""
+    control.outside.see_directory("/a", used=used, free=free)
+    await control.call("repositories.add", name="a", path="/a")
+    await look(control)
+
+
+async def look(control: Control) -> None:
+    await control.call("probes.run", probe=REPOSITORIES)
+    await control.node.settled()
+
+
+# The whole.
+
+
+async def test_the_whole_is_the_worst_of_those_that_matter(control: Control) -> None:
+    control.store.problem = None
+    report = control.health.report()
+    assert (report["status"], report["timestamp"], report["node"]) == (
+        "healthy",
+        "2026-01-01T12:00:00.000Z",
+        control.node.monitor.node,
+    )
+    control.store.problem = "away"
+    assert control.health.report()["status"] == "degraded"
+    await see_repository(control, used=96, free=4)
+    assert control.health.report()["status"] == "unhealthy"
+
+
+@pytest.mark.parametrize("name", ["scst", "tape", "vtl", "services", "notifications"])
+async def test_what_is_not_watched_is_unknown_with_the_reason(control: Control, name: str) -> None:
+    status, message = verdict(control, name)
+    assert status == "unknown"
+    assert message.startswith("no ")
+
+
+# The database.
+
+
+async def test_a_database_that_answers_is_healthy_with_its_last_check(control: Control) -> None:
+    control.store.problem = None
+    control.store.server_version = "15.3"
+    control.store.checked_at = NOON - 5
+    control.store.check_s = 0.0025
+    assert component(control, "database") == {
+        "name": "database",
+        "status": "healthy",
+        "message": "PostgreSQL 15.3 answers",
+        "checked_at": "2026-01-01T11:59:55.000Z",
+        "duration_ms": 2.5,
+    }
+
+
+async def test_a_database_that_is_away_degrades(control: Control) -> None:
+    assert verdict(control, "database") == (
+        "degraded",
+        "history waits in the journal: not connected yet",
+    )
+
+
+async def test_a_database_that_refuses_records_degrades(control: Control) -> None:
+    control.store.problem = None
+    control.store.refused = 2
+    assert verdict(control, "database") == (
+        "degraded",
+        "2 records were refused; the log has the reasons",
+    )
+
+
+@pytest.mark.parametrize("settings", [AWAY, NO_DATABASE], ids=["external", "none"])
+async def test_a_journal_that_refuses_is_unhealthy_whatever_the_database(
+    tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(monitor_module, "RETRY_S", 0.01)
+    async with open_control(tmp_path, settings=settings) as control:
+        with no_room():
+            await control.client.say(
+                {
+                    "jsonrpc": "2.0",
+                    "method": "tasks.start",
+                    "params": {"name": "nightly"},
+                    "id": "held",
+                }
+            )
+            await control.node.blocked()
+            status, message = verdict(control, "database")
+        assert (await control.client.hear())["id"] == "held"
+    assert status == "unhealthy"
+    assert message.startswith("the journal: state.db: ")
+
+
+async def test_no_database_is_unknown(tmp_path: Path) -> None:
+    async with open_control(tmp_path, settings=NO_DATABASE) as control:
+        assert verdict(control, "database") == ("unknown", "no database is configured")
+
+
+# Storage.
+
+
+async def test_storage_is_unknown_before_anything_is_known(control: Control) -> None:
+    assert verdict(control, "storage") == ("unknown", "no repository is declared or found")
+
+
+async def test_storage_is_healthy_while_every_repository_has_room(control: Control) -> None:
+    await see_repository(control, used=60, free=40)
+    assert component(control, "storage") == {
+        "name": "storage",
+        "status": "healthy",
+        "message": "1 repository, none over 95 % full",
+        "checked_at": "2026-01-01T12:00:00.000Z",
+        "duration_ms": 0.0,
+    }
+
+
+async def test_storage_is_unhealthy_when_a_repository_is_full(control: Control) -> None:
+    await see_repository(control, used=96, free=4)
+    assert verdict(control, "storage") == ("unhealthy", "over 95 % full: a")
+
+
+async def test_storage_is_no_better_than_what_can_be_seen(control: Control) -> None:
+    await see_repository(control)
+    control.outside.port.readings["statvfs.path", "/a"] = ProbeFailed("input/output error")
+    await look(control)
+    assert verdict(control, "storage") == (
+        "unhealthy",
+        "1 of 1 cannot be used; a: input/output error",
+    )
+
+
+async def test_storage_is_unknown_while_its_probe_is_disabled(tmp_path: Path) -> None:
+    async with open_control(tmp_path, with_repositories=False) as control:
+        assert verdict(control, "storage")[0] == "unknown"
+        await control.call("repositories.add", name="a", path="/a")
+        assert verdict(control, "storage") == ("unknown", "not looked at yet")
+
+
+# Tasks.
+
+
+async def test_tasks_are_unknown_before_the_first_report(control: Control) -> None:
+    assert verdict(control, "tasks") == ("unknown", "no task was ever reported")
+
+
+async def test_tasks_are_healthy_while_none_has_failed(control: Control) -> None:
+    await control.call("tasks.start", name="nightly")
+    assert verdict(control, "tasks") == ("healthy", "1 running, none failed")
+
+
+async def test_tasks_are_degraded_while_an_alert_says_that_one_failed(control: Control) -> None:
+    await control.call("tasks.start", name="nightly")
+    for name in ("d", "c", "b", "a"):
+        await control.node.create(source="task", resource_id=name)
+    assert verdict(control, "tasks") == ("degraded", "failed and not run since: a, b, c")
+
+
+# Rules.
+
+
+async def test_rules_are_healthy_while_they_are_evaluated(tmp_path: Path) -> None:
+    async with open_control(tmp_path, rules=rule()) as control:
+        await control.node.see(a=0.5)
+        assert component(control, "rules") == {
+            "name": "rules",
+            "status": "healthy",
+            "message": "1 rules are evaluated",
+            "checked_at": "2026-01-01T12:00:00.000Z",
+            "duration_ms": 0.0,
+        }
+
+
+async def test_rules_that_fail_are_named_with_the_reason(tmp_path: Path) -> None:
+    # The label that tells the rows apart is gone: two rows give the same alert.
+    text = rule(expr="full > 0.8", labels="{repository: all}")
+    async with open_control(tmp_path, rules=text) as control:
+        await control.node.see(a=0.9, b=0.9)
+        status, message = verdict(control, "rules")
+    assert status == "degraded"
+    assert message.startswith("1 of 1 fail; Full: ")
+
+
+async def test_no_rules_were_never_checked(control: Control) -> None:
+    found = component(control, "rules")
+    assert (found["status"], found["checked_at"]) == ("healthy", None)
+
+
+# Probes.
+
+
+async def test_probes_are_healthy_while_no_look_fails(control: Control) -> None:
+    assert verdict(control, "probes") == ("healthy", "2 looks, none failed")
+
+
+async def test_a_look_that_fails_is_named_with_the_reason(control: Control) -> None:
+    control.outside.probe.answers[Scope(SCRIPTED)] = ProbeFailed("input/output error")
+    await control.call("probes.run", probe=SCRIPTED)
+    assert verdict(control, "probes") == (
+        "degraded",
+        f"1 of 2 looks fail; {SCRIPTED}: input/output error",
+    )
+
+
+async def test_a_discovery_that_fails_is_named_too(control: Control) -> None:
+    control.outside.port.readings["mounts", ""] = ProbeFailed("the reader is gone")
+    await control.call("probes.run", probe=REPOSITORIES)
+    assert verdict(control, "probes") == (
+        "degraded",
+        f"1 of 2 looks fail; {REPOSITORIES}: the reader is gone",
+    )
