@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import importlib.metadata
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvloop
@@ -14,19 +15,19 @@ from storewatchd.errors import StorewatchError
 from storewatchd.settings import Source
 
 
-def main() -> int:
-    """Run the daemon; return its exit status."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the daemon with these words, or those of the command line; return its exit status."""
     parser = argparse.ArgumentParser(
         prog="storewatchd", description="Watch this storage appliance and say what broke."
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="settings (TOML)")
-    parser.add_argument("--state-directory", type=Path, metavar="DIR")
-    parser.add_argument("--runtime-directory", type=Path, metavar="DIR")
+    parser.add_argument("--state-directory", type=_absolute, metavar="DIR")
+    parser.add_argument("--runtime-directory", type=_absolute, metavar="DIR")
     parser.add_argument("--check-config", action="store_true", help="check the settings and stop")
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
     version = importlib.metadata.version("storewatch")
     parser.add_argument("--version", action="version", version=f"storewatchd {version}")
-    words = parser.parse_args()
+    words = parser.parse_args(argv)
     source = Source(words.config, words.state_directory, words.runtime_directory)
     try:
         if words.check_config:
@@ -39,6 +40,11 @@ def main() -> int:
             raise
         print(f"storewatchd: {error}", file=sys.stderr)  # noqa: T201  no logging yet or any more
         return 1
+
+
+def _absolute(word: str) -> Path:
+    """Return a path that means the same to PostgreSQL, which runs elsewhere."""
+    return Path(word).absolute()
 
 
 if __name__ == "__main__":

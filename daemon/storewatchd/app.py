@@ -63,12 +63,19 @@ def check(source: Source) -> str:
 def read_rules(settings: Settings) -> tuple[RuleSet, list[RuleError]]:
     """Return the built-in rules and those of the rules directories, and every problem."""
     built_in = importlib.resources.files("storewatchd.rules").joinpath("default.yml")
-    files = [RuleFile("default.yml", built_in.read_text(), "built-in")]
+    files = [RuleFile("default.yml", built_in.read_text("utf-8"), "built-in")]
     problems: list[RuleError] = []
     for directory in settings.rules.directories:
-        for path in sorted([*directory.glob("*.yml"), *directory.glob("*.yaml")]):
+        try:
+            paths = sorted(one for one in directory.iterdir() if one.suffix in (".yml", ".yaml"))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            problems.append(RuleError(f"cannot be read: {error.strerror}", path=str(directory)))
+            continue
+        for path in paths:
             try:
-                files.append(RuleFile(str(path), path.read_text(), str(path)))
+                files.append(RuleFile(str(path), path.read_text("utf-8"), str(path)))
             except (OSError, UnicodeDecodeError) as error:
                 problems.append(RuleError(f"cannot be read: {error}", path=str(path)))
     rules, wrong = load(files, interval_s=settings.rules.interval)
@@ -88,6 +95,7 @@ async def run(source: Source, clock: Clock) -> int:
         logs = LogQueue(settings.daemon.log_level)
         stack.callback(logs.close)
         notifier = Notifier(clock)
+        stack.callback(notifier.close)
         notifier.status("starting")
         _make_directory(settings.daemon.state_directory)
         _make_directory(settings.daemon.runtime_directory)
@@ -247,7 +255,7 @@ def _make_directory(path: Path) -> None:
 
 async def _listen(server: ControlServer, settings: Settings) -> None:
     passed = passed_sockets()
-    for listener in passed.values():
+    for listener in passed:
         listener.setblocking(False)
         await server.listen_on(listener)
     if not passed:

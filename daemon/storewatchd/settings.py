@@ -129,7 +129,10 @@ class Settings:
 _BOUNDS: Mapping[tuple[str, str], tuple[Any, str]] = {
     ("probes", "interval"): (lambda value: 1 <= value <= 3600, "from 1s to 1h"),
     ("rules", "interval"): (lambda value: 1 <= value <= 3600, "from 1s to 1h"),
-    ("events", "keep_records"): (lambda value: 1000 <= value <= 10_000_000, "from 1000 up"),
+    ("events", "keep_records"): (
+        lambda value: 1000 <= value <= 10_000_000,
+        "from 1000 to 10000000",
+    ),
 }
 
 
@@ -141,6 +144,7 @@ class Source:
     path: Path | None = None
     state_directory: Path | None = None
     runtime_directory: Path | None = None
+    default_path: Path = DEFAULT_PATH
 
     def load(self) -> Settings:
         """Return the settings as they are written now.
@@ -148,9 +152,10 @@ class Source:
         Raises:
             ConfigError: the file cannot be read, or something in it is unknown or wrong.
         """
-        path = self.path or DEFAULT_PATH
-        is_missing = self.path is None and not path.exists()
-        settings = Settings() if is_missing else read(path)
+        if self.path is None and not self.default_path.exists():
+            settings = Settings()
+        else:
+            settings = read(self.path or self.default_path)
         overrides = {
             name: value
             for name in ("state_directory", "runtime_directory")
@@ -174,7 +179,7 @@ def read(path: Path) -> Settings:
         raise ConfigError(
             str(path), "", expected="a readable file", found=error.strerror or str(error)
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(str(path), "", expected="TOML", found=str(error)) from error
     settings = _build(Settings, tree, str(path), ())
     assert isinstance(settings, Settings)
@@ -190,7 +195,7 @@ def _check_whole(settings: Settings, path: str) -> None:
         where = f"storage.repositories[{index}]"
         if not repository.name:
             raise ConfigError(path, f"{where}.name", expected="a name", found="nothing")
-        if not repository.path.startswith("/"):
+        if not _is_path(repository.path):
             found = repr(repository.path) if repository.path else "nothing"
             raise ConfigError(path, f"{where}.path", expected="an absolute path", found=found)
         if repository.name in names:
@@ -249,7 +254,7 @@ def _scalar(hint: Any, value: Any, path: str, key: str) -> Any:
     if hint is Seconds:
         return _seconds(value, path, key)
     if hint is Path:
-        if isinstance(value, str) and value.startswith("/"):
+        if isinstance(value, str) and _is_path(value):
             return Path(value)
         raise ConfigError(path, key, expected="an absolute path", found=_name(value))
     if isinstance(hint, type) and issubclass(hint, StrEnum):
@@ -272,6 +277,10 @@ def _seconds(value: Any, path: str, key: str) -> Seconds:
         except ValueError:
             pass
     raise ConfigError(path, key, expected='seconds, or text such as "30s"', found=_name(value))
+
+
+def _is_path(text: str) -> bool:
+    return text.startswith("/") and not {"\0", "\n"} & set(text)
 
 
 def _name(value: Any) -> str:

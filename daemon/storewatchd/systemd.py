@@ -37,7 +37,8 @@ class Notifier:
 
     def _say(self, text: str) -> None:
         if self._peer is not None:
-            self._peer.notify(text)
+            # The protocol is UTF-8 (sd_notify(3)), and sdnotify encodes as Latin-1.
+            self._peer.notify(text.encode(errors="replace").decode("latin-1"))
 
     def ready(self) -> None:
         self._say("READY=1")
@@ -51,7 +52,11 @@ class Notifier:
         self._say("STOPPING=1")
 
     def status(self, sentence: str) -> None:
-        """Tell how things stand, in a sentence; the same again is not repeated."""
+        """Tell how things stand, in a sentence; the same again is not repeated.
+
+        Titles in it come from anybody, and a line break would begin another assignment.
+        """
+        sentence = " ".join(sentence.split())
         if sentence != self._status:
             self._status = sentence
             self._say(f"STATUS={sentence}")
@@ -65,11 +70,15 @@ class Notifier:
             self._fed = now
             self._say("WATCHDOG=1")
 
+    def close(self) -> None:
+        """Say nothing any more."""
+        if self._peer is not None and self._peer.socket is not None:
+            self._peer.socket.close()
 
-def passed_sockets() -> dict[str, socket.socket]:
-    """Return the sockets that systemd passed, by name (sd_listen_fds_with_names(3))."""
-    passed = systemd.daemon.listen_fds_with_names()
-    return {name: socket.socket(fileno=number) for number, name in dict(passed).items()}
+
+def passed_sockets() -> list[socket.socket]:
+    """Return the sockets that systemd passed (sd_listen_fds(3))."""
+    return [socket.socket(fileno=number) for number in systemd.daemon.listen_fds()]
 
 
 def logs_to_journal() -> bool:
@@ -82,7 +91,7 @@ def logs_to_journal() -> bool:
     return (device, inode) == (str(stream.st_dev), str(stream.st_ino))
 
 
-class _FieldsHandler(systemd.journal.JournalHandler):  # type: ignore[misc]
+class FieldsHandler(systemd.journal.JournalHandler):  # type: ignore[misc]
     """Sends a record with its fields, and with COMPONENT, the module that speaks."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -110,7 +119,7 @@ class LogQueue:
     def __init__(self, level: str) -> None:
         handler: logging.Handler
         if logs_to_journal():
-            handler = _FieldsHandler(SYSLOG_IDENTIFIER="storewatchd")
+            handler = FieldsHandler(SYSLOG_IDENTIFIER="storewatchd")
             handler.setFormatter(logging.Formatter("%(message)s"))
         else:
             handler = logging.StreamHandler(sys.stderr)
