@@ -93,7 +93,7 @@ def test_an_end_by_hand_is_told_and_quiets_only_what_a_rule_made() -> None:
     assert (ended.resolved_by, transition.reason) == ("ann", {"actor": "ann", "note": "done"})
     assert incidents.is_quieted("k")
     assert not incidents.is_quieted("key:k")
-    assert incidents.rules() == {"Full"}
+    assert incidents.rules() == ["Full"]
 
 
 @pytest.mark.parametrize("verb", ["acknowledge", "resolve"])
@@ -112,7 +112,7 @@ def test_a_quieted_key_is_kept_with_its_rule_until_it_is_forgotten() -> None:
     incidents.forget_quieted("k")
     assert not incidents.is_quieted("k")
     assert incidents.take_changes() == {"id-0": None}
-    assert incidents.rules() == set()
+    assert incidents.rules() == []
 
 
 def test_a_restart_keeps_alerts_timers_and_quieted_keys() -> None:

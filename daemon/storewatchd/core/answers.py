@@ -36,6 +36,14 @@ class AnswerBook:
         changed, self._changed = self._changed, {}
         return changed
 
+    def dump(self) -> dict[str, Any]:
+        """Return the book's values as they are, for `load`."""
+        return dict(self._known)
+
+    def load(self, told: Mapping[str, Any]) -> None:
+        """Take over what `dump` gave."""
+        self._known.update(told)
+
     def is_done(self, key: str, command: Command) -> bool:
         """Return whether this command was done under this key.
 

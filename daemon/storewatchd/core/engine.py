@@ -8,7 +8,7 @@ Several rules may share a name, as one for each severity does. Each judges only 
 no other of them holds, and nothing before all of them were evaluated.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,9 @@ class RuleState:
     """The keys whose condition its last evaluation did not see to be false; None before one."""
 
 
+_KEPT_OF_RULES = ("due", "last_evaluation", "error", "unknown", "held")
+
+
 class Engine:
     """The rules in force. One task feeds it; `timer` measures evaluations, for display only."""
 
@@ -67,6 +70,8 @@ class Engine:
         self._table = table
         self._incidents = incidents
         self._timer = timer
+        self.rules = rules
+        """Every rule in force, with the files that they come from."""
         self._states: list[RuleState] = []
         self._namesakes: dict[str, list[RuleState]] = {}
         self._recordings: tuple[Scope, ...] | None = None  # until the table knows them
@@ -106,7 +111,9 @@ class Engine:
     def close_orphans(self, now: Instant) -> list[Transition]:
         """Close the alerts whose rule is not in force."""
         transitions = []
-        for name in self._incidents.rules() - self._namesakes.keys():
+        for name in self._incidents.rules():
+            if name in self._namesakes:
+                continue
             for quieted in self._incidents.quieted(name):
                 self._incidents.forget_quieted(quieted.key)
             transitions += [
@@ -115,7 +122,18 @@ class Engine:
             ]
         return transitions
 
+    def dump(self) -> list[dict[str, Any]]:
+        """Return what was worked out for each rule, in their order, for `load`."""
+        return [{name: getattr(state, name) for name in _KEPT_OF_RULES} for state in self._states]
+
+    def load(self, told: Sequence[Mapping[str, Any]]) -> None:
+        """Take over what `dump` gave an engine with the same rules."""
+        for state, kept in zip(self._states, told, strict=True):
+            for name in _KEPT_OF_RULES:
+                setattr(state, name, kept[name])
+
     def _take(self, rules: RuleSet, *, due: float) -> None:
+        self.rules = rules
         self._states = [RuleState(rule, due) for rule in rules]
         self._namesakes = {}
         for state in self._states:

@@ -16,7 +16,7 @@ def is_compatible(hole: Hole, labels: Mapping[str, str]) -> bool:
 
 
 @dataclass(slots=True)
-class _Opening:
+class Opening:
     source: Source
     hole: Hole
     begin: float
@@ -27,7 +27,7 @@ class Holes:
     """When which holes were open. Times are Unix seconds."""
 
     def __init__(self) -> None:
-        self._openings: list[_Opening] = []
+        self._openings: list[Opening] = []
 
     def note(self, source: Source, holes: Iterable[Hole], at: float, *, kept_s: float) -> None:
         """Say which holes a source leaves open from now on; forget what closed long ago."""
@@ -42,7 +42,7 @@ class Holes:
             else:
                 opening.begin = min(opening.begin, at)
         self._openings = [one for one in self._openings if one.end >= at - kept_s]
-        self._openings += [_Opening(source, hole, at) for hole in wanted.values()]
+        self._openings += [Opening(source, hole, at) for hole in wanted.values()]
 
     def open(self) -> list[Hole]:
         """Return the holes that are open."""

@@ -102,7 +102,7 @@ class Incidents:
         self._new_id = new_id
         self._open: dict[str, Incident] = {}
         self._key_of: dict[str, str] = {}
-        self._of_rule: dict[str, set[str]] = {}
+        self._of_rule: dict[str, dict[str, None]] = {}  # keys in the order of their opening
         self._quieted: dict[str, Quieted] = {}
         self._changed: dict[str, dict[str, Any] | None] = {}
 
@@ -126,6 +126,16 @@ class Incidents:
         """Return what the journal has to keep by alert id, None for what it may drop."""
         changed, self._changed = self._changed, {}
         return changed
+
+    def dump(self) -> dict[str, Any]:
+        """Return the book's values as they are, for `load`."""
+        return {"open": dict(self._open), "quieted": dict(self._quieted)}
+
+    def load(self, told: Mapping[str, Any]) -> None:
+        """Take over what `dump` gave."""
+        for incident in told["open"].values():
+            self._hold(incident)
+        self._quieted.update(told["quieted"])
 
     # What people and programs do.
 
@@ -236,10 +246,10 @@ class Incidents:
         """Return the open incidents of a rule."""
         return [self._open[key] for key in self._of_rule.get(rule, ())]
 
-    def rules(self) -> set[str]:
-        """Return the names of the rules that have an open incident or a quieted key."""
+    def rules(self) -> list[str]:
+        """Return the names of the rules that have an open incident or a quieted key, sorted."""
         quieted = {one.rule for one in self._quieted.values()}
-        return {rule for rule, keys in self._of_rule.items() if rule and keys} | quieted
+        return sorted({rule for rule, keys in self._of_rule.items() if rule and keys} | quieted)
 
     def is_quieted(self, key: str) -> bool:
         return key in self._quieted
@@ -274,7 +284,7 @@ class Incidents:
         )
         del self._open[incident.key]
         del self._key_of[alert.id]
-        self._of_rule[alert.rule].discard(incident.key)
+        self._of_rule[alert.rule].pop(incident.key, None)
         self._changed[alert.id] = None
         return Transition("resolved", alert, reason)
 
@@ -292,4 +302,4 @@ class Incidents:
     def _hold(self, incident: Incident) -> None:
         self._open[incident.key] = incident
         self._key_of[incident.alert.id] = incident.key
-        self._of_rule.setdefault(incident.alert.rule, set()).add(incident.key)
+        self._of_rule.setdefault(incident.alert.rule, {})[incident.key] = None

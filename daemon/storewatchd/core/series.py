@@ -46,7 +46,7 @@ class Reading(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Probe:
+class ProbeScopes:
     """A probe's families and scopes. `told` is set once it is known which scopes there are."""
 
     families: frozenset[str]
@@ -136,7 +136,7 @@ class SeriesTable:
         self._kept_s = retention_s + MARGIN_S
         self._max_series = max_series
         self._series: dict[str, Series] = {}
-        self._probes: dict[str, _Probe] = {}
+        self._probes: dict[str, ProbeScopes] = {}
         self._count = 0
         self.dropped_total = 0
         """How many rows found no place since start."""
@@ -160,7 +160,7 @@ class SeriesTable:
         names = frozenset(family.name for family in families)
         before = self._probes.get(probe)
         if before is None:
-            self._probes[probe] = _Probe(names, max_age_s, {}, [])
+            self._probes[probe] = ProbeScopes(names, max_age_s, {}, [])
         else:
             before.families = before.families | names
             before.max_age_s = max_age_s
@@ -390,7 +390,7 @@ class SeriesTable:
 
     # Inside.
 
-    def _place_of(self, owner: _Probe, scope: Scope) -> int:
+    def _place_of(self, owner: ProbeScopes, scope: Scope) -> int:
         place = owner.scopes.get(scope)
         if place is None:
             # Places of scopes that are gone are not reused while rows may still point to them.
@@ -400,7 +400,7 @@ class SeriesTable:
         return place
 
     def _replace(
-        self, owner: _Probe, scope: int, rows: Mapping[str, Sequence[Row]], at: float
+        self, owner: ProbeScopes, scope: int, rows: Mapping[str, Sequence[Row]], at: float
     ) -> None:
         for name in owner.families:
             series = self._series[name]
@@ -460,7 +460,7 @@ class SeriesTable:
         holes = [dict(state.scope.labels)] if dropped else []
         series.holes.note(("dropped", state.scope), holes, at, kept_s=self._kept_s)
 
-    def _clear(self, owner: _Probe, scope: int) -> None:
+    def _clear(self, owner: ProbeScopes, scope: int) -> None:
         for name in owner.families:
             series = self._series[name]
             series.there[series.scope_of == scope] = False

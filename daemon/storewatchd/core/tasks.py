@@ -118,7 +118,7 @@ class TaskChange:
 
 
 @dataclass(slots=True)
-class _Name:
+class TaskName:
     """What is known of all runs with one name. Times are Unix seconds."""
 
     type: str = "task"
@@ -140,7 +140,7 @@ class TaskBook:
         self._new_id = new_id
         self._runs: dict[str, TaskRun] = {}
         self._finished: deque[str] = deque()
-        self._names: dict[str, _Name] = {}
+        self._names: dict[str, TaskName] = {}
         self._changed: dict[str, dict[str, Any] | None] = {}
         self._changed_names: set[str] = set()
 
@@ -151,7 +151,7 @@ class TaskBook:
     ) -> None:
         """Take over what `take_changes` and `take_name_changes` gave before a restart."""
         for name, state in names.items():
-            self._names[name] = _Name(**{**state, "failure": tuple(state["failure"])})
+            self._names[name] = TaskName(**{**state, "failure": tuple(state["failure"])})
         for state in sorted(runs, key=lambda state: state["first_seen"]):
             run = TaskRun.from_state(state)
             self._runs[run.id] = run
@@ -167,9 +167,25 @@ class TaskBook:
         """Return what the journal has to keep by task name."""
         changed, self._changed_names = self._changed_names, set()
         return {
-            name: {field: getattr(self._names[name], field) for field in _Name.__dataclass_fields__}
+            name: {
+                field: getattr(self._names[name], field) for field in TaskName.__dataclass_fields__
+            }
             for name in changed
         }
+
+    def dump(self) -> dict[str, Any]:
+        """Return the book's values as they are, for `load`."""
+        return {
+            "runs": dict(self._runs),
+            "finished": list(self._finished),
+            "names": dict(self._names),
+        }
+
+    def load(self, told: Mapping[str, Any]) -> None:
+        """Take over what `dump` gave."""
+        self._runs.update(told["runs"])
+        self._finished.extend(told["finished"])
+        self._names.update(told["names"])
 
     # Reports.
 
@@ -290,11 +306,11 @@ class TaskBook:
                 run.output[-INFO_OUTPUT:].strip(),
             )
 
-    def _about(self, name: str) -> _Name:
+    def _about(self, name: str) -> TaskName:
         if name not in self._names and len(self._names) >= MAX_NAMES:
             raise LimitReached(f"{MAX_NAMES} different task names are known already")
         self._changed_names.add(name)
-        return self._names.setdefault(name, _Name())
+        return self._names.setdefault(name, TaskName())
 
     def _known(self, run_id: str) -> TaskRun:
         run = self._runs.get(run_id)

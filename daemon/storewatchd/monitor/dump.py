@@ -1,0 +1,64 @@
+"""The books as plain values and back, exactly: what a recording begins with.
+
+Tokens are left out: nothing that is decided about alerts depends on them.
+"""
+
+from typing import Any
+
+import msgspec
+
+from storewatchd.core.engine import Engine
+from storewatchd.core.freeze import freeze, thaw
+from storewatchd.core.ids import Ids
+from storewatchd.core.incidents import Incidents
+from storewatchd.core.permissions import TokenBook
+from storewatchd.core.rules import RuleFile, load
+from storewatchd.core.tasks import TaskBook
+from storewatchd.errors import RecordingError
+from storewatchd.monitor.batch import Books
+
+
+def dump(books: Books) -> dict[str, Any]:
+    """Return the books as MessagePack can hold them."""
+    rules = books.engine.rules
+    return {
+        "node": books.incidents.node,
+        "rules": msgspec.to_builtins(rules.files),
+        "rules_interval_s": rules.interval_s,
+        "engine": freeze(books.engine.dump()),
+        "table": freeze(books.table),
+        "incidents": freeze(books.incidents.dump()),
+        "tasks": freeze(books.tasks.dump()),
+        "repositories": freeze(books.repositories),
+        "answers": freeze(books.answers.dump()),
+    }
+
+
+def load_books(told: dict[str, Any], ids: Ids) -> Books:
+    """Return the books that `dump` was given.
+
+    Raises:
+        RecordingError: these are none, or are of another version.
+    """
+    try:
+        files = msgspec.convert(told["rules"], list[RuleFile])
+        rules, problems = load(files, interval_s=told["rules_interval_s"])
+        if problems:
+            raise RecordingError(f"a recorded rule is wrong for this version: {problems[0]}")
+        table = thaw(told["table"])
+        incidents = Incidents(told["node"], ids.new)
+        incidents.load(thaw(told["incidents"]))
+        books = Books(
+            table=table,
+            engine=Engine(table, incidents, rules),
+            incidents=incidents,
+            tasks=TaskBook(told["node"], ids.new),
+            repositories=thaw(told["repositories"]),
+            tokens=TokenBook(),
+        )
+        books.engine.load(thaw(told["engine"]))
+        books.tasks.load(thaw(told["tasks"]))
+        books.answers.load(thaw(told["answers"]))
+    except (KeyError, TypeError, ValueError, AttributeError, msgspec.ValidationError) as error:
+        raise RecordingError(f"the recording's beginning cannot be read: {error}") from error
+    return books
