@@ -12,6 +12,7 @@ import uvloop
 from storewatchd import app
 from storewatchd.clock import Clock
 from storewatchd.errors import StorewatchError
+from storewatchd.replay import replay
 from storewatchd.settings import Source
 
 
@@ -24,15 +25,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--state-directory", type=_absolute, metavar="DIR")
     parser.add_argument("--runtime-directory", type=_absolute, metavar="DIR")
     parser.add_argument("--check-config", action="store_true", help="check the settings and stop")
+    parser.add_argument(
+        "--replay", type=Path, metavar="FILE", help="replay a recording; print its transitions"
+    )
+    parser.add_argument(
+        "--speed", type=_speed, metavar="N", help="replay at N times the pace, not at once"
+    )
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
     version = importlib.metadata.version("storewatch")
     parser.add_argument("--version", action="version", version=f"storewatchd {version}")
     words = parser.parse_args(argv)
+    if words.speed is not None and words.replay is None:
+        parser.error("--speed goes with --replay")
     source = Source(words.config, words.state_directory, words.runtime_directory)
     try:
         if words.check_config:
             print(app.check(source))  # noqa: T201  the answer is this command's output
             return 0
+        if words.replay is not None:
+            return asyncio.run(_replay(words.replay, version, words.speed))
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
         return asyncio.run(app.run(source, Clock()))
     except StorewatchError as error:
@@ -40,6 +51,25 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"storewatchd: {error}", file=sys.stderr)  # noqa: T201  no logging yet or any more
         return 1
+
+
+async def _replay(path: Path, version: str, speed: float | None) -> int:
+    """Print a recording's transitions; return 0 where they are as they were recorded."""
+
+    def tell(line: bytes) -> None:
+        sys.stdout.buffer.write(line + b"\n")
+        sys.stdout.buffer.flush()
+
+    found = await replay(path, version=version, tell=tell, speed=speed)
+    print(f"storewatchd: {found}", file=sys.stderr)  # noqa: T201  the outcome, beside the lines
+    return 0 if found.differs_at is None else 1
+
+
+def _speed(word: str) -> float:
+    speed = float(word)
+    if not 0 < speed < float("inf"):
+        raise argparse.ArgumentTypeError("expected a number over 0, such as 60")
+    return speed
 
 
 def _absolute(word: str) -> Path:

@@ -5,6 +5,7 @@ import importlib.metadata
 import importlib.resources
 import logging
 import os
+import random
 import signal
 from contextlib import AsyncExitStack
 from functools import partial
@@ -21,7 +22,7 @@ from storewatchd.control.server import ControlServer
 from storewatchd.control.spool import Spool
 from storewatchd.core.commands import Announce, ReplaceRules
 from storewatchd.core.engine import Engine
-from storewatchd.core.ids import uuid7
+from storewatchd.core.ids import Ids
 from storewatchd.core.incidents import Incidents
 from storewatchd.core.model import EventType, Severity
 from storewatchd.core.permissions import PeerGroups, TokenBook
@@ -36,6 +37,7 @@ from storewatchd.monitor import Books, Monitor
 from storewatchd.port import HostAndReader
 from storewatchd.port.host import fact
 from storewatchd.port.reader import ReaderPort
+from storewatchd.port.tap import TappedPort
 from storewatchd.probes import make_probes
 from storewatchd.probes.base import STALE_AFTER_INTERVALS
 from storewatchd.settings import Settings, Source
@@ -123,9 +125,10 @@ async def run(source: Source, clock: Clock) -> int:
         stack.push_async_callback(reader.close)
         store = Store(settings, clock, node=journal.node)
         stack.push_async_callback(store.close)
+        port = TappedPort(HostAndReader(reader.read, fact))
         collector = Collector(
             probes,
-            HostAndReader(reader.read, fact),
+            port,
             clock,
             interval_s=settings.probes.interval,
             feed=monitor.feed,
@@ -140,6 +143,7 @@ async def run(source: Source, clock: Clock) -> int:
         server = control_plane(
             monitor=monitor,
             collector=collector,
+            port=port,
             store=store,
             journal=journal,
             bus=bus,
@@ -217,18 +221,17 @@ def _signals() -> tuple[asyncio.Event, asyncio.Event]:
 
 
 def _books(node: str, clock: Clock, rules: RuleSet) -> Books:
-    def new_id(wall: float) -> str:
-        return uuid7(wall, os.urandom(10))
-
     table = SeriesTable()
-    incidents = Incidents(node, new_id)
+    ids = Ids(random.SystemRandom().getrandbits(63))
+    incidents = Incidents(node, ids.new)
     return Books(
         table=table,
         engine=Engine(table, incidents, rules, timer=clock.monotonic),
         incidents=incidents,
-        tasks=TaskBook(node, new_id),
+        tasks=TaskBook(node, ids.new),
         repositories=RepositoryBook(),
         tokens=TokenBook(),
+        ids=ids,
     )
 
 

@@ -23,6 +23,7 @@ from storewatchd.core.frames import Family, MetricType
 from storewatchd.core.permissions import PeerGroups
 from storewatchd.core.rules import RuleFile, load
 from storewatchd.journal.journal import DRAIN
+from storewatchd.port.tap import TappedPort
 from storewatchd.probes.storage import RepositoriesProbe
 from storewatchd.settings import DatabaseKind, DatabaseSettings, Settings
 from storewatchd.store import Store
@@ -200,9 +201,10 @@ async def open_control(
         repositories = RepositoriesProbe(node.books.repositories, discovers=False)
         store = Store(settings, clock, node=node.journal.node)
         stack.push_async_callback(store.close)
+        port = TappedPort(outside.port)
         collector = Collector(
             (outside.probe, *([repositories] if with_repositories else [])),
-            outside.port,
+            port,
             clock,
             interval_s=30.0,
             feed=monitor.feed,
@@ -212,6 +214,7 @@ async def open_control(
         server = control_plane(
             monitor=monitor,
             collector=collector,
+            port=port,
             store=store,
             journal=node.journal,
             bus=node.bus,

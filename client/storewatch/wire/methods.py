@@ -50,6 +50,7 @@ METHODS: dict[str, Method] = {
     "repositories.remove": Method(params.RepositoryName, bool, ADMIN),
     "probes.list": Method(params.ProbesList, types.ProbeList, READ),
     "probes.run": Method(params.ProbesRun, types.ProbeList, WRITE),
+    "probes.record": Method(params.ProbesRecord, types.RecordingStarted, ADMIN),
     "probes.plan": Method(params.ProbesPlan, types.Plan, READ),
     "tokens.create": Method(params.TokenCreate, types.NewToken, ADMIN),
     "tokens.list": Method(params.Nothing, types.TokenList, ADMIN),

@@ -162,6 +162,12 @@ class ProbesRun(Params):
     probe: Name
 
 
+class ProbesRecord(Params):
+    """Record for so long; the recording comes as notifications to this connection."""
+
+    seconds: Annotated[float, Meta(gt=0, le=86_400)]
+
+
 class ProbesPlan(Params):
     device: Text | None = None
 

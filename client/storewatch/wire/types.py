@@ -409,6 +409,26 @@ class EventNotice(msgspec.Struct, kw_only=True):
     event: msgspec.Raw
 
 
+class RecordingStarted(msgspec.Struct, kw_only=True):
+    """Its bytes come in order as `recording` notifications, and `end` says that it is whole."""
+
+    recording: str
+
+
+class RecordingPiece(msgspec.Struct, kw_only=True):
+    """The params of a `recording` notification; `data` is base64 on the wire."""
+
+    recording: str
+    data: bytes
+
+
+class RecordingEnd(msgspec.Struct, kw_only=True):
+    """The params of the `end` notification of a recording."""
+
+    recording: str
+    reason: str
+
+
 class SubscriptionEnd(msgspec.Struct, kw_only=True):
     """The params of an `end` notification: the daemon cut this subscription off, and why."""
 

@@ -10,6 +10,7 @@ from storewatchd.control.dispatch import Dispatcher
 from storewatchd.control.health import HealthChecks
 from storewatchd.control.methods import alerts, daemon, events, probes, rules, tasks, tokens
 from storewatchd.control.methods.rules import ReadRules
+from storewatchd.control.recordings import Recordings
 from storewatchd.control.server import ControlServer
 from storewatchd.control.subscriptions import Subscriptions
 from storewatchd.core.model import AlertState
@@ -17,6 +18,7 @@ from storewatchd.core.permissions import PeerGroups
 from storewatchd.core.queries import AlertQuery
 from storewatchd.journal import Journal
 from storewatchd.monitor import Monitor
+from storewatchd.port.tap import TappedPort
 from storewatchd.store import Store
 
 _OPEN = AlertQuery(states=frozenset({AlertState.FIRING, AlertState.PENDING}))
@@ -26,6 +28,7 @@ def control_plane(
     *,
     monitor: Monitor,
     collector: Collector,
+    port: TappedPort,
     store: Store,
     journal: Journal,
     bus: Bus,
@@ -51,7 +54,7 @@ def control_plane(
             monitor, collector, store, journal, health, version=version, uptime_s=uptime_s
         ),
         **events.handlers(monitor, journal, subscriptions, whole),
-        **probes.handlers(monitor, collector),
+        **probes.handlers(monitor, collector, Recordings(monitor, port, version)),
         **rules.handlers(monitor, read_rules),
         **tasks.handlers(monitor, store),
         **tokens.handlers(monitor, subscriptions),

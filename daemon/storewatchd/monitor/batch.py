@@ -10,6 +10,7 @@ from storewatchd.bus import Published, publishable
 from storewatchd.core.answers import AnswerBook
 from storewatchd.core.commands import Command
 from storewatchd.core.engine import Engine
+from storewatchd.core.ids import Ids
 from storewatchd.core.incidents import Incidents
 from storewatchd.core.model import (
     Alert,
@@ -45,6 +46,8 @@ class Books:
     repositories: RepositoryBook
     tokens: TokenBook
     answers: AnswerBook = field(default_factory=AnswerBook)
+    ids: Ids = field(default_factory=lambda: Ids(0))
+    """Where the ids of alerts and runs come from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ The same inputs at the same moments give the same batches, byte for byte: what a
 is replayed by.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,16 +34,22 @@ class DoneBefore:
     key: str
 
 
+Listener = Callable[[Instant, Sequence[Input], Batch], None]
+"""Hears each round: when it was, what it took, and what followed."""
+
+
 class Judge:
     """Applies inputs and the passing of time to the books."""
 
-    def __init__(self, books: Books) -> None:
+    def __init__(self, books: Books, *, next_snapshot: float = 0.0) -> None:
         self.books = books
-        self._next_snapshot = 0.0
+        self.next_snapshot = next_snapshot
+        """When the next metrics snapshot is told, on the monotonic clock."""
+        self.listener: Listener | None = None
 
     def next_due(self) -> float:
         """Return when something is to be decided without an input, on the monotonic clock."""
-        return min(self.books.engine.next_due(), self._next_snapshot)
+        return min(self.books.engine.next_due(), self.next_snapshot)
 
     def round(self, now: Instant, inputs: Sequence[Input]) -> tuple[Batch, list[Any]]:
         """Return what follows from inputs, in their order, and what each of them is answered:
@@ -55,6 +61,8 @@ class Judge:
             batch.put_state(ALERT, alert_id, state)
         for key, answer in self.books.answers.take_changes().items():
             batch.put_state(ANSWER, key, answer)
+        if self.listener is not None:
+            self.listener(now, inputs, batch)
         return batch, answers
 
     def _apply(self, one: Input, batch: Batch) -> Any:
@@ -97,8 +105,8 @@ class Judge:
             batch.note_alert(transition)
         for transition in books.engine.evaluate(now, frozenset(batch.touched)):
             batch.note_alert(transition)
-        if now.monotonic >= self._next_snapshot:
-            self._next_snapshot = now.monotonic + SNAPSHOT_INTERVAL_S
+        if now.monotonic >= self.next_snapshot:
+            self.next_snapshot = now.monotonic + SNAPSHOT_INTERVAL_S
             books.table.feed(books.tasks.frame(now))
             batch.note_snapshot(
                 snapshot(

@@ -7,6 +7,7 @@ and no subscriber ever shows what is not on disk.
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, overload
@@ -58,7 +59,8 @@ from storewatchd.monitor.batch import (
     Batch,
     Books,
 )
-from storewatchd.monitor.judge import DoneBefore, Judge, Refused
+from storewatchd.monitor.dump import dump
+from storewatchd.monitor.judge import DoneBefore, Judge, Listener, Refused
 from storewatchd.monitor.view import View
 
 logger = logging.getLogger(__name__)
@@ -172,6 +174,28 @@ class Monitor:
     def confirmed(self, seq: int) -> None:
         """Note that PostgreSQL has every record up to a number."""
         self.view.confirm(seq)
+
+    # Recording.
+
+    def start_recording(self, listener: Listener) -> dict[str, Any]:
+        """Let somebody hear every round from the next one on; return what a replay starts from:
+        the books, this moment, and the seed of the ids that follow.
+
+        Call it between rounds: from the loop's own thread, any moment is.
+        """
+        seed = random.SystemRandom().getrandbits(63)
+        self.books.ids.reseed(seed)
+        self._judge.listener = listener
+        return {
+            "seed": seed,
+            "now": list(self._clock.now()),
+            "next_snapshot": self._judge.next_snapshot,
+            "books": dump(self.books),
+        }
+
+    def stop_recording(self) -> None:
+        """Let nobody hear any more."""
+        self._judge.listener = None
 
     # What the control plane needs to know.
 

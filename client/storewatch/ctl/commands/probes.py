@@ -4,7 +4,7 @@ import click
 
 from storewatch import clock
 from storewatch.ctl import words
-from storewatch.ctl.command import Group
+from storewatch.ctl.command import DURATION, Group
 from storewatch.ctl.output import Column, state
 from storewatch.ctl.session import Session
 from storewatch.wire import params, types
@@ -100,6 +100,29 @@ def run(session: Session, probe: str) -> None:
         types.ProbeList,
         lambda found: _show(session, found),
     )
+
+
+@probes.command(
+    "record",
+    help=(
+        "Record what the probes learn and what the daemon decides from it, for a bug report or a "
+        "replay with storewatchd --replay. Names, paths and the output of tasks are in it; tokens "
+        "never are. Ctrl-C ends it early; what was recorded so far can be used."
+    ),
+    examples=(
+        "storewatchctl probes record --for 10m -o trouble.recording",
+        "storewatchd --replay trouble.recording",
+    ),
+)
+@click.option("--for", "seconds", type=DURATION, default=600.0, help="How long (10m).")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False), required=True, help="A file to be made."
+)
+@click.pass_obj
+def record(session: Session, seconds: float, output: str) -> None:
+    from storewatch.ctl.recording import record_to  # only this command needs it
+
+    record_to(session, seconds, output)
 
 
 @probes.command(

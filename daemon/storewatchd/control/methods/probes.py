@@ -8,6 +8,7 @@ from storewatch.wire import params
 from storewatch_reader.table import ROWS
 from storewatchd.collector import Collector
 from storewatchd.control.dispatch import Call, Handler
+from storewatchd.control.recordings import Recordings
 from storewatchd.core.commands import AddRepository, RemoveRepository
 from storewatchd.core.frames import Outcome
 from storewatchd.core.model import format_time
@@ -22,7 +23,9 @@ from storewatchd.probes.storage import FILE_SYSTEMS, REPOSITORIES
 _STATUS = {Outcome.SEEN: "ok", Outcome.ABSENT: "absent", Outcome.DEFERRED: "ok"}
 
 
-def handlers(monitor: Monitor, collector: Collector) -> Mapping[str, Handler]:
+def handlers(
+    monitor: Monitor, collector: Collector, recordings: Recordings
+) -> Mapping[str, Handler]:
     """Return the methods of both nouns."""
 
     def list_probes(_: Call, asked: params.ProbesList) -> dict[str, Any]:
@@ -31,6 +34,9 @@ def handlers(monitor: Monitor, collector: Collector) -> Mapping[str, Handler]:
     async def run_probe(_: Call, asked: params.ProbesRun) -> dict[str, Any]:
         await collector.run_now(asked.probe)
         return {"probes": collector.statuses(asked.probe)}
+
+    def record(call: Call, asked: params.ProbesRecord) -> dict[str, Any]:
+        return {"recording": recordings.start(call, asked.seconds)}
 
     def plan(_: Call, asked: params.ProbesPlan) -> dict[str, Any]:
         reads = [
@@ -71,6 +77,7 @@ def handlers(monitor: Monitor, collector: Collector) -> Mapping[str, Handler]:
     return {
         "probes.list": list_probes,
         "probes.run": run_probe,
+        "probes.record": record,
         "probes.plan": plan,
         "repositories.list": list_repositories,
         "repositories.add": add,

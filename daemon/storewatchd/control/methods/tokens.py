@@ -1,5 +1,6 @@
 """tokens.*: bearer tokens; a secret is shown once and never again."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,6 +8,7 @@ from storewatch.wire import params
 from storewatchd.control.dispatch import Call, Handler
 from storewatchd.control.subscriptions import Subscriptions
 from storewatchd.core.commands import PutToken, RevokeToken
+from storewatchd.core.ids import uuid7
 from storewatchd.core.model import format_time
 from storewatchd.core.permissions import Caller, Permission, Token, digest_of, new_secret
 from storewatchd.errors import Unauthenticated
@@ -34,7 +36,7 @@ def handlers(monitor: Monitor, subscriptions: Subscriptions) -> Mapping[str, Han
         now = monitor.now().wall
         secret = new_secret()
         token = Token(
-            id=monitor.new_id(now),
+            id=uuid7(now, os.urandom(10)),
             name=asked.name,
             permissions=frozenset(Permission(name) for name in asked.permissions),
             digest=digest_of(secret),
