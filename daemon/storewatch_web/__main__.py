@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 
 import sdnotify
 import uvloop
@@ -22,18 +23,18 @@ from storewatch_web.routes import Routes, errors_and_guard
 logger = logging.getLogger(__name__)
 
 
-def main() -> int:
-    """Run the sidecar; return its exit status."""
-    words = _words()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the sidecar with these words, or those of the command line; return its exit status."""
+    words = _words(argv)
+    host, _, port = words.listen.rpartition(":")
+    if not port.isdecimal() or not 0 <= int(port) < 65536:
+        sys.stderr.write(f"storewatch-web: --listen: expected HOST:PORT, found {words.listen!r}\n")
+        return 2
     # The journal dates its lines itself.
     date = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "
     logging.basicConfig(
         level=words.log_level.upper(), format=f"{date}%(levelname)-8s %(name)s: %(message)s"
     )
-    host, _, port = words.listen.rpartition(":")
-    if not port.isdigit() or not 0 <= int(port) < 65536:
-        sys.stderr.write(f"storewatch-web: --listen: expected HOST:PORT, found {words.listen!r}\n")
-        return 2
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     try:
         asyncio.run(_run(words, host.strip("[]") or "127.0.0.1", int(port)))
@@ -43,7 +44,7 @@ def main() -> int:
     return 0
 
 
-def _words() -> argparse.Namespace:
+def _words(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="storewatch-web", description="Serve the daemon over HTTP and WebSocket."
     )
@@ -78,7 +79,7 @@ def _words() -> argparse.Namespace:
     parser.add_argument(
         "--log-level", default="info", choices=("debug", "info", "warning", "error")
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 async def _run(words: argparse.Namespace, host: str, port: int) -> None:

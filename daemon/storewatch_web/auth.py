@@ -1,7 +1,9 @@
 """Bearer tokens, and the one-use tickets that stand for them where no header can be set."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile
 
 from aiohttp import web
 
@@ -32,9 +34,11 @@ class _Ticket:
 
 
 class Tickets:
-    """Tickets that were given out and not used yet."""
+    """Tickets that were given out and not used yet. `now` tells seconds on a clock that never
+    jumps."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = clock.monotonic) -> None:
+        self._now = now
         self._tickets: dict[str, _Ticket] = {}
 
     def issue(self, token: str) -> str:
@@ -43,10 +47,10 @@ class Tickets:
         Raises:
             Problem: too many are waiting to be used.
         """
-        now = clock.monotonic()
-        self._tickets = {
-            name: ticket for name, ticket in self._tickets.items() if ticket.expires > now
-        }
+        now = self._now()
+        # They lie in the order in which they expire.
+        for old in list(takewhile(lambda one: self._tickets[one].expires <= now, self._tickets)):
+            del self._tickets[old]
         if len(self._tickets) >= MAX_TICKETS:
             raise Problem(429, f"{MAX_TICKETS} tickets wait to be used")
         name = secrets.token_urlsafe(32)
@@ -60,6 +64,6 @@ class Tickets:
             Problem: it is unknown, used, or too old; which of them is not told.
         """
         ticket = self._tickets.pop(name, None)
-        if ticket is None or ticket.expires <= clock.monotonic():
+        if ticket is None or ticket.expires <= self._now():
             raise Problem(401, "the ticket is unknown, used or too old: get another one")
         return ticket.token

@@ -31,8 +31,7 @@ class Guard:
         origin = request.headers.get("Origin")
         if origin is None or origin.lower().rstrip("/") in self._origins:
             return
-        parts = urlsplit(origin.lower())
-        if parts.scheme not in ("http", "https") or parts.netloc != host.lower():
+        if origin.lower() not in (f"http://{host.lower()}", f"https://{host.lower()}"):
             raise Problem(403, f"pages of {origin} may not call this; see --allow-origin")
 
 
