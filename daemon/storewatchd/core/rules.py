@@ -65,11 +65,13 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """Every rule in force, in the order of the files that they were read from."""
+    """Every rule in force, in the order of the files that they were read from. It is not whole
+    where something of them could not be read."""
 
     rules: tuple[Rule, ...]
     files: tuple[RuleFile, ...] = ()
     interval_s: float = DEFAULT_INTERVAL_S
+    is_whole: bool = True
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self.rules)
@@ -82,7 +84,7 @@ def load(
     files: Sequence[RuleFile], *, interval_s: float = DEFAULT_INTERVAL_S
 ) -> tuple[RuleSet, list[RuleError]]:
     """Return the rules of all the files, and every problem found. With a problem the set is not
-    to be used: it lacks what could not be read."""
+    whole: it lacks what could not be read."""
     rules: list[Rule] = []
     problems: list[RuleError] = []
     for file in files:
@@ -91,7 +93,8 @@ def load(
         problems.extend(reader.problems)
     if len(rules) > MAX_RULES:
         problems.append(RuleError(f"at most {MAX_RULES} rules, found {len(rules)}"))
-    return RuleSet(tuple(_distinct(rules, problems))), problems
+    distinct = tuple(_distinct(rules, problems))
+    return RuleSet(distinct, tuple(files), interval_s, is_whole=not problems), problems
 
 
 def _distinct(rules: Iterable[Rule], problems: list[RuleError]) -> Iterator[Rule]:
