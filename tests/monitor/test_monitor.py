@@ -3,7 +3,9 @@
 import asyncio
 import json
 import logging
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +30,7 @@ from storewatchd.core.permissions import READ_ONLY, Token, digest_of
 from storewatchd.core.queries import AlertQuery
 from storewatchd.core.tasks import TaskState
 from storewatchd.errors import JournalError, NotFound, Unavailable
-from storewatchd.journal import StateChange
-from storewatchd.journal.journal import DRAIN
+from storewatchd.journal import DRAIN, StateChange
 from storewatchd.monitor import monitor as monitor_module
 from storewatchd.monitor.judge import SNAPSHOT_INTERVAL_S
 from storewatchd.probes.storage import REPOSITORIES
@@ -370,6 +371,16 @@ async def test_what_is_over_comes_back_until_it_is_confirmed(tmp_path: Path) -> 
         node.monitor.confirmed(node.journal.last_seq)
         assert titles(node) == []
         assert list(node.monitor.view.runs(None, None, None)) == []
+
+
+async def test_an_alert_whose_end_cannot_be_read_is_not_shown_as_firing(tmp_path: Path) -> None:
+    async with running_node(tmp_path) as node:
+        made = await node.create()
+        await node.monitor.command(ResolveAlert("ann", made.id))
+    with closing(sqlite3.connect(tmp_path / "state.db")) as database, database:
+        database.execute("DELETE FROM record WHERE kind = 'resolved'")
+    async with open_node(tmp_path) as node:
+        assert titles(node) == []
 
 
 async def test_pages_of_unconfirmed_records_are_all_read(

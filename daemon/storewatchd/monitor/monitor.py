@@ -46,8 +46,7 @@ from storewatchd.core.tasks import FAMILIES as TASK_FAMILIES
 from storewatchd.core.tasks import PROBE as TASKS_PROBE
 from storewatchd.core.tasks import TaskRun
 from storewatchd.errors import JournalError, Unavailable
-from storewatchd.journal import Journal
-from storewatchd.journal.journal import DRAIN
+from storewatchd.journal import DRAIN, Journal
 from storewatchd.monitor.batch import (
     ALERT,
     ANSWER,
@@ -285,7 +284,7 @@ class Monitor:
                 if record.type == EventType.TASK:
                     run = TaskRun.from_state(shape)
                     known_run = self.view.run(run.id)
-                    if known_run is None or known_run.version < run.version or run.is_over:
+                    if known_run is None or known_run.version < run.version:
                         self.view.put_run(run, record.seq)
                 else:
                     alert = Alert.from_json(shape)

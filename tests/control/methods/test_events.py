@@ -150,6 +150,17 @@ async def test_a_cursor_that_is_not_known_is_told_first(control: Control, since:
     assert titles([kept]) == ["kept"]
 
 
+async def test_all_that_is_kept_is_told_after_a_gap(tmp_path: Path) -> None:
+    async with open_control(tmp_path, keep=4) as control:
+        for title in ("a", "b", "c"):
+            await create(control, title)
+        (first, *_) = await listed(control)
+        await control.node.journal.confirm("drain", control.node.monitor.last_seq)
+        await control.call("events.subscribe", types=["alert"], since=first["id"])
+        gap, *kept = await heard(control, 3)
+    assert (gap["kind"], titles(kept)) == ("gap", ["b", "c"])
+
+
 async def test_a_cursor_of_an_earlier_start_goes_on_without_a_gap(tmp_path: Path) -> None:
     async with open_control(tmp_path) as control:
         await create(control, "seen")
