@@ -30,7 +30,8 @@ from storewatchd.core.permissions import READ_ONLY, Token, digest_of
 from storewatchd.core.queries import AlertQuery
 from storewatchd.core.tasks import TaskState
 from storewatchd.errors import JournalError, NotFound, Unavailable
-from storewatchd.journal import DRAIN, StateChange
+from storewatchd.journal import StateChange
+from storewatchd.journal.journal import DRAIN
 from storewatchd.monitor import monitor as monitor_module
 from storewatchd.monitor.judge import SNAPSHOT_INTERVAL_S
 from storewatchd.probes.storage import REPOSITORIES

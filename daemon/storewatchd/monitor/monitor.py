@@ -46,7 +46,8 @@ from storewatchd.core.tasks import FAMILIES as TASK_FAMILIES
 from storewatchd.core.tasks import PROBE as TASKS_PROBE
 from storewatchd.core.tasks import TaskRun
 from storewatchd.errors import JournalError, Unavailable
-from storewatchd.journal import DRAIN, Journal
+from storewatchd.journal import Journal
+from storewatchd.journal.journal import DRAIN
 from storewatchd.monitor.batch import (
     ALERT,
     ANSWER,
