@@ -84,6 +84,7 @@ def test_what_cannot_be_read_is_named_with_the_reason(directory: Path, tmp_path:
     assert said[f"{directory}/b.yml"].startswith("cannot be read: 'utf-8' codec")
     assert said[f"{tmp_path}/file"] == "cannot be read: Not a directory"
     assert [rule.name for rule in rules] == BUILT_IN
+    assert not rules.is_whole
 
 
 def source(tmp_path: Path, text: str) -> Source:

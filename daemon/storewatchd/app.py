@@ -8,6 +8,7 @@ import os
 import random
 import signal
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -81,6 +82,8 @@ def read_rules(settings: Settings) -> tuple[RuleSet, list[RuleError]]:
             except (OSError, UnicodeDecodeError) as error:
                 problems.append(RuleError(f"cannot be read: {error}", path=str(path)))
     rules, wrong = load(files, interval_s=settings.rules.interval)
+    if problems:
+        rules = replace(rules, is_whole=False)
     return rules, [*problems, *wrong]
 
 

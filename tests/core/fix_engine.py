@@ -66,8 +66,9 @@ class Desk:
     def judge(self, touched: frozenset[str] | set[str] = frozenset({"full"})) -> list[Transition]:
         return self.engine.evaluate(self.now, frozenset(touched))
 
-    def restart(self) -> None:
-        """Start anew from what the journal keeps; a new table has seen nothing yet."""
+    def restart(self, rules: RuleSet | None = None) -> None:
+        """Start anew from what the journal keeps, with other rules where they are given; a new
+        table has seen nothing yet."""
         kept = self._journal()
         wall = self.now.wall
         self.now = Instant(wall, 5.0)  # another boot: another monotonic clock
@@ -77,7 +78,7 @@ class Desk:
         self.table = table
         self.incidents = Incidents("node", self._new_id)
         self.incidents.restore(kept.values(), self.now)
-        self.engine = Engine(table, self.incidents, self.rules)
+        self.engine = Engine(table, self.incidents, self.rules if rules is None else rules)
 
     def _journal(self) -> dict[str, Any]:
         for key, state in self.incidents.take_changes().items():

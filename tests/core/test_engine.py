@@ -12,6 +12,7 @@ from core.fix_engine import FULL, MAX_AGE_S, NOON, Desk, kinds, rule, rule_set
 from storewatchd.core.engine import RULE_REMOVED
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
 from storewatchd.core.model import AlertState, Severity, Transition
+from storewatchd.core.rules import RuleFile, load
 from storewatchd.errors import NotFound
 
 DB = '"{{ $labels.repository }}"'
@@ -150,6 +151,27 @@ def test_a_rule_that_is_gone_closes_its_alerts_with_that_reason() -> None:
     (closed,) = desk.engine.replace_rules(rule_set("groups: []"), desk.now)
     assert (closed.kind, closed.alert.resolved_by) == ("resolved", RULE_REMOVED)
     assert desk.engine.next_due() == float("inf")
+
+
+def test_a_rule_that_went_while_nobody_ran_closes_its_alerts_at_the_start() -> None:
+    desk = Desk(rule())
+    desk.see({"a": 0.9, "b": 0.9})
+    desk.incidents.resolve("id-2", "ann", None, desk.now)
+    desk.restart(rule_set("groups: []"))
+    (closed,) = desk.judge()
+    assert (closed.kind, closed.alert.resolved_by) == ("resolved", RULE_REMOVED)
+    assert desk.incidents.rules() == []
+
+
+def test_a_rule_that_could_not_be_read_leaves_its_alerts_as_they_are() -> None:
+    desk = Desk(rule())
+    desk.see({"a": 0.9})
+    broken, problems = load([RuleFile("test.yml", "groups: [", "test")])
+    assert problems
+    desk.restart(broken)
+    assert kinds(desk.judge()) == ["stale"]
+    desk.engine.replace_rules(desk.rules, desk.now)
+    assert kinds(desk.later(1).see({"a": 0.9})) == ["fresh"]
 
 
 def test_an_alert_resolved_by_hand_stays_so_until_the_condition_was_false() -> None:

@@ -198,6 +198,7 @@ def test_every_problem_is_told_and_the_other_rules_are_read() -> None:
     )
     rules, problems = load([RuleFile("r.yml", text, "r.yml")])
     assert [one.name for one in rules] == ["B"]
+    assert not rules.is_whole
     assert [one.line for one in problems] == [5, 9]
 
 

@@ -88,10 +88,11 @@ class Engine:
 
     def evaluate(self, now: Instant, touched: frozenset[str]) -> list[Transition]:
         """Evaluate the rules that are due and those that read a touched family."""
+        transitions: list[Transition] = []
         if self._recordings is not None:
             self._table.keep_recordings(self._recordings)
             self._recordings = None
-        transitions: list[Transition] = []
+            transitions += self._settle_orphans(now)
         touched_now = set(touched)
         for state in self._states:
             due = state.due <= now.monotonic
@@ -106,13 +107,18 @@ class Engine:
     def replace_rules(self, rules: RuleSet, now: Instant) -> list[Transition]:
         """Put another set of rules in force at once; close the alerts whose rule is gone."""
         self._take(rules, due=now.monotonic)
-        return self.close_orphans(now)
+        return self._settle_orphans(now)
 
-    def close_orphans(self, now: Instant) -> list[Transition]:
-        """Close the alerts whose rule is not in force."""
+    def _settle_orphans(self, now: Instant) -> list[Transition]:
+        """Close the alerts whose rule is not in force; freeze them where it may only be one that
+        could not be read."""
         transitions = []
         for name in self._incidents.rules():
             if name in self._namesakes:
+                continue
+            if not self.rules.is_whole:
+                for incident in self._incidents.of_rule(name):
+                    transitions += self._freeze(incident, now, [incident.series])
                 continue
             for quieted in self._incidents.quieted(name):
                 self._incidents.forget_quieted(quieted.key)
