@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-import hashlib
-import itertools
+import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from storewatchd.bus import Bus, Filter, Published, Subscription
 from storewatchd.core.commands import AcknowledgeAlert, CreateAlert, FinishTask, StartTask
 from storewatchd.core.engine import Engine
 from storewatchd.core.frames import Frame, Outcome, Row, Scope
-from storewatchd.core.ids import uuid7
+from storewatchd.core.ids import Ids
 from storewatchd.core.incidents import Incidents
 from storewatchd.core.model import Alert, EventType, Severity
 from storewatchd.core.permissions import TokenBook
@@ -41,25 +40,21 @@ def empty_books(
     *,
     with_repositories: bool = True,
 ) -> Books:
-    """Return books in which nothing is written; ids count up, and no two starts share one."""
-    counter = itertools.count(1)
-    mine = hashlib.blake2b(f"{node} {epoch}".encode(), digest_size=8).digest()
-
-    def new_id(wall: float) -> str:
-        return uuid7(wall, next(counter).to_bytes(2, "big") + mine)
-
+    """Return books in which nothing is written; no two starts share an id."""
+    ids = Ids(zlib.crc32(f"{node} {epoch}".encode()))
     table = SeriesTable()
     table.declare(PROBE, (FULL,), max_age_s=MAX_AGE_S)
     if with_repositories:
         table.declare(REPOSITORIES, REPOSITORY_FAMILIES, max_age_s=MAX_AGE_S)
-    incidents = Incidents(node, new_id)
+    incidents = Incidents(node, ids.new)
     return Books(
         table=table,
         engine=Engine(table, incidents, rules or RuleSet(())),
         incidents=incidents,
-        tasks=TaskBook(node, new_id),
+        tasks=TaskBook(node, ids.new),
         repositories=RepositoryBook(),
         tokens=TokenBook(),
+        ids=ids,
     )
 
 

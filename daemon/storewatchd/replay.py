@@ -101,10 +101,10 @@ async def replay(
 
 
 def _start(message: list[Any], version: str) -> tuple[Judge, Instant]:
+    if message[0] != "start":
+        raise RecordingError("the recording does not begin with its start")
     try:
-        kind, start = message
-        if kind != "start":
-            raise RecordingError("the recording does not begin with its start")
+        _, start = message
         if start["version"] != version:
             raise RecordingError(
                 f"version {start['version']} made the recording, and this is {version}: replay it "
@@ -112,7 +112,8 @@ def _start(message: list[Any], version: str) -> tuple[Judge, Instant]:
             )
         books = load_books(start["books"], Ids(start["seed"]))
         now = Instant(*start["now"])
-        judge = Judge(books, next_snapshot=start["next_snapshot"])
+        before = None if start["before"] is None else Instant(*start["before"])
+        judge = Judge(books, next_snapshot=start["next_snapshot"], before=before)
     except (KeyError, TypeError, ValueError) as error:
         raise RecordingError(f"the recording's beginning cannot be read: {error}") from error
     return judge, now

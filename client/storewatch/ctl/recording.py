@@ -9,7 +9,7 @@ import msgspec
 from storewatch import clock
 from storewatch.ctl import words
 from storewatch.ctl.session import Session, given
-from storewatch.errors import ConnectionLost
+from storewatch.errors import ClientError
 from storewatch.plain import PlainClient
 from storewatch.wire import params, types
 
@@ -50,9 +50,9 @@ def record_to(session: Session, seconds: float, path: str) -> None:
                         session.out.note(_so_far(said - began, seconds, size))
             except KeyboardInterrupt:
                 session.out.note("ended early")
-            except ConnectionLost as error:
+            except ClientError:
                 session.out.note(f"what was recorded so far is in {path}")
-                raise error from None  # it says all
+                raise
     spent = words.duration(clock.monotonic() - began)
     session.out.line(f"recorded {spent} in {path}, {words.size(size)}")
 
