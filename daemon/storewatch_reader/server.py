@@ -74,6 +74,8 @@ class Server:
     def run(self) -> None:
         """Serve until stopped, or until the only client is gone; then hang up on all of them."""
         while not self._stopping:
+            for pipe in self._pool.start():
+                self._selector.register(pipe, selectors.EVENT_READ)
             for key, mask in self._selector.select(self._pool.next_deadline()):
                 if key.fileobj is self._listener:
                     self._accept()
@@ -81,8 +83,11 @@ class Server:
                     self._serve(key.data, mask)
                 elif isinstance(key.data, socket.socket):
                     key.data.recv(64)
-                elif self._pool.readable(key.fd):
+                elif self._pool.has_ended(key.fd):
+                    # While it is open still: a worker that was forked just now has it open too,
+                    # and epoll would go on telling of it.
                     self._selector.unregister(key.fd)
+                    self._pool.reap(key.fd)
             self._pool.tick()
         for key in tuple(self._selector.get_map().values()):
             if isinstance(key.data, Client):
@@ -165,9 +170,7 @@ class Server:
             self._send(client, answer, blob)
 
         client.replies.add(reply)
-        pipe = self._pool.start(row, object_id, reply)
-        if pipe is not None:
-            self._selector.register(pipe, selectors.EVENT_READ)
+        self._pool.ask(row, object_id, reply)
 
     def _send(self, client: Client, header: dict[str, Any], blob: bytes = b"") -> None:
         client.waiting += pack(header, blob)

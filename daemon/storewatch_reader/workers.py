@@ -1,5 +1,8 @@
 """Disposable workers: one forked process a read, so that a stuck device costs one of them.
 
+Only so many reads are under way at once; the others wait for their turn, in the order in which
+they came. A stuck one holds up nobody's turn, and only so many of these may be left behind.
+
 A worker holds its key's lock file until it is gone, whatever becomes of the reader: locked means
 closed. Past `answer_by` the asker is told that the read is stuck; past `kill_after` the worker is
 killed, and where the kernel does not let it die it is abandoned and its key stays closed until it
@@ -19,7 +22,15 @@ from storewatch_reader import clock, reads
 from storewatch_reader.message import Unpacker, pack
 from storewatch_reader.table import Row, TreeRow
 
-MAX_WORKERS = 64
+MAX_UNDER_WAY = 64
+"""How many reads are under way at once, stuck ones not counted."""
+
+MAX_WAITING = 4096
+"""How many reads wait for their turn."""
+
+MAX_STUCK = 128
+"""How many stuck workers are left behind before no further object is read. What has no object is
+read all the same: the table bounds it."""
 
 Reply = Callable[[dict[str, Any], bytes], None]
 
@@ -42,13 +53,25 @@ class Worker:
     answer: tuple[dict[str, Any], bytes] | None = None
 
 
+@dataclass
+class Waiting:
+    """A read that has not begun. Those who ask for the same share it."""
+
+    row: Row
+    object_id: str
+    since: float  # monotonic
+    replies: list[Reply]
+
+
 class Pool:
-    """The workers that are alive, by the pipe on which each one answers."""
+    """The workers that are alive, by the pipe on which each one answers, and the reads that wait
+    for one."""
 
     def __init__(self, roots: reads.Roots, lock_directory: str) -> None:
         self._roots = roots
         self._locks = lock_directory
         self._workers: dict[int, Worker] = {}
+        self._waiting: dict[str, Waiting] = {}  # by key, oldest first
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -57,47 +80,85 @@ class Pool:
     def pipes(self) -> list[int]:
         return list(self._workers)
 
-    def start(self, row: Row, object_id: str, reply: Reply) -> int | None:
-        """Start a read; return the pipe to watch, or None where there is no new one: it was
-        answered at once, or shares a read that has just begun."""
+    def ask(self, row: Row, object_id: str, reply: Reply) -> None:
+        """Ask for a read: it shares one of the same that has no answer yet, or waits for its
+        turn, which `start` gives it."""
         key = row.key(object_id)
         for worker in self._workers.values():
             if worker.key == key and not worker.late:
                 worker.replies.append(reply)
-                return None
-        if len(self._workers) >= MAX_WORKERS:
-            reply({"error": "busy", "message": f"{MAX_WORKERS} reads are under way"}, b"")
-            return None
+                return
+        if key in self._waiting:
+            self._waiting[key].replies.append(reply)
+        elif len(self._waiting) < MAX_WAITING:
+            self._waiting[key] = Waiting(row, object_id, clock.monotonic(), [reply])
+        else:
+            reply(_busy(f"{MAX_WAITING} reads wait for their turn"), b"")
+
+    def start(self) -> list[int]:
+        """Start what waits, as far as there is room; return the new pipes to watch. A read that
+        cannot begin is answered at once."""
+        pipes = []
+        while self._waiting and self._under_way() < MAX_UNDER_WAY:
+            waiting = self._waiting.pop(next(iter(self._waiting)))
+            worker = self._begin(waiting)
+            if isinstance(worker, Worker):
+                self._workers[worker.pipe] = worker
+                pipes.append(worker.pipe)
+                continue
+            for reply in waiting.replies:
+                reply(worker, b"")
+        return pipes
+
+    def _under_way(self) -> int:
+        return len(self._workers) - self._stuck()
+
+    def _stuck(self) -> int:
+        return sum(worker.late for worker in self._workers.values())
+
+    def _begin(self, waiting: Waiting) -> Worker | dict[str, Any]:
+        """Return the worker of a read, or what to answer where there can be none."""
+        row, object_id = waiting.row, waiting.object_id
+        key = row.key(object_id)
         try:
             lock, since = self._take(key)
             if lock is None:
-                reply(_stuck(row, key, since), b"")
-                return None
+                return _stuck(row, key, since)
+            if row.object and self._stuck() >= MAX_STUCK:
+                os.close(lock)
+                return _busy(f"{MAX_STUCK} reads are stuck, and no further one is begun")
             pid, pipe = self._fork(row, object_id, lock)
         except OSError as error:
-            message = f"no worker can be started: {error.strerror}"
-            reply({"error": "failed", "message": message}, b"")
-            return None
-        self._workers[pipe] = Worker(pid, pipe, key, row, since, clock.monotonic(), [reply])
-        return pipe
+            return {"error": "failed", "message": f"no worker can be started: {error.strerror}"}
+        return Worker(pid, pipe, key, row, since, clock.monotonic(), waiting.replies)
 
-    def readable(self, pipe: int) -> bool:
-        """Take what a worker says; return whether it is gone and its pipe closed."""
+    def has_ended(self, pipe: int) -> bool:
+        """Take what a worker says; return whether that was all, and it is to be reaped."""
         worker = self._workers[pipe]
         try:
             chunk = os.read(pipe, 1 << 20)
         except BlockingIOError:
             return False
-        if chunk:
-            messages = worker.unpacker.feed(chunk)
-            if messages:
-                worker.answer = messages[-1]
-            return False
-        self._reap(worker)
-        return True
+        messages = worker.unpacker.feed(chunk)
+        if messages:
+            worker.answer = messages[-1]
+        return not chunk
+
+    def reap(self, pipe: int) -> None:
+        """Let go of a worker that has ended, close its pipe, and answer its askers."""
+        worker = self._workers.pop(pipe)
+        os.close(pipe)
+        _, status = os.waitpid(worker.pid, 0)
+        if worker.answer is not None:
+            self._answer_all(worker, *worker.answer)
+        else:
+            how = os.waitstatus_to_exitcode(status)
+            message = f"the worker ended with status {how} and no answer"
+            self._answer_all(worker, {"error": "failed", "message": message}, b"")
 
     def tick(self) -> None:
-        """Answer for the workers that are late, and kill those that are very late."""
+        """Answer for the workers that are late, kill those that are very late, and send away
+        who has waited for too long."""
         now = clock.monotonic()
         for worker in self._workers.values():
             age = now - worker.began
@@ -107,11 +168,18 @@ class Pool:
             if age >= worker.row.kill_after_s and not worker.killed:
                 worker.killed = True
                 os.kill(worker.pid, signal.SIGKILL)
+        for key, waiting in tuple(self._waiting.items()):
+            if now - waiting.since >= waiting.row.answer_by_s:
+                self._waiting.pop(key, None)  # an asker that is cut off takes its reads along
+                for reply in waiting.replies:
+                    reply(_busy(f"{self._under_way()} reads are under way"), b"")
 
     def next_deadline(self) -> float | None:
         """Return in how many seconds `tick` has something to do, None for never."""
         now = clock.monotonic()
-        waits = []
+        waits = [
+            waiting.since + waiting.row.answer_by_s - now for waiting in self._waiting.values()
+        ]
         for worker in self._workers.values():
             if not worker.late:
                 waits.append(worker.began + worker.row.answer_by_s - now)
@@ -120,20 +188,13 @@ class Pool:
         return max(0.0, min(waits)) if waits else None
 
     def forget_asker(self, replies: set[Reply]) -> None:
-        """Let workers go on whose asker is gone."""
+        """Let workers go on whose asker is gone; what only it waits for is not read."""
+        for key, waiting in tuple(self._waiting.items()):
+            waiting.replies = [reply for reply in waiting.replies if reply not in replies]
+            if not waiting.replies:
+                del self._waiting[key]
         for worker in self._workers.values():
             worker.replies = [reply for reply in worker.replies if reply not in replies]
-
-    def _reap(self, worker: Worker) -> None:
-        del self._workers[worker.pipe]
-        os.close(worker.pipe)
-        _, status = os.waitpid(worker.pid, 0)
-        if worker.answer is not None:
-            self._answer_all(worker, *worker.answer)
-        else:
-            how = os.waitstatus_to_exitcode(status)
-            message = f"the worker ended with status {how} and no answer"
-            self._answer_all(worker, {"error": "failed", "message": message}, b"")
 
     @staticmethod
     def _answer_all(worker: Worker, header: dict[str, Any], blob: bytes) -> None:
@@ -187,6 +248,10 @@ def _seconds(text: str, otherwise: float) -> float:
         return float(text)
     except ValueError:
         return otherwise
+
+
+def _busy(message: str) -> dict[str, Any]:
+    return {"error": "busy", "message": message}
 
 
 def _stuck(row: Row, key: str, since: float) -> dict[str, Any]:

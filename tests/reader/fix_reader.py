@@ -61,7 +61,8 @@ class Asker:
         return header
 
     def settle(self) -> None:
-        """Wait until what was said before is taken."""
+        """Wait until what was said before has begun: it does after the turn that took it."""
+        self.ask("hello")
         self.ask("hello")
 
     def is_cut(self) -> bool:
@@ -239,13 +240,16 @@ class Desk:
 
     def work(self, until: Callable[[], bool]) -> None:
         """Do what the server's loop does until something is so."""
+        self.pool.start()
         while not until():
             with selectors.DefaultSelector() as selector:
                 for pipe in self.pool.pipes:
                     selector.register(pipe, selectors.EVENT_READ)
                 for key, _ in selector.select(self.pool.next_deadline()):
-                    self.pool.readable(key.fd)
+                    if self.pool.has_ended(key.fd):
+                        self.pool.reap(key.fd)
             self.pool.tick()
+            self.pool.start()
 
     def settle(self) -> None:
         """Work until no worker is left."""

@@ -4,7 +4,8 @@ import os
 import resource
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from storewatch_reader.message import Unpacker, pack
 from storewatch_reader.reads import Roots
 from storewatch_reader.server import MAX_OBJECT_BYTES, MAX_REFUSED, MAX_WAITING_BYTES
 from storewatch_reader.table import PROTOCOL, Row, TreeRow, digest
+from storewatch_reader.workers import MAX_UNDER_WAY
 
 ROWS: dict[str, Row] = {
     row.name: row
@@ -160,6 +162,18 @@ def test_requests_of_one_piece_are_all_answered(asker: Asker, tmp_path: Path) ->
     assert answers == {1: True, 2: False}
 
 
+def test_more_reads_than_can_be_under_way_are_all_answered(asker: Asker, tmp_path: Path) -> None:
+    count = MAX_UNDER_WAY + 8
+    asker.connection.sendall(
+        b"".join(
+            pack({"id": number, "verb": "read", "row": "statvfs.path", "object": f"/{number}"})
+            for number in range(count)
+        )
+    )
+    answers = [asker.hear()[0] for _ in range(count)]
+    assert {one["id"] for one in answers if "value" in one} == set(range(count))
+
+
 def test_a_path_that_is_no_text_is_a_path(asker: Asker, tmp_path: Path) -> None:
     os.mkdir(os.fsencode(tmp_path) + b"/\xff")
     answer = asker.ask("read", "statvfs.path", object=f"{tmp_path}/\udcff")
@@ -237,6 +251,43 @@ def test_a_read_whose_only_asker_is_gone_ends_quietly(
     kernel.release()
     kernel.mend()
     assert "value" in asker.ask("read", "mounts")
+
+
+def test_a_pipe_that_another_process_still_has_open_harms_no_later_read(
+    asker: Asker, kernel: SlowKernel
+) -> None:
+    with holder_of_everything() as hold:
+        asker.say("read", "mounts")
+        asker.settle()
+        hold()
+        kernel.release()
+        kernel.mend()
+        answers = [asker.hear()[0], *(asker.ask("read", "mounts") for _ in range(20))]
+    assert all("value" in answer for answer in answers)
+
+
+@contextmanager
+def holder_of_everything() -> Iterator[Callable[[], None]]:
+    """Yield what makes another process hold open all that is open then, as a worker does that was
+    just forked."""
+    let_go, keep = os.pipe()
+    held: list[int] = []
+
+    def hold() -> None:
+        pid = os.fork()
+        if pid == 0:
+            os.close(keep)
+            os.read(let_go, 1)
+            os._exit(0)
+        held.append(pid)
+
+    try:
+        yield hold
+    finally:
+        os.close(keep)
+        os.close(let_go)
+        for pid in held:
+            os.waitpid(pid, 0)
 
 
 def test_who_asks_and_goes_away_at_once_harms_nobody(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from lab.dstate import HangingMount
 from reader.fix_reader import Desk, Reply, SlowKernel, as_another_user
 from storewatch_reader.reads import Roots
 from storewatch_reader.table import ROWS, Row, TreeRow
-from storewatch_reader.workers import MAX_WORKERS
+from storewatch_reader.workers import MAX_STUCK, MAX_UNDER_WAY, MAX_WAITING
 
 PATH = ROWS["statvfs.path"]
 MOUNTS = ROWS["mounts"]
@@ -46,7 +46,8 @@ def slow(kernel: SlowKernel, tmp_path: Path) -> Desk:
 
 def ask(desk: Desk, row: Row, object_id: str = "") -> Reply:
     reply = Reply()
-    desk.pool.start(row, object_id, reply)
+    desk.pool.ask(row, object_id, reply)
+    desk.pool.start()
     return reply
 
 
@@ -114,9 +115,9 @@ def test_a_worker_that_ends_without_an_answer_is_told(desk: Desk) -> None:
 
 
 def test_a_pipe_that_has_nothing_yet_is_no_end(slow: Desk, kernel: SlowKernel) -> None:
-    pipe = slow.pool.start(MOUNTS, "", Reply())
-    assert pipe is not None
-    assert slow.pool.readable(pipe) is False
+    slow.pool.ask(MOUNTS, "", Reply())
+    (pipe,) = slow.pool.start()
+    assert slow.pool.has_ended(pipe) is False
     kernel.release()
     slow.settle()
 
@@ -150,14 +151,96 @@ def test_a_read_goes_on_without_an_asker_that_is_gone(slow: Desk, kernel: SlowKe
     assert "value" in stays.header
 
 
-def test_workers_are_bounded(slow: Desk) -> None:
-    row = Row("mounts", "read", "", object="path", answer_by_s=60, kill_after_s=0)
-    for number in range(MAX_WORKERS):
-        ask(slow, row, f"/{number}")
-    refused = ask(slow, row, "/one more")
-    assert refused.header == {"error": "busy", "message": f"{MAX_WORKERS} reads are under way"}
-    slow.pool.tick()
-    slow.settle()
+# Turns.
+
+LASTING = Row("mounts", "read", "", object="path", answer_by_s=60, kill_after_s=3600)
+
+
+def occupy(desk: Desk, row: Row = LASTING, count: int = MAX_UNDER_WAY) -> list[Reply]:
+    """Have so many reads of a kernel that does not answer."""
+    return [ask(desk, row, f"/{number}") for number in range(count)]
+
+
+def let_all_end(kernel: SlowKernel, desk: Desk) -> None:
+    kernel.mend()
+    for pid in children():
+        os.kill(pid, signal.SIGKILL)
+    desk.settle()
+
+
+def test_a_read_beyond_the_bound_waits_for_its_turn(slow: Desk, kernel: SlowKernel) -> None:
+    occupy(slow)
+    late = ask(slow, PATH, "/")
+    assert len(slow.pool) == MAX_UNDER_WAY
+    assert late.answers == []
+    let_all_end(kernel, slow)
+    assert late.header["value"]["exists"]
+
+
+def test_turns_come_in_the_order_in_which_they_were_asked_for(
+    slow: Desk, kernel: SlowKernel
+) -> None:
+    occupy(slow, count=MAX_UNDER_WAY - 1)
+    order: list[str] = []
+    for path in ("/c", "/a", "/b", "/a"):
+        slow.pool.ask(PATH, path, lambda header, blob, path=path: order.append(path))  # type: ignore[misc]  # mypy knows no default of a lambda
+    slow.work(lambda: len(order) == 4)
+    assert order == ["/c", "/a", "/a", "/b"]
+    let_all_end(kernel, slow)
+
+
+def test_stuck_workers_hold_up_nobodys_turn(slow: Desk, kernel: SlowKernel) -> None:
+    stuck = occupy(slow, Row("mounts", "read", "", object="path", answer_by_s=0.05))
+    slow.work(lambda: bool(stuck[-1].answers))
+    assert answer_of(slow, PATH, "/").header["value"]["exists"]
+    let_all_end(kernel, slow)
+
+
+def test_with_too_many_stuck_workers_no_further_object_is_read(
+    slow: Desk, kernel: SlowKernel
+) -> None:
+    row = Row("mounts", "read", "", object="path", answer_by_s=0.05, kill_after_s=3600)
+    for number in range(MAX_STUCK):
+        slow.pool.ask(row, f"/{number}", Reply())
+        if not (number + 1) % MAX_UNDER_WAY:
+            slow.work(lambda: (slow.pool.next_deadline() or 0) > 1)  # all are late
+    refused = ask(slow, PATH, "/")
+    message = f"{MAX_STUCK} reads are stuck, and no further one is begun"
+    assert refused.header == {"error": "busy", "message": message}
+    assert answer_of(slow, ROWS["proc.states"]).header["value"] == {"states": {}, "blocked": []}
+    let_all_end(kernel, slow)
+    assert answer_of(slow, PATH, "/").header["value"]["exists"]
+
+
+def test_who_waits_for_too_long_is_sent_away(slow: Desk, kernel: SlowKernel) -> None:
+    occupy(slow)
+    impatient = answer_of(slow, Row("mounts", "read", "", object="path", answer_by_s=0.05), "/x")
+    message = f"{MAX_UNDER_WAY} reads are under way"
+    assert impatient.header == {"error": "busy", "message": message}
+    let_all_end(kernel, slow)
+    assert len(impatient.answers) == 1
+
+
+def test_only_so_many_wait(slow: Desk, kernel: SlowKernel) -> None:
+    occupy(slow)
+    waiting = [ask(slow, PATH, f"/x{number}") for number in range(MAX_WAITING)]
+    refused = ask(slow, PATH, "/")
+    message = f"{MAX_WAITING} reads wait for their turn"
+    assert refused.header == {"error": "busy", "message": message}
+    slow.pool.forget_asker(set(waiting))
+    let_all_end(kernel, slow)
+
+
+def test_what_only_an_asker_that_is_gone_waits_for_is_not_read(
+    slow: Desk, kernel: SlowKernel
+) -> None:
+    occupy(slow)
+    gone, stays = ask(slow, PATH, "/"), ask(slow, PATH, "/tmp")
+    ask(slow, PATH, "/tmp")
+    slow.pool.forget_asker({gone})
+    let_all_end(kernel, slow)
+    assert gone.answers == []
+    assert "value" in stays.header
 
 
 # Stuck reads.

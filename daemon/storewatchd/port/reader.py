@@ -22,7 +22,7 @@ from storewatchd.port import Reading
 logger = logging.getLogger(__name__)
 
 MARGIN_S = 5.0
-"""How much longer than its row's bound an answer is waited for: the reader itself may hang."""
+"""How much longer than the reader may take an answer is waited for: it may hang itself."""
 
 
 class ReaderPort:
@@ -63,7 +63,8 @@ class ReaderPort:
         began = self._clock.monotonic()
         protocol = await self._connected()
         try:
-            async with asyncio.timeout(about.answer_by_s + self._margin_s):
+            # A read may wait for its turn as long as it may take then.
+            async with asyncio.timeout(2 * about.answer_by_s + self._margin_s):
                 header, blob = await protocol.ask(request)
         except TimeoutError as error:
             raise ProbeFailed(f"the reader does not answer ({row})") from error
