@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fakes import NOON, HandClock, ScriptedPort, ScriptedProbe
-from storewatchd.collector import SELF, Collector
+from storewatchd.collector import MAX_LOOKS, SELF, Collector
 from storewatchd.core.frames import Frame, Outcome, Row, Scope
 from storewatchd.errors import NotFound, ProbeAbsent, ProbeDeferred, ProbeFailed, ReadStuck
 
@@ -265,6 +265,69 @@ async def test_another_interval_holds_from_the_next_look_on(bench: Bench) -> Non
         counts.append(bench.probe.looks.count(A))
     assert counts == [2, 2, 3, 4]
     assert bench.status()["interval_seconds"] == 5
+
+
+MANY = tuple(Scope("watched", (("path", f"/{number}"),)) for number in range(100))
+
+
+async def test_only_so_many_scopes_of_a_probe_are_looked_at_at_once(bench: Bench) -> None:
+    bench.probe.scopes = MANY
+    gates = [bench.probe.hang(scope) for scope in MANY]
+    await bench.start()
+    await bench.later(0)
+    assert bench.probe.looks == list(MANY[:MAX_LOOKS])
+    for gate in gates:
+        gate.set()
+    await bench.probe.began(MANY[-1])
+    assert bench.probe.looks == list(MANY)
+
+
+async def test_other_probes_do_not_wait_for_the_room_of_one(bench: Bench) -> None:
+    bench.probe.scopes = MANY
+    for scope in MANY:
+        bench.probe.hang(scope)
+    await bench.start()
+    await bench.collector.run_now("beat")
+    (beat,) = bench.collector.statuses("beat")
+    assert beat["outcome"] == "seen"
+
+
+async def test_what_is_due_for_longest_comes_first(bench: Bench) -> None:
+    bench.probe.scopes = MANY[: MAX_LOOKS + 1]
+    gates = [bench.probe.hang(scope) for scope in MANY[:MAX_LOOKS]]
+    await bench.start()
+    bench.clock.forward(5)
+    gates[0].set()
+    last = MANY[MAX_LOOKS]
+    await bench.probe.began(last)
+    assert bench.probe.looks == list(MANY[: MAX_LOOKS + 1])
+
+
+async def test_many_scopes_are_spread_over_the_interval(bench: Bench) -> None:
+    bench.probe.scopes = MANY
+    await bench.start()
+    await bench.probe.began(MANY[-1])
+    await bench.later(1)
+    await bench.probe.began(MANY[-1], 2)
+    counts = []
+    for _ in range(round(INTERVAL_S)):
+        before = len(bench.probe.looks)
+        await bench.later(1)
+        counts.append(len(bench.probe.looks) - before)
+    assert sum(counts) == len(MANY)
+    assert set(counts) <= {2, 3, 4, 5}
+
+
+async def test_a_look_that_was_asked_for_leaves_the_schedule_as_it_is(bench: Bench) -> None:
+    await bench.start()
+    await bench.later(1)
+    counts = []
+    for seconds in (10, INTERVAL_S - 10, INTERVAL_S):
+        await bench.later(seconds)
+        counts.append(bench.probe.looks.count(A))
+        if len(counts) == 1:
+            await bench.look_again()
+    assert counts == [2, 4, 5]
 
 
 async def test_a_trigger_looks_at_once(bench: Bench) -> None:

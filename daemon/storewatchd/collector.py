@@ -1,7 +1,9 @@
 """Runs the probes: each scope on its own schedule, and at once when something asks for it.
 
-Never two looks at one scope at the same time, and no scope waits for another. A failure is the
-scope's own: what was there and cannot be seen now is *failed*, not absent.
+Never two looks at one scope at the same time, and only so many at the scopes of one probe; of these
+the one that is due for longest comes first. After its second look each scope has a phase of its
+own, so that a thousand scopes are spread over the interval. A failure is the scope's own: what was
+there and cannot be seen now is *failed*, not absent.
 """
 
 import asyncio
@@ -20,6 +22,12 @@ from storewatchd.probes.base import Probe
 logger = logging.getLogger(__name__)
 
 SECOND_LOOK_S = 1.0
+
+MAX_LOOKS = 16
+"""How many scopes of one probe are looked at at the same time."""
+
+# Its multiples, modulo 1, are spread evenly, however many there are (the golden ratio).
+_SPREAD = (5**0.5 - 1) / 2
 
 SELF = "collector"
 DISCOVERY = "discovery"
@@ -49,9 +57,11 @@ class _Look:
     """How a scope was last looked at, and when next. Times: `due` monotonic, the rest Unix."""
 
     scope: Scope
-    due: float
+    due: float  # by the schedule
+    share: float = 1.0  # of the interval, from the second look to the third
+    begun: int = 0  # how many looks of the schedule
+    asked: bool = False  # for a look beside the schedule; while one runs, for one after it
     running: bool = False
-    again: bool = False  # asked for while it ran
     outcome: Outcome | None = None
     reason: str = ""
     last_run: float | None = None
@@ -61,6 +71,9 @@ class _Look:
     rows: int = 0
     waiters: list["asyncio.Future[None]"] = field(default_factory=list)  # for the end of this look
     later: list["asyncio.Future[None]"] = field(default_factory=list)  # for the end of the next one
+
+    def is_due(self, now: float) -> bool:
+        return not self.running and (self.asked or self.due <= now)
 
 
 class Collector:
@@ -87,6 +100,7 @@ class Collector:
             name: _Look(Scope(DISCOVERY, (("probe", name),)), clock.monotonic())
             for name in self._probes
         }
+        self._found = dict.fromkeys(self._probes, 0)  # how many scopes of a probe, ever
         self._wake = asyncio.Event()
 
     def set_interval(self, interval_s: float) -> None:
@@ -99,14 +113,13 @@ class Collector:
             while True:
                 now = self._clock.monotonic()
                 for name, discovery in self._discoveries.items():
-                    if discovery.due <= now and not discovery.running:
+                    if discovery.is_due(now):
                         self._begin(discovery, now)
                         tasks.create_task(self._discover(name, discovery))
-                for look in self._looks.values():
-                    if look.due <= now and not look.running:
-                        self._begin(look, now)
-                        tasks.create_task(self._collect(look))
-                await self._until_next()
+                for look in self._next_looks(now):
+                    self._begin(look, now)
+                    tasks.create_task(self._collect(look))
+                await self._until_next(now)
 
     def trigger(self, probe: str) -> None:
         """Ask for a discovery and a look at every scope of a probe, now.
@@ -117,10 +130,7 @@ class Collector:
         if probe not in self._probes:
             raise NotFound(f"there is no probe {probe!r}; there are {', '.join(self._probes)}")
         for look in (self._discoveries[probe], *self._of(probe)):
-            if look.running:
-                look.again = True
-            else:
-                look.due = self._clock.monotonic()
+            look.asked = True
         self._wake.set()
 
     def trigger_all(self) -> None:
@@ -137,8 +147,9 @@ class Collector:
         self.trigger(probe)
         await self._next_end(self._discoveries[probe])
         # The discovery makes new scopes due; those that were known are due already.
+        now = self._clock.monotonic()
         waits = [
-            self._next_end(look) for look in self._of(probe) if look.running or self._is_due(look)
+            self._next_end(look) for look in self._of(probe) if look.running or look.is_due(now)
         ]
         if waits:
             await asyncio.gather(*waits)
@@ -159,20 +170,22 @@ class Collector:
     # One look.
 
     def _begin(self, look: _Look, now: float) -> None:
-        look.running = True
-        # What tells a rate needs two looks: the second one comes soon.
-        interval_s = (
-            min(SECOND_LOOK_S, self._interval_s) if look.last_run is None else self._interval_s
-        )
-        # Schedules keep their phase: a late look does not delay the next one.
-        missed = max(0.0, now - look.due) // interval_s
-        look.due += (missed + 1) * interval_s
+        look.running, look.asked = True, False
+        if look.due > now:
+            return  # beside the schedule, which stays as it is
+        look.begun += 1
+        if look.begun == 1:
+            # What tells a rate needs two looks: the second one comes soon.
+            look.due = now + min(SECOND_LOOK_S, self._interval_s)
+        elif look.begun == 2:
+            look.due = now + look.share * self._interval_s
+        else:
+            # Schedules keep their phase: a late look does not delay the next one.
+            missed = (now - look.due) // self._interval_s
+            look.due += (missed + 1) * self._interval_s
 
     def _end(self, look: _Look) -> None:
         look.running = False
-        if look.again:
-            look.again = False
-            look.due = self._clock.monotonic()
         _let_go(look.waiters)
         look.waiters, look.later = look.later, []
         self._wake.set()
@@ -194,7 +207,9 @@ class Collector:
         await self._expect(name, scopes)
         for scope in scopes:
             if scope not in self._looks:
-                self._looks[scope] = _Look(scope, self._clock.monotonic())
+                share = 1 - self._found[name] * _SPREAD % 1
+                self._looks[scope] = _Look(scope, self._clock.monotonic(), share)
+                self._found[name] += 1
         await self._feed_own()
         self._end(discovery)
 
@@ -258,25 +273,34 @@ class Collector:
     def _of(self, probe: str) -> list[_Look]:
         return [look for look in self._looks.values() if look.scope.probe == probe]
 
-    def _is_due(self, look: _Look) -> bool:
-        return look.due <= self._clock.monotonic()
+    def _next_looks(self, now: float) -> list[_Look]:
+        """Return the looks to begin now."""
+        room = dict.fromkeys(self._probes, MAX_LOOKS)
+        for look in self._looks.values():
+            room[look.scope.probe] -= look.running
+        begin = []
+        due = (look for look in self._looks.values() if look.is_due(now))
+        for look in sorted(due, key=lambda look: look.due):
+            if room[look.scope.probe]:
+                room[look.scope.probe] -= 1
+                begin.append(look)
+        return begin
 
     def _next_end(self, look: _Look) -> "asyncio.Future[None]":
         """Return what is done at the end of the look that was asked for last."""
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        (look.later if look.again else look.waiters).append(waiter)
+        (look.later if look.running and look.asked else look.waiters).append(waiter)
         return waiter
 
-    async def _until_next(self) -> None:
-        idle = [
-            look.due
-            for look in (*self._discoveries.values(), *self._looks.values())
-            if not look.running
-        ]
-        now = self._clock.monotonic()
+    async def _until_next(self, now: float) -> None:
+        """Wait until something is due that was not, or for the end of a look: what is due
+        already waits for room."""
         self._wake.clear()
+        looks = (*self._discoveries.values(), *self._looks.values())
+        due = min((one.due for one in looks if not one.running and one.due > now), default=None)
         try:
-            async with asyncio.timeout(max(0.0, min(idle) - now) if idle else None):
+            wait_s = None if due is None else max(0.0, due - self._clock.monotonic())
+            async with asyncio.timeout(wait_s):
                 await self._wake.wait()
         except TimeoutError:
             return
