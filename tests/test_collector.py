@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from storewatchd.errors import NotFound, ProbeAbsent, ProbeDeferred, ProbeFailed
 INTERVAL_S = 30.0
 A = Scope("watched", (("path", "/a"),))
 B = Scope("watched", (("path", "/b"),))
+C = Scope("watched", (("path", "/c"),))
 FOUND = {"full": [Row(("a",), 0.5), Row(("b",), 0.6)]}
 
 
@@ -26,7 +27,7 @@ class Bench:
         self.clock = HandClock()
         self.probe = ScriptedProbe("watched", A, B, found=FOUND)
         self.frames: list[Frame] = []
-        self.own: list[Frame] = []
+        self.own: dict[Scope, Frame] = {}
         self.expected: list[tuple[str, tuple[Scope, ...]]] = []
         self.collector = Collector(
             (self.probe, ScriptedProbe("beat")),
@@ -40,14 +41,16 @@ class Bench:
         self._work: asyncio.Task[None] | None = None
 
     async def _feed(self, frame: Frame) -> None:
-        if frame.scope == Scope(SELF):
-            self.own.append(frame)
+        if frame.scope.probe == SELF:
+            self.own[frame.scope] = frame
         elif frame.scope.probe == "watched":
             self.frames.append(frame)
 
     async def _expect(self, probe: str, scopes: tuple[Scope, ...]) -> None:
         if probe == "watched":
             self.expected.append((probe, scopes))
+        elif probe == SELF:
+            self.own = {scope: frame for scope, frame in self.own.items() if scope in scopes}
 
     async def start(self) -> "Bench":
         """Run, and return when the first looks are over, or hang."""
@@ -82,10 +85,19 @@ class Bench:
     def success(self) -> dict[str, float]:
         """Return storewatch_probe_success of the watched scopes, as told last."""
         return {
-            row.labels[1]: row.value
-            for row in self.own[-1].rows["storewatch_probe_success"]
-            if row.labels[0] == "watched"
+            dict(scope.labels)["scope"]: value
+            for scope, value in self.told("storewatch_probe_success").items()
+            if dict(scope.labels)["probe"] == "watched"
         }
+
+    def told(self, family: str) -> dict[Scope, float]:
+        """Return what was told last of each scope's looks, by the scope of that."""
+        found = {}
+        for scope, frame in self.own.items():
+            (row,) = frame.rows[family]
+            assert tuple(value for _, value in scope.labels) == row.labels
+            found[scope] = row.value
+        return found
 
 
 @pytest.fixture
@@ -125,13 +137,19 @@ async def test_how_the_probes_fare_is_told_beside_what_they_say(bench: Bench) ->
     bench.probe.answers[B] = ProbeFailed("gone")
     await bench.start()
     assert bench.success() == {"path=/a": 1.0, "path=/b": 0.0}
-    assert bench.own[-1].at == NOON
-    durations = bench.own[-1].rows["storewatch_probe_duration_seconds"]
-    assert [(row.labels, row.value) for row in durations] == [
-        (("watched", "path=/a"), 0.0),
-        (("watched", "path=/b"), 0.0),
-        (("beat", ""), 0.0),
-    ]
+    assert {frame.at for frame in bench.own.values()} == {NOON}
+    assert bench.told("storewatch_probe_duration_seconds") == {
+        Scope(SELF, (("probe", probe), ("scope", scope))): 0.0
+        for probe, scope in (("watched", "path=/a"), ("watched", "path=/b"), ("beat", ""))
+    }
+
+
+async def test_a_look_tells_how_it_fared_and_nothing_of_the_others(bench: Bench) -> None:
+    await bench.start()
+    bench.own.clear()
+    bench.probe.hang(A)
+    await bench.look_again()
+    assert bench.success() == {"path=/b": 1.0}
 
 
 async def test_a_failed_look_says_nothing_of_the_rows_and_is_logged_once(
@@ -351,9 +369,21 @@ async def test_a_trigger_while_it_is_looked_looks_once_again_after(bench: Bench)
     assert bench.probe.looks.count(A) == 2
 
 
-async def test_a_probe_that_is_not_there_cannot_be_triggered(bench: Bench) -> None:
+async def test_a_rediscovery_looks_only_at_what_is_new(bench: Bench) -> None:
+    await bench.start()
+    bench.probe.scopes = (B, C)
+    bench.collector.rediscover("watched")
+    await bench.later(0)
+    await bench.later(0)
+    assert bench.probe.looks == [A, B, C]
+
+
+@pytest.mark.parametrize("ask", [Collector.trigger, Collector.rediscover])
+async def test_a_probe_that_is_not_there_cannot_be_asked_for(
+    bench: Bench, ask: Callable[[Collector, str], None]
+) -> None:
     with pytest.raises(NotFound, match="there is no probe 'tape'; there are watched, beat"):
-        bench.collector.trigger("tape")
+        ask(bench.collector, "tape")
 
 
 async def test_run_now_returns_when_every_look_has_ended(bench: Bench) -> None:

@@ -127,10 +127,19 @@ class Collector:
         Raises:
             NotFound: there is no such probe.
         """
+        self.rediscover(probe)
+        for look in self._of(probe):
+            look.asked = True
+
+    def rediscover(self, probe: str) -> None:
+        """Ask for a discovery of a probe, now: what is new is looked at, what is gone is not.
+
+        Raises:
+            NotFound: there is no such probe.
+        """
         if probe not in self._probes:
             raise NotFound(f"there is no probe {probe!r}; there are {', '.join(self._probes)}")
-        for look in (self._discoveries[probe], *self._of(probe)):
-            look.asked = True
+        self._discoveries[probe].asked = True
         self._wake.set()
 
     def trigger_all(self) -> None:
@@ -210,7 +219,7 @@ class Collector:
                 share = 1 - self._found[name] * _SPREAD % 1
                 self._looks[scope] = _Look(scope, self._clock.monotonic(), share)
                 self._found[name] += 1
-        await self._feed_own()
+        await self._expect(SELF, tuple(_own_scope(look.scope) for look in self._looks.values()))
         self._end(discovery)
 
     async def _collect(self, look: _Look) -> None:
@@ -229,7 +238,7 @@ class Collector:
         if self._looks.get(look.scope) is look:
             at = self._clock.wall()
             await self._feed(replace(frame, at=at, duration_s=look.duration_s or 0.0))
-            await self._feed_own()
+            await self._feed(_own_frame(look, at))
         self._end(look)
 
     @staticmethod
@@ -253,20 +262,6 @@ class Collector:
             logger.warning("%s cannot be looked at: %s", look.scope, look.reason)
         elif outcome is Outcome.SEEN and before is Outcome.FAILED:
             logger.info("%s can be looked at again", look.scope)
-
-    async def _feed_own(self) -> None:
-        """Say how the probes themselves fare."""
-        success, duration = [], []
-        for look in self._looks.values():
-            if look.outcome is None or look.duration_s is None:
-                continue
-            inside = ",".join(f"{name}={value}" for name, value in look.scope.labels)
-            labels = (look.scope.probe, inside)
-            succeeded = look.outcome in (Outcome.SEEN, Outcome.ABSENT, Outcome.DEFERRED)
-            success.append(Row(labels, float(succeeded)))
-            duration.append(Row(labels, look.duration_s))
-        rows = {FAMILIES[0].name: success, FAMILIES[1].name: duration}
-        await self._feed(Frame(Scope(SELF), self._clock.wall(), rows=rows))
 
     # Schedule.
 
@@ -318,6 +313,26 @@ class Collector:
             "stuck_since": format_time(look.stuck_since),
             "rows": look.rows,
         }
+
+
+def _own_labels(scope: Scope) -> tuple[str, str]:
+    """Return the labels of what is told of the looks at a scope."""
+    return scope.probe, ",".join(f"{name}={value}" for name, value in scope.labels)
+
+
+def _own_scope(scope: Scope) -> Scope:
+    return Scope(SELF, tuple(zip(FAMILIES[0].labels, _own_labels(scope), strict=True)))
+
+
+def _own_frame(look: _Look, at: float) -> Frame:
+    """Return how a look that has ended fared."""
+    labels = _own_labels(look.scope)
+    succeeded = look.outcome is not Outcome.FAILED
+    values = (float(succeeded), look.duration_s or 0.0)
+    rows = {
+        family.name: [Row(labels, value)] for family, value in zip(FAMILIES, values, strict=True)
+    }
+    return Frame(_own_scope(look.scope), at, rows=rows)
 
 
 def _let_go(waiters: Iterable["asyncio.Future[None]"]) -> None:
