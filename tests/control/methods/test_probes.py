@@ -199,7 +199,9 @@ async def test_what_was_not_looked_at_for_too_long_is_not_called_fine(control: C
     assert (shown["status"], shown["size_bytes"]) == ("unknown", None)
 
 
-async def test_a_removed_repository_is_gone(control: Control) -> None:
+async def test_a_removed_repository_is_gone_and_its_look_is_no_failure(
+    control: Control, caplog: pytest.LogCaptureFixture
+) -> None:
     control.outside.see_directory("/a")
     await control.call("repositories.add", name="a", path="/a")
     await look(control)
@@ -207,6 +209,7 @@ async def test_a_removed_repository_is_gone(control: Control) -> None:
     await look(control)
     assert (await control.call("repositories.list"))["repositories"] == []
     assert control.node.books.table.scopes(REPOSITORIES) == []
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(

@@ -60,18 +60,16 @@ def handlers(
     def list_repositories(_: Call, __: params.Nothing) -> dict[str, Any]:
         return {"repositories": _repositories(monitor)}
 
-    def look_again() -> None:
-        with contextlib.suppress(NotFound):  # their probe may be disabled
-            collector.trigger(REPOSITORIES)
-
     async def add(call: Call, asked: params.RepositoryAdd) -> dict[str, Any]:
         repository = await monitor.command(AddRepository(call.caller.name, asked.name, asked.path))
-        look_again()
+        with contextlib.suppress(NotFound):  # their probe may be disabled
+            collector.trigger(REPOSITORIES)
         return _shape(repository, None, "unknown", {}, {})
 
     async def remove(call: Call, asked: params.RepositoryName) -> bool:
         await monitor.command(RemoveRepository(call.caller.name, asked.name))
-        look_again()
+        with contextlib.suppress(NotFound):
+            collector.rediscover(REPOSITORIES)
         return True
 
     return {
