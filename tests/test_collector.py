@@ -195,10 +195,28 @@ async def test_what_was_never_seen_may_be_absent(
 async def test_what_was_seen_once_is_failed_and_never_absent(bench: Bench) -> None:
     await bench.start()
     bench.probe.answers[A] = ProbeAbsent("no such hardware")
-    await bench.look_again()
+    await bench.collector.run_now("watched")
     assert bench.last().outcome is Outcome.FAILED
     assert bench.success()["path=/a"] == 0.0
     assert bench.status()["last_seen"] == "2026-01-01T12:00:00.000Z"
+
+
+async def test_a_look_at_what_is_no_scope_any_more_is_no_failure(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    await bench.start()
+    await bench.later(1)
+    bench.probe.scopes = (B,)
+    bench.probe.answers[A] = ProbeAbsent("it was removed")
+    bench.probe.discovery_gate.clear()
+    await bench.later(INTERVAL_S)
+    bench.probe.discovery_gate.set()
+    await bench.later(0)
+    await bench.later(0)
+    assert bench.probe.looks.count(A) == 3
+    assert {frame.outcome for frame in bench.frames} == {Outcome.SEEN}
+    assert bench.success() == {"path=/b": 1.0}
+    assert caplog.messages == []
 
 
 async def test_a_deferred_look_is_no_failure(

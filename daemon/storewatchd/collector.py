@@ -231,6 +231,9 @@ class Collector:
             self._note(look, Outcome.SEEN, None, began)
             look.rows = sum(map(len, frame.rows.values()))
         except ProbeError as error:
+            if isinstance(error, ProbeAbsent) and look.last_seen and await self._is_gone(look):
+                self._end(look)
+                return
             outcome = self._outcome_of(look, error)
             self._note(look, outcome, error, began)
             frame = Frame(look.scope, 0.0, outcome, reason=error.reason)
@@ -240,6 +243,13 @@ class Collector:
             await self._feed(replace(frame, at=at, duration_s=look.duration_s or 0.0))
             await self._feed(_own_frame(look, at))
         self._end(look)
+
+    async def _is_gone(self, look: _Look) -> bool:
+        """Return whether a scope is none any more: a discovery tells."""
+        discovery = self._discoveries[look.scope.probe]
+        self.rediscover(look.scope.probe)
+        await self._next_end(discovery)
+        return self._looks.get(look.scope) is not look
 
     @staticmethod
     def _outcome_of(look: _Look, error: ProbeError) -> Outcome:
