@@ -59,9 +59,9 @@ class ScriptedProbe:
     ) -> None:
         self.name = name
         self.families = families
-        self.scopes: tuple[Scope, ...] | ProbeError = scopes or (Scope(name),)
+        self.scopes: tuple[Scope, ...] | Exception = scopes or (Scope(name),)
         self.found: Found = found or {}
-        self.answers: dict[Scope, Found | ProbeError] = {}
+        self.answers: dict[Scope, Found | Exception] = {}
         self.gates: dict[Scope, asyncio.Event] = {}
         self.discovery_gate = asyncio.Event()
         self.discovery_gate.set()
@@ -78,7 +78,7 @@ class ScriptedProbe:
         self.discoveries += 1
         await self._note()
         await self.discovery_gate.wait()
-        if isinstance(self.scopes, ProbeError):
+        if isinstance(self.scopes, Exception):
             raise self.scopes
         return self.scopes
 
@@ -89,7 +89,7 @@ class ScriptedProbe:
         if gate is not None:
             await gate.wait()
         answer = self.answers.get(scope, self.found)
-        if isinstance(answer, ProbeError):
+        if isinstance(answer, Exception):
             raise answer
         return Frame(scope, 0.0, rows=answer)
 

@@ -201,6 +201,28 @@ async def test_what_was_seen_once_is_failed_and_never_absent(bench: Bench) -> No
     assert bench.status()["last_seen"] == "2026-01-01T12:00:00.000Z"
 
 
+@pytest.mark.parametrize("error", [OSError(5, "it is broken"), KeyError("MemTotal")], ids=repr)
+async def test_a_probe_that_is_at_fault_fails_and_ends_nothing(
+    bench: Bench, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    await bench.start()
+    bench.probe.answers[A] = error
+    for _ in range(3):
+        await bench.look_again()
+    assert bench.last().outcome is Outcome.FAILED
+    assert bench.last().reason == f"the probe is at fault: {error!r}"
+    assert bench.last(B).outcome is Outcome.SEEN
+    assert [record.exc_info is not None for record in caplog.records] == [True, False]
+
+
+async def test_a_discovery_that_is_at_fault_fails_and_ends_nothing(bench: Bench) -> None:
+    await bench.start()
+    bench.probe.scopes = OSError(5, "it is broken")
+    await bench.look_again()
+    assert bench.collector.statuses("watched")[0]["outcome"] == "failed"
+    assert bench.probe.looks.count(A) == 2
+
+
 async def test_a_look_at_what_is_no_scope_any_more_is_no_failure(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,14 +8,21 @@ there and cannot be seen now is *failed*, not absent.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from storewatchd.clock import Clock
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
 from storewatchd.core.model import format_time
-from storewatchd.errors import NotFound, ProbeAbsent, ProbeDeferred, ProbeError, ReadStuck
+from storewatchd.errors import (
+    NotFound,
+    ProbeAbsent,
+    ProbeDeferred,
+    ProbeError,
+    ProbeFailed,
+    ReadStuck,
+)
 from storewatchd.port import Port
 from storewatchd.probes.base import Probe
 
@@ -47,6 +54,8 @@ FAMILIES = (
         "seconds",
     ),
 )
+
+T = TypeVar("T")
 
 Feed = Callable[[Frame], Awaitable[None]]
 Expect = Callable[[str, tuple[Scope, ...]], Awaitable[None]]
@@ -202,7 +211,7 @@ class Collector:
     async def _discover(self, name: str, discovery: _Look) -> None:
         began = self._clock.monotonic()
         try:
-            scopes = await self._probes[name].discover(self._port)
+            scopes = await _asked(self._probes[name].discover(self._port), discovery)
         except ProbeError as error:
             # Nothing is forgotten: the scopes that were known are still looked at.
             self._note(discovery, Outcome.FAILED, error, began)
@@ -227,7 +236,7 @@ class Collector:
         probe = self._probes[look.scope.probe]
         frame: Frame
         try:
-            frame = await probe.collect(self._port, look.scope)
+            frame = await _asked(probe.collect(self._port, look.scope), look)
             self._note(look, Outcome.SEEN, None, began)
             look.rows = sum(map(len, frame.rows.values()))
         except ProbeError as error:
@@ -323,6 +332,22 @@ class Collector:
             "stuck_since": format_time(look.stuck_since),
             "rows": look.rows,
         }
+
+
+async def _asked(answer: Coroutine[Any, Any, T], look: _Look) -> T:
+    """Return what a probe answers.
+
+    Raises:
+        ProbeError: it did not answer, whatever the reason; a fault of its own is logged once.
+    """
+    try:
+        return await answer
+    except ProbeError:
+        raise
+    except Exception as error:
+        if look.outcome is not Outcome.FAILED:
+            logger.exception("%s: the probe is at fault", look.scope)
+        raise ProbeFailed(f"the probe is at fault: {error!r}") from error
 
 
 def _own_labels(scope: Scope) -> tuple[str, str]:
