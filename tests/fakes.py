@@ -15,7 +15,7 @@ NOON = 1_767_268_800.0
 
 
 class HandClock:
-    """The machine's two clocks, which stand still until they are moved."""
+    """The machine's clocks, which stand still until they are moved."""
 
     def __init__(self, wall: float = NOON, monotonic: float = 1000.0) -> None:
         self._now = Instant(wall, monotonic)
@@ -34,9 +34,30 @@ class HandClock:
     def monotonic(self) -> float:
         return self._now.monotonic
 
+    def awake(self) -> float:
+        return self._now.awake
+
     def forward(self, seconds: float) -> None:
-        """Let time pass on both clocks."""
+        """Let time pass."""
         self._now = self._now.later(seconds)
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock by so much."""
+        self._now = jumped(self._now, seconds)
+
+    def suspend(self, seconds: float) -> None:
+        """Let time pass while the machine is suspended."""
+        self._now = suspended(self._now, seconds)
+
+
+def jumped(now: Instant, seconds: float) -> Instant:
+    """Return the same moment by a wall clock that was set by so much."""
+    return now._replace(wall=now.wall + seconds)
+
+
+def suspended(now: Instant, seconds: float) -> Instant:
+    """Return the moment after the machine was suspended for so long."""
+    return now.later(seconds)._replace(suspended_s=now.suspended_s + seconds)
 
 
 Found = Mapping[str, Sequence[Row]]

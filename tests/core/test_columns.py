@@ -68,7 +68,7 @@ def test_rows_that_come_later_have_no_samples_before() -> None:
     assert (marks[1] == SAMPLE).all()
 
 
-def test_a_clock_that_goes_back_starts_the_window_anew() -> None:
+def test_a_moment_before_the_newest_column_starts_the_window_anew() -> None:
     columns = Columns()
     write(columns, 0, 1.0)
     write(columns, -3600, 2.0)
@@ -77,7 +77,7 @@ def test_a_clock_that_goes_back_starts_the_window_anew() -> None:
     assert columns.window(0, NOON, 1).values[0, 0] == 2.0
 
 
-def test_a_clock_that_goes_back_by_less_than_a_second_loses_nothing() -> None:
+def test_a_moment_less_than_a_second_before_the_newest_column_loses_nothing() -> None:
     columns = Columns()
     write(columns, 0, 1.0)
     write(columns, 30, 2.0)
@@ -121,3 +121,22 @@ def test_room_is_made_where_columns_are_dropped_and_where_none_is() -> None:
         write(columns, second, second)
     assert times(columns) == list(range(60, 80))
     assert columns.window(0, NOON + 100, 1).values[:, 0].tolist() == times(columns)
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+def test_the_window_goes_along_with_a_clock_that_is_set(jump_s: float) -> None:
+    columns = Columns()
+    for second in range(80):
+        write(columns, second, second)
+    columns.shift(jump_s)
+    assert times(columns) == [second + jump_s for second in range(19, 80)]
+    assert columns.kept_since == NOON + 19 + jump_s
+    write(columns, 80 + jump_s, 80)
+    assert times(columns) == [second + jump_s for second in range(20, 81)]
+
+
+def test_a_window_that_lost_nothing_has_lost_nothing_by_a_clock_that_is_set() -> None:
+    columns = Columns()
+    write(columns, 0, 1.0)
+    columns.shift(3600)
+    assert columns.kept_since == -np.inf

@@ -62,3 +62,14 @@ def test_a_clock_that_went_back_takes_an_open_hole_along() -> None:
     note(holes, X, at=3600)
     note(holes, X, at=0)
     assert holes.between(NOON, NOON + 1) == [X]
+
+
+def test_holes_go_along_with_a_clock_that_is_set() -> None:
+    holes = Holes()
+    note(holes, X, Y, at=0)
+    note(holes, Y, at=30)
+    holes.shift(-3600)
+    assert holes.open() == [Y]
+    assert holes.between(NOON - 3600 + 29, NOON - 3600 + 29) == [X, Y]
+    assert holes.between(NOON - 3600 + 30, NOON) == [Y]
+    assert holes.between(NOON - 3601, NOON - 3601) == []

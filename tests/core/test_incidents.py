@@ -1,9 +1,12 @@
 """The book of open alerts: creation, marks, ends, and what outlives a restart."""
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
+from fakes import jumped, suspended
 from storewatchd.core.commands import CreateAlert
 from storewatchd.core.incidents import Incident, Incidents
 from storewatchd.core.model import Alert, AlertState, Instant, Severity
@@ -23,7 +26,13 @@ def wish(title: str = "t", key: str | None = None, ttl_s: float | None = None) -
     )
 
 
-def of_rule(name: str = "Full", key: str = "k", **timers: float) -> Incident:
+def of_rule(
+    name: str = "Full",
+    key: str = "k",
+    *,
+    state: AlertState = AlertState.FIRING,
+    **timers: float,
+) -> Incident:
     alert = Alert(
         id="id-0",
         rule=name,
@@ -31,7 +40,7 @@ def of_rule(name: str = "Full", key: str = "k", **timers: float) -> Incident:
         source="s",
         title="t",
         message="",
-        state=AlertState.FIRING,
+        state=state,
         first_seen=NOON.wall,
         last_seen=NOON.wall,
     )
@@ -171,3 +180,44 @@ def test_a_touch_is_seen_and_not_journalled() -> None:
     assert incidents.take_changes() == {}
     assert incidents.find("k") == of_rule()
     assert incidents.of_rule("Full") == [of_rule()]
+
+
+def test_what_is_not_seen_while_the_machine_is_suspended_counts_for_no_duration() -> None:
+    incidents = book()
+    made, _ = incidents.create(wish(ttl_s=60), NOON)
+    later = suspended(NOON, 50)
+    again, _ = incidents.create(wish("Other"), later)
+    assert incidents.get(made.id).since == incidents.get(again.id).since == NOON.awake
+    # But it was not reported again meanwhile.
+    assert [one.alert.id for one in incidents.expire(later.later(10))] == [made.id]
+
+
+@pytest.mark.parametrize(
+    "timer",
+    [
+        pytest.param({"state": AlertState.PENDING}, id="pending"),
+        pytest.param({"frozen_since": 950.0}, id="frozen"),
+        pytest.param({"quiet_since": 950.0}, id="kept firing"),
+        pytest.param({"expires": 1100.0}, id="with an end"),
+    ],
+)
+@pytest.mark.parametrize("moved", [jumped, suspended])
+def test_timers_go_on_over_a_restart_after_the_clocks_came_apart(
+    timer: dict[str, Any], moved: Callable[[Instant, float], Instant]
+) -> None:
+    incidents = book()
+    incident = of_rule(since=900.0, **timer)
+    incidents.open(incident, NOON)
+    now = moved(NOON, 3600.0)
+    incidents.redate(now)
+    again = book()
+    again.restore([state for state in incidents.take_changes().values() if state], now)
+    assert list(again) == [incident]
+
+
+def test_what_has_no_timer_is_not_written_anew() -> None:
+    incidents = book()
+    incidents.open(of_rule(), NOON)
+    incidents.take_changes()
+    incidents.redate(jumped(NOON, 3600.0))
+    assert incidents.take_changes() == {}

@@ -35,8 +35,10 @@ ALERT = Alert(
 )
 
 
-def test_an_instant_moves_on_both_clocks() -> None:
-    assert Instant(NOON, 5.0).later(2) == (NOON + 2, 7.0)
+def test_an_instant_moves_on_all_clocks() -> None:
+    later = Instant(NOON, 5.0, 3.0).later(2)
+    assert later == (NOON + 2, 7.0, 3.0)
+    assert later.awake == 4.0
 
 
 @pytest.mark.parametrize(

@@ -80,19 +80,39 @@ def test_a_moment_before_what_is_kept_is_not_known() -> None:
     assert was_known(scope, 100, kept_since=90)
 
 
-def test_a_clock_that_went_back_forgets_what_was_known() -> None:
+@pytest.mark.parametrize("jump_s", [3600, -3600, 0.25])
+def test_all_that_was_known_goes_along_with_a_clock_that_is_set(jump_s: float) -> None:
+    scope = state(0, 30, failed=60)
+    scope.note_known(NOON + 90, kept_s=KEPT_S)
+    scope.last_look = NOON + 90
+    scope.shift(jump_s)
+    assert (scope.last_look, scope.last_known) == (NOON + 90 + jump_s, NOON + 90 + jump_s)
+    assert scope.is_known(NOON + jump_s + 90 + MAX_AGE_S)
+    assert not scope.is_known(NOON + jump_s + 91 + MAX_AGE_S)
+    seen = [was_known(scope, at + jump_s, kept_since=jump_s) for at in (-1, 0, 59, 60, 89, 90)]
+    assert seen == [False, True, True, False, False, True]
+    assert scope.known_s(NOON + jump_s, NOON + jump_s + 120) == 60 + 30
+
+
+def test_a_scope_that_was_never_seen_has_nothing_to_go_along() -> None:
+    scope = state()
+    scope.shift(3600)
+    assert (scope.last_look, scope.last_known) == (None, None)
+
+
+def test_a_look_that_is_dated_before_the_last_one_forgets_what_was_known() -> None:
     scope = state(0, 30)
     scope.note_known(NOON - 3600, kept_s=KEPT_S)
     assert not was_known(scope, 0)
     assert scope.is_known(NOON - 3600)
 
 
-def test_a_failure_by_a_clock_that_went_back_leaves_nothing_known() -> None:
+def test_a_failure_that_is_dated_before_the_last_look_leaves_nothing_known() -> None:
     scope = state(0, 30, failed=-3600)
     assert scope.known_s(0, NOON + 30) == 0
 
 
-def test_a_clock_that_went_back_by_less_than_a_second_has_not_gone_back() -> None:
+def test_a_look_that_is_dated_less_than_a_second_before_the_last_one_is_none_before_it() -> None:
     scope = state(0, 30, 29.5)
     assert scope.last_known == NOON + 30
     assert scope.known_s(NOON, NOON + 30) == 30

@@ -1,5 +1,6 @@
 """The table: who owns a family, how long samples stay, and what happens at its bounds."""
 
+import numpy as np
 import pytest
 
 from storewatchd.core.columns import GONE, LOST, SAMPLE, UNSAID
@@ -272,3 +273,20 @@ def test_a_name_that_a_probe_owns_is_no_place_for_a_recording() -> None:
     with pytest.raises(ValueError, match="g belongs to the probe p"):
         table.fail_recording(taken, "broken", NOON)
     assert len(table.read("g", NOON)) == 1
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+def test_everything_goes_along_with_a_clock_that_is_set(jump_s: float) -> None:
+    table = table_with(3, max_series=2)
+    table.expect("p", [SCOPE, Scope("p", (("x", "gone"),))])
+    table.expect("p", [SCOPE])
+    see(table, 1, at=NOON + 30)
+    table.shift(jump_s)
+    now = NOON + 30 + jump_s
+    series = table.series("g")
+    assert series is not None
+    assert [(r.labels, r.exact) for r in table.read("g", now + 100)] == [({"x": "0"}, True)]
+    assert [r.exact for r in table.read("g", now + 101)] == [False]
+    assert series.columns.window(0, now, 2).times.tolist() == [now - 30, now]
+    assert table.past_holes(series, np.array([True, True]), now - 20, now - 20) == ({},)
+    assert table.past_holes(series, np.array([True, True]), now, now) == ()

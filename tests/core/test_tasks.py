@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from fakes import jumped
 from storewatchd.core import tasks
 from storewatchd.core.commands import FinishTask, ProgressTask, StartTask
 from storewatchd.core.model import Instant
@@ -171,11 +172,38 @@ def test_running_tasks_and_names_are_bounded(monkeypatch: pytest.MonkeyPatch) ->
     tasks_ = book()
     finish(tasks_, start(tasks_, "a"))
     start(tasks_, "b")
-    with pytest.raises(LimitReached, match="2 different task names"):
-        start(tasks_, "c")
-    start(tasks_, "b")
+    start(tasks_, "c")
     with pytest.raises(LimitReached, match="2 tasks are running"):
         start(tasks_, "b")
+
+
+def test_the_name_that_has_not_run_for_longest_gives_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "MAX_NAMES", 3)
+    tasks_ = book()
+    for seconds, name in ((20, "newer"), (10, "oldest")):
+        finish(tasks_, start(tasks_, name), NOON.later(seconds))
+    start(tasks_, "runs")
+    tasks_.take_name_changes()
+    start(tasks_, "fresh")
+    kept = tasks_.take_name_changes()
+    assert kept["oldest"] is None
+    assert kept["fresh"] is not None
+    names = {labels[0] for labels, _ in values(tasks_)["task_last_start_timestamp_seconds"]}
+    assert names == {"newer", "runs", "fresh"}
+
+
+def test_no_name_gives_way_while_all_of_them_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "MAX_NAMES", 1)
+    tasks_ = book()
+    start(tasks_, "a")
+    with pytest.raises(LimitReached, match="1 different tasks are running"):
+        start(tasks_, "b")
+
+
+def test_a_report_of_the_first_second_of_all_is_taken_at_its_word() -> None:
+    tasks_ = book()
+    run = finish(tasks_, start(tasks_, at=0.0), at=0.0)
+    assert (run.started_at, run.finished_at) == (0.0, 0.0)
 
 
 def test_the_shape_has_every_agreed_member() -> None:
@@ -186,3 +214,34 @@ def test_the_shape_has_every_agreed_member() -> None:
         *("reported_by", "node", "version"),
     }
     assert TaskRun.from_state(run.to_state()) == run
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+def test_what_is_told_of_tasks_goes_along_with_a_clock_that_is_set(jump_s: float) -> None:
+    tasks_ = book()
+    for name, more in (("good", {}), ("bad", {"exit_status": 3})):
+        finish(tasks_, start(tasks_, name), NOON.later(10), **more)
+    start(tasks_, "under way")
+    before = values(tasks_, NOON.later(60))
+    tasks_.take_changes()
+    tasks_.take_name_changes()
+    tasks_.shift(jump_s)
+    after = values(tasks_, jumped(NOON.later(60), jump_s))
+    for name, rows in before.items():
+        moved = jump_s if name.endswith("_timestamp_seconds") else 0.0
+        assert after[name] == [(labels, value + moved) for labels, value in rows]
+    assert tasks_.take_name_changes().keys() == {"good", "bad", "under way"}
+
+
+def test_only_runs_under_way_begin_at_another_time_when_a_clock_is_set() -> None:
+    tasks_ = book()
+    over = finish(tasks_, start(tasks_, "over"), NOON.later(10))
+    run = start(tasks_, "under way")
+    tasks_.take_changes()
+    (moved,) = tasks_.shift(3600)
+    assert (moved.id, moved.started_at, moved.version) == (run.id, NOON.wall + 3600, 2)
+    assert moved.first_seen == run.first_seen
+    assert tasks_.runs() == [over, moved]
+    assert tasks_.take_changes() == {run.id: moved.to_state()}
+    ended = finish(tasks_, moved, jumped(NOON.later(20), 3600))
+    assert ended.duration_s == 20

@@ -45,8 +45,8 @@ class Columns:
     def open(self, at: float, *, rows: int, retention_s: float) -> None:
         """Begin a column for a moment, unless the newest one is less than a second old.
 
-        A clock that went back by a second or more starts the window anew: what is there would be
-        in the future.
+        A moment that is a second or more before the newest column starts the window anew: what
+        is there would be in the future.
         """
         if self._end > self._start and at <= self._times[self._end - 1] - COLUMN_SECONDS:
             self._start = self._end = 0
@@ -68,6 +68,11 @@ class Columns:
     def mark(self, places: NDArray[np.int64], mark: int) -> None:
         """Say in the newest column that these rows are GONE or LOST."""
         self._marks[self._end - 1, places] = mark
+
+    def shift(self, seconds: float) -> None:
+        """Go along with a wall clock that was set by so much."""
+        self._times[self._start : self._end] += seconds
+        self.kept_since += seconds
 
     def window(self, start: float, end: float, rows: int) -> Samples:
         """Return the columns with start < time <= end."""

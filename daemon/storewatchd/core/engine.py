@@ -1,8 +1,9 @@
 """Evaluates rules over the table and decides what becomes of their incidents.
 
 A row that is known makes an alert pend or fire; a row that is unknown, or a hole that could hide
-the row, freezes it as it is; only a known absence resolves it. Durations run on the monotonic
-clock. Nothing here is written or shown: the caller journals the transitions first.
+the row, freezes it as it is; only a known absence resolves it. Durations run on the clock
+that stands still while the machine is suspended. Nothing here is written or shown: the caller
+journals the transitions first.
 
 Several rules may share a name, as one for each severity does. Each judges only the incidents that
 no other of them holds, and nothing before all of them were evaluated.
@@ -259,7 +260,7 @@ class Engine:
             node=self._incidents.node,
         )
         self._incidents.open(
-            Incident(alert=alert, key=key, series=_series(row), since=now.monotonic), now
+            Incident(alert=alert, key=key, series=_series(row), since=now.awake), now
         )
         return Transition("firing" if fires else "pending", alert, _evidence(rule, row))
 
@@ -271,7 +272,7 @@ class Engine:
         incident = self._thaw(incident, now, transitions)
         wall = to_milliseconds(now.wall)
         if incident.alert.state is AlertState.PENDING:
-            if now.monotonic - incident.since < rule.for_s:
+            if now.awake - incident.since < rule.for_s:
                 self._incidents.touch(
                     replace(incident, alert=replace(incident.alert, last_seen=wall))
                 )
@@ -299,8 +300,8 @@ class Engine:
         incident = self._thaw(incident, now, transitions)
         keeps = rule.keep_firing_for_s if incident.alert.state is AlertState.FIRING else 0.0
         if keeps > 0:
-            quiet_since = now.monotonic if incident.quiet_since is None else incident.quiet_since
-            if now.monotonic - quiet_since < keeps:
+            quiet_since = now.awake if incident.quiet_since is None else incident.quiet_since
+            if now.awake - quiet_since < keeps:
                 if incident.quiet_since is None:
                     self._incidents.update(replace(incident, quiet_since=quiet_since), now)
                 return transitions
@@ -320,14 +321,14 @@ class Engine:
         if incident.frozen_since is not None:
             return []
         alert = incident.alert.with_changes(stale_since=to_milliseconds(now.wall))
-        self._incidents.update(replace(incident, alert=alert, frozen_since=now.monotonic), now)
+        self._incidents.update(replace(incident, alert=alert, frozen_since=now.awake), now)
         return [Transition("stale", alert, {"unseen": [dict(labels) for labels in hiding]})]
 
     def _thaw(self, incident: Incident, now: Instant, transitions: list[Transition]) -> Incident:
         """End the freeze: the time that nobody could look does not count for any duration."""
         if incident.frozen_since is None:
             return incident
-        frozen_s = now.monotonic - incident.frozen_since
+        frozen_s = now.awake - incident.frozen_since
         quiet_since = incident.quiet_since
         thawed = replace(
             incident,

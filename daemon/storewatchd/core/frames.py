@@ -68,3 +68,6 @@ class Frame:
     rows: Mapping[str, Sequence[Row]] = field(default_factory=dict)  # by family name
     reason: str = ""  # why it was not seen; a sentence
     duration_s: float = 0.0
+    monotonic: float | None = None
+    """The same moment as `at` on the monotonic clock, by which it is dated anew where the wall
+    clock was set meanwhile. None for a frame that is taken as soon as it is made."""

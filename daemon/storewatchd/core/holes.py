@@ -44,6 +44,12 @@ class Holes:
         self._openings = [one for one in self._openings if one.end >= at - kept_s]
         self._openings += [Opening(source, hole, at) for hole in wanted.values()]
 
+    def shift(self, seconds: float) -> None:
+        """Go along with a wall clock that was set by so much."""
+        for opening in self._openings:
+            opening.begin += seconds
+            opening.end += seconds  # one that is open stays so: infinity
+
     def open(self) -> list[Hole]:
         """Return the holes that are open."""
         return [one.hole for one in self._openings if one.end == float("inf")]

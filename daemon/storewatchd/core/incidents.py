@@ -22,7 +22,8 @@ EXPIRED = "expired"
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """An open alert and its timers, which run on the monotonic clock.
+    """An open alert and its timers. They run on the clock that stands still while the machine is
+    suspended, for nobody could look then; `expires` runs on the monotonic clock.
 
     `series` are the labels of the row that the rule saw, before the rule added its own.
     """
@@ -35,30 +36,33 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     quiet_since: float | None = None  # set while it only fires because of keep_firing_for
     expires: float | None = None  # when it ends unless it is created again
 
+    @property
+    def has_timer(self) -> bool:
+        """Whether something becomes of it by the passing of time."""
+        timers = (self.frozen_since, self.quiet_since, self.expires)
+        return self.alert.state is AlertState.PENDING or any(one is not None for one in timers)
+
     def to_state(self, now: Instant) -> dict[str, Any]:
         """Return what the journal keeps; timers as wall clock times, to run on over a restart."""
 
-        def wall(moment: float | None) -> float | None:
-            return None if moment is None else now.wall + (moment - now.monotonic)
+        def wall(moment: float | None, clock: float) -> float | None:
+            return None if moment is None else now.wall + (moment - clock)
 
         return {
             "alert": self.alert.to_json(),
             "key": self.key,
             "series": dict(self.series),
-            "since": wall(self.since),
-            "frozen_since": wall(self.frozen_since),
-            "quiet_since": wall(self.quiet_since),
-            "expires": wall(self.expires),
+            "since": wall(self.since, now.awake),
+            "frozen_since": wall(self.frozen_since, now.awake),
+            "quiet_since": wall(self.quiet_since, now.awake),
+            "expires": wall(self.expires, now.monotonic),
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], now: Instant) -> "Incident":
-        def monotonic(moment: float) -> float:
-            return now.monotonic + (moment - now.wall)
-
         def past(moment: float) -> float:
             # A clock that was set back must put no beginning into the future.
-            return min(monotonic(moment), now.monotonic)
+            return now.awake + min(moment - now.wall, 0.0)
 
         frozen, quiet, expires = state["frozen_since"], state["quiet_since"], state["expires"]
         return cls(
@@ -68,7 +72,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
             since=past(state["since"]),
             frozen_since=None if frozen is None else past(frozen),
             quiet_since=None if quiet is None else past(quiet),
-            expires=None if expires is None else monotonic(expires),
+            expires=None if expires is None else now.monotonic + (expires - now.wall),
         )
 
 
@@ -173,7 +177,7 @@ class Incidents:
             **shown,  # type: ignore[arg-type]  # the values are those of the fields named
         )
         incident = Incident(
-            alert=alert, key=key or f"id:{alert_id}", since=now.monotonic, expires=expires
+            alert=alert, key=key or f"id:{alert_id}", since=now.awake, expires=expires
         )
         self._put(incident, now)
         return alert, Transition("firing", alert, reason)
@@ -225,6 +229,13 @@ class Incidents:
             self.close(incident, now, by=EXPIRED, reason={"why": "not reported again in time"})
             for incident in late
         ]
+
+    def redate(self, now: Instant) -> None:
+        """Have the timers that run written anew: the journal keeps them as wall clock times, and
+        that clock was set, or went on while theirs stood still."""
+        for incident in self._open.values():
+            if incident.has_timer:
+                self._changed[incident.alert.id] = incident.to_state(now)
 
     # What the engine does.
 

@@ -16,14 +16,22 @@ import msgspec
 
 
 class Instant(NamedTuple):
-    """One moment on two clocks: `wall` dates things, `monotonic` measures durations."""
+    """One moment on the machine's clocks: `wall` dates things and may be set, `monotonic` measures
+    how long ago they were, and goes on while it is suspended."""
 
     wall: float
     monotonic: float
+    suspended_s: float = 0.0  # for how long the machine was suspended since it booted
+
+    @property
+    def awake(self) -> float:
+        """The moment on a clock that stands still while the machine is suspended: what nobody
+        could look at then counts for no duration on it."""
+        return self.monotonic - self.suspended_s
 
     def later(self, seconds: float) -> "Instant":
-        """Return the moment `seconds` after this one, on both clocks."""
-        return Instant(self.wall + seconds, self.monotonic + seconds)
+        """Return the moment `seconds` of being awake after this one."""
+        return self._replace(wall=self.wall + seconds, monotonic=self.monotonic + seconds)
 
 
 class Severity(StrEnum):

@@ -3,13 +3,14 @@
 A recording is the line `storewatch recording 1`, then a zlib stream (RFC 1950) of messages, each a
 length (four bytes, big endian) and a MessagePack array whose first element is its kind:
 
-- `start`, once and first: a map with `version`, `node`, `seed` (of the ids), `now` (wall clock and
-  monotonic clock, seconds) and the `books` as they stood then;
+- `start`, once and first: a map with `version`, `node`, `seed` (of the ids), `now` (wall clock,
+  monotonic clock and for how long the machine was ever suspended, seconds), `before` (the same of
+  the round before) and the `books` as they stood then;
 - `fact`: wall clock, duration in seconds, row of the reader's table, object, outcome (`value`, or
   the name of an error), value or reason: what came through the port. A host fact has the row
   `host` and its name as object;
-- `round`: wall clock, monotonic clock, inputs in the order in which they were taken, each a pair
-  of its name and its fields;
+- `round`: wall clock, monotonic clock, time suspended, inputs in the order in which they were
+  taken, each a pair of its name and its fields;
 - `transitions`: what that round did to alerts, each kind, alert and reason as JSON text;
 - `end`: the reason; missing where the recording was cut off.
 
@@ -127,7 +128,7 @@ def _taken(waiting: bytearray) -> Iterator[list[Any]]:
 def round_message(now: Instant, inputs: Iterable[Input]) -> list[Any]:
     """Return the message of a round."""
     told = [_told(one) for one in inputs if not isinstance(one, PutToken | RevokeToken)]
-    return ["round", now.wall, now.monotonic, told]
+    return ["round", *now, told]
 
 
 def round_of(message: list[Any]) -> tuple[Instant, list[Input]]:
@@ -137,8 +138,8 @@ def round_of(message: list[Any]) -> tuple[Instant, list[Input]]:
         RecordingError: it is none.
     """
     try:
-        _, wall, monotonic, told = message
-        return Instant(wall, monotonic), [_input(*one) for one in told]
+        _, *now, told = message
+        return Instant(*now), [_input(*one) for one in told]
     except (ValueError, TypeError, KeyError, msgspec.ValidationError) as error:
         raise RecordingError(f"the recording holds a round that cannot be read: {error}") from error
 

@@ -1,8 +1,8 @@
 """How each scope of a probe was looked at, and when what it said held.
 
 What a look saw holds until the next look, and no longer than the probe's `max_age_s`. Times are
-Unix seconds. A wall clock that is set by more than that makes everything overdue until the next
-look, and one that went back forgets what was known before.
+Unix seconds, and go along with a wall clock that is set. A look that is dated before the last one
+all the same forgets what was known before.
 """
 
 from collections.abc import Iterator
@@ -89,6 +89,16 @@ class ScopeState:
         last = self._lasting()
         if last is not None:
             last.end = min(max(at, last.last_look), last.last_look + self.max_age_s)
+
+    def shift(self, seconds: float) -> None:
+        """Go along with a wall clock that was set by so much."""
+        if self.last_look is not None:
+            self.last_look += seconds
+        for stretch in self._stretches:
+            stretch.begin += seconds
+            stretch.last_look += seconds
+            if stretch.end is not None:
+                stretch.end += seconds
 
     def _forget_the_future(self, at: float) -> None:
         if self._stretches and at < self._stretches[-1].last_look - CLOCK_STEP_S:

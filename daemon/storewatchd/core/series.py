@@ -216,6 +216,16 @@ class SeriesTable:
                 pass  # it says nothing: what was known holds, and what was not stays unknown
         return owner.families
 
+    def shift(self, seconds: float) -> None:
+        """Take everything that was ever dated along with a wall clock that was set by so much."""
+        for series in self._series.values():
+            series.columns.shift(seconds)
+            series.holes.shift(seconds)
+        for owner in self._probes.values():
+            for state in owner.states:
+                if state is not None:
+                    state.shift(seconds)
+
     # What rules record.
 
     def keep_recordings(self, recordings: Iterable[Scope]) -> None:

@@ -289,6 +289,24 @@ class TaskBook:
             self._changed[oldest] = None
         return TaskChange(run, "end")
 
+    def shift(self, seconds: float) -> list[TaskRun]:
+        """Take what still matters along with a wall clock that was set by so much: when runs
+        under way began, and when each task last ran. Return the runs under way."""
+        for name, about in self._names.items():
+            about.last_start = _moved(about.last_start, seconds)
+            about.last_end = _moved(about.last_end, seconds)
+            about.last_success = _moved(about.last_success, seconds)
+            about.last_failure = _moved(about.last_failure, seconds)
+            self._changed_names.add(name)
+        moved = [
+            replace(run, started_at=_moved(run.started_at, seconds), version=run.version + 1)
+            for run in self._runs.values()
+            if not run.is_over
+        ]
+        for run in moved:
+            self._put(run)
+        return moved
+
     def _note_end(self, run: TaskRun) -> None:
         about = self._about(run.name)
         about.runs = {**(about.runs or {})}
@@ -358,6 +376,10 @@ class TaskBook:
             if starts:
                 add("task_running_seconds", one, max(0.0, now.wall - min(starts)))
         return Frame(SCOPE, now.wall, rows=rows)
+
+
+def _moved(moment: float | None, seconds: float) -> float | None:
+    return None if moment is None else to_milliseconds(moment + seconds)
 
 
 def _or(value: Any, otherwise: Any) -> Any:

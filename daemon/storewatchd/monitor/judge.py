@@ -5,16 +5,17 @@ is replayed by.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from storewatchd.core.clocks import JUMP_S, Passed, passed, wall_of
 from storewatchd.core.commands import Command, ProgressTask
 from storewatchd.core.frames import Frame
 from storewatchd.core.inputs import Expected, Input, Once
-from storewatchd.core.model import Instant
+from storewatchd.core.model import EventType, Instant
 from storewatchd.core.snapshot import snapshot
 from storewatchd.errors import RequestError
-from storewatchd.monitor.batch import ALERT, ANSWER, Batch, Books
+from storewatchd.monitor.batch import ALERT, ANSWER, TASK, TASK_NAME, Batch, Books
 from storewatchd.monitor.decide import decide, take
 
 SNAPSHOT_INTERVAL_S = 30.0
@@ -39,10 +40,20 @@ Listener = Callable[[Instant, Sequence[Input], Batch], None]
 
 
 class Judge:
-    """Applies inputs and the passing of time to the books."""
+    """Applies inputs and the passing of time to the books.
 
-    def __init__(self, books: Books, *, next_snapshot: float = 0.0) -> None:
+    From round to round it compares the clocks. Where the wall clock was set, what was dated by it
+    is dated anew, before anything else: nothing is overdue by that, and nothing fires or resolves.
+    """
+
+    def __init__(
+        self, books: Books, *, next_snapshot: float = 0.0, before: Instant | None = None
+    ) -> None:
         self.books = books
+        self.before = before
+        """When the last round was; None before the first one."""
+        self.happened = Passed(0.0, 0.0)
+        """What the clocks did before the last round."""
         self.next_snapshot = next_snapshot
         """When the next metrics snapshot is told, on the monotonic clock."""
         self.listener: Listener | None = None
@@ -55,6 +66,10 @@ class Judge:
         """Return what follows from inputs, in their order, and what each of them is answered:
         None for a frame, a command's value, `Refused` or `DoneBefore`."""
         batch = Batch(now)
+        self.happened = passed(self.before or now, now)
+        self.before = now
+        if any(self.happened):
+            self._pass_clocks(batch)
         answers = [self._apply(one, batch) for one in inputs]
         self._pass_time(batch)
         for alert_id, state in self.books.incidents.take_changes().items():
@@ -65,10 +80,28 @@ class Judge:
             self.listener(now, inputs, batch)
         return batch, answers
 
+    def _pass_clocks(self, batch: Batch) -> None:
+        """Go along with a wall clock that was set, and with a machine that was suspended."""
+        books, now = self.books, batch.now
+        jumped_s, suspended_s = self.happened
+        if jumped_s:
+            books.table.shift(jumped_s)
+            batch.runs += books.tasks.shift(jumped_s)
+            for run_id, state in books.tasks.take_changes().items():
+                batch.put_state(TASK, run_id, state)
+            for name, about in books.tasks.take_name_changes().items():
+                batch.put_state(TASK_NAME, name, about)
+            batch.touched |= books.table.feed(books.tasks.frame(now))
+            batch.note_event(EventType.SYSTEM, "clock_jumped", {"seconds": jumped_s})
+        if suspended_s:
+            batch.note_event(EventType.SYSTEM, "resumed", {"suspended_seconds": suspended_s})
+        # The journal keeps timers as wall clock times, and their clock stood still.
+        books.incidents.redate(now)
+
     def _apply(self, one: Input, batch: Batch) -> Any:
         match one:
             case Frame():
-                take(one, self.books, batch)
+                take(_dated(one, batch.now), self.books, batch)
                 return None
             case Expected():
                 batch.touched |= self.books.table.expect(one.probe, one.scopes)
@@ -117,3 +150,12 @@ class Judge:
                     now.wall,
                 )
             )
+
+
+def _dated(frame: Frame, now: Instant) -> Frame:
+    """Return a frame with its time by the wall clock as it is set now: a look may have ended
+    before that was set, and be taken after it."""
+    if frame.monotonic is None:
+        return frame
+    at = wall_of(frame.monotonic, now)
+    return frame if abs(at - frame.at) <= JUMP_S else replace(frame, at=at)

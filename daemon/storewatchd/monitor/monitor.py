@@ -189,6 +189,7 @@ class Monitor:
         return {
             "seed": seed,
             "now": list(self._clock.now()),
+            "before": self._judge.before,
             "next_snapshot": self._judge.next_snapshot,
             "books": dump(self.books),
         }
