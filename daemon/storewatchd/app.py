@@ -21,11 +21,11 @@ from storewatchd.control.peer import group_number
 from storewatchd.control.plane import control_plane
 from storewatchd.control.server import ControlServer
 from storewatchd.control.spool import Spool
-from storewatchd.core.commands import Announce, ReplaceRules
+from storewatchd.core.commands import ReplaceRules
 from storewatchd.core.engine import Engine
 from storewatchd.core.ids import Ids
 from storewatchd.core.incidents import Incidents
-from storewatchd.core.model import EventType, Severity
+from storewatchd.core.model import Severity
 from storewatchd.core.permissions import PeerGroups, TokenBook
 from storewatchd.core.repositories import RepositoryBook, normal_path
 from storewatchd.core.rules import RuleFile, RuleSet, load
@@ -33,7 +33,7 @@ from storewatchd.core.series import SeriesTable
 from storewatchd.core.tasks import TaskBook
 from storewatchd.drain import Drain
 from storewatchd.errors import ConfigError, RuleError, StorewatchError
-from storewatchd.journal import Journal
+from storewatchd.journal import RESERVE_BYTES, Journal
 from storewatchd.monitor import Books, Monitor
 from storewatchd.port import HostAndReader
 from storewatchd.port.host import fact
@@ -106,7 +106,11 @@ async def run(source: Source, clock: Clock) -> int:
         _make_directory(settings.daemon.runtime_directory)
 
         journal = await Journal.open(
-            settings.daemon.state_directory, clock, keep=settings.events.keep_records
+            settings.daemon.state_directory,
+            clock,
+            keep=settings.events.keep_records,
+            max_bytes=settings.journal.max_megabytes << 20,
+            reserve_bytes=RESERVE_BYTES,
         )
         stack.push_async_callback(journal.close)
         bus = Bus(journal.last_seq)
@@ -185,12 +189,6 @@ async def run(source: Source, clock: Clock) -> int:
                 journal.node,
                 clock.monotonic() - began,
             )
-            if journal.set_aside is not None:
-                await monitor.command(
-                    Announce(
-                        EventType.SYSTEM, "journal_set_aside", {"path": str(journal.set_aside)}
-                    )
-                )
             await stopping.wait()
             notifier.stopping()
             logger.info("stopping")
@@ -319,7 +317,7 @@ async def _reload_on_request(
 
 
 def _say_what_needs_a_restart(before: Settings, after: Settings) -> None:
-    for section in ("control", "database", "reader", "tasks", "events"):
+    for section in ("control", "database", "reader", "tasks", "events", "journal"):
         if getattr(before, section) != getattr(after, section):
             logger.warning("[%s] has changed and takes effect at the next start", section)
     if before.daemon.state_directory != after.daemon.state_directory:

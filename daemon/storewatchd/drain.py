@@ -7,8 +7,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from storewatchd.errors import StoreError, StoreRefused
-from storewatchd.journal import Journal, StoredRecord
-from storewatchd.journal.journal import DRAIN
+from storewatchd.journal import DRAIN, Journal, StoredRecord
 from storewatchd.settings import DatabaseKind
 from storewatchd.store import Store
 from storewatchd.store.ledger import cursor_of, write

@@ -14,6 +14,7 @@
       RecordingError       a recording cannot be read
       JournalError         state.db cannot be opened or written
         JournalDamaged     it is there, and is no whole journal
+        JournalRefused     it will never take these lines
       StoreError           PostgreSQL refused, is away, or answered with an error
         StoreRefused       PostgreSQL will never take these values
         StoreUnavailable   no connection could be had
@@ -121,6 +122,10 @@ class JournalError(StorewatchError):
 
 class JournalDamaged(JournalError):
     """The file is there, and is damaged or no journal."""
+
+
+class JournalRefused(JournalError):
+    """The lines themselves are why they were not written: waiting changes nothing."""
 
 
 class StoreError(StorewatchError):

@@ -94,6 +94,11 @@ class TasksSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class JournalSettings:
+    max_megabytes: int = 1024  # of state.db; beyond that the oldest records are dropped
+
+
+@dataclass(frozen=True, slots=True)
 class EventsSettings:
     keep_records: int = 100_000
 
@@ -111,6 +116,7 @@ class Settings:
     rules: RulesSettings = field(default_factory=RulesSettings)
     tasks: TasksSettings = field(default_factory=TasksSettings)
     events: EventsSettings = field(default_factory=EventsSettings)
+    journal: JournalSettings = field(default_factory=JournalSettings)
 
     @property
     def control_socket(self) -> Path:
@@ -129,6 +135,7 @@ class Settings:
 _BOUNDS: Mapping[tuple[str, str], tuple[Any, str]] = {
     ("probes", "interval"): (lambda value: 1 <= value <= 3600, "from 1s to 1h"),
     ("rules", "interval"): (lambda value: 1 <= value <= 3600, "from 1s to 1h"),
+    ("journal", "max_megabytes"): (lambda value: 16 <= value <= 1 << 20, "from 16 up"),
     ("events", "keep_records"): (
         lambda value: 1000 <= value <= 10_000_000,
         "from 1000 to 10000000",

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from fakes import NOON
 from fix_records import no_room, stored
 from storewatchd.errors import JournalDamaged, JournalError
-from storewatchd.journal.database import Database, StoredRecord, checksum_of, set_aside
+from storewatchd.journal.database import Database
+from storewatchd.journal.records import StoredRecord, checksum_of
 
 FEW = [stored(seq) for seq in (1, 2, 3)]
 
@@ -87,13 +88,14 @@ def test_a_new_file_holds_nothing(path: Path) -> None:
     assert everything(database) == []
     assert (database.last_seq(), database.pruned(), database.meta("fact")) == (0, 0, None)
     assert (database.state("alert"), database.cursors(), database.epochs()) == ({}, {}, {})
-    assert database.count_after(0) == (0, None)
+    assert (database.count_after(0), database.first_after(0)) == (0, None)
     database.close()
 
 
 def test_a_newer_schema_is_refused_and_stays_as_it_is(path: Path) -> None:
-    make(path, *FEW).close()
-    change(path, "PRAGMA user_version=99")
+    database = make(path, *FEW)
+    database.set_meta("schema", "99")
+    database.close()
     before = path.read_bytes()
     with pytest.raises(JournalError, match=r"newer version \(99, this one knows 1\)") as caught:
         Database.open(path)
@@ -262,16 +264,17 @@ def test_a_full_disk_refuses_to_prune_and_harms_no_write(path: Path) -> None:
 
 
 def test_damage_that_is_met_while_pruning_harms_no_write(path: Path) -> None:
-    make(path, *(stored(seq, data=b"x" * 1_000_000) for seq in range(1, 9))).close()
+    make(path, *(stored(seq, data=b"x" * 3_000) for seq in range(1, 2_001))).close()
     database = Database.open(path)
     database.node = "node"
     with path.open("r+b") as file:  # since it was opened, where its cache does not reach
         file.seek(path.stat().st_size // 8 * 5)
         file.write(b"\xa5" * 10_000)
     with pytest.raises(sqlite3.DatabaseError):
-        database.prune(0, before=8)
-    database.write([stored(9)], ())
-    assert [one.seq for one in database.tail(1, None, False)] == [9]
+        database.prune(0, before=2_000)
+    database.write([stored(2_001)], ())
+    assert [one.seq for one in database.tail(1, None, False)] == [2_001]
+    assert database.records == 2_001
     database.close()
 
 
@@ -340,8 +343,9 @@ def test_history_is_what_is_about_one_key(path: Path) -> None:
 
 def test_what_comes_after_a_number_is_counted(path: Path) -> None:
     database = make(path, *FEW)
-    assert database.count_after(1) == (2, NOON + 2)
-    assert database.count_after(3) == (0, None)
+    assert (database.count_after(1), database.first_after(1)) == (2, (2, NOON + 2))
+    assert (database.count_after(3), database.first_after(3)) == (0, None)
+    assert database.count_after(0, 2) == 2
     database.close()
 
 
@@ -478,22 +482,3 @@ def test_no_flipped_bit_makes_another_row_of_one(
         database.close()
     assert set(records) <= {stored(seq, key=f"k{seq}") for seq in range(1, 20)}
     assert state.items() <= {f"a{n}": b"%d" % n for n in range(20)}.items()
-
-
-# Setting aside.
-
-
-def test_a_file_is_set_aside_with_what_sqlite_keeps_beside_it(path: Path) -> None:
-    for extension in ("", "-wal", "-shm"):
-        Path(f"{path}{extension}").write_text(f"content{extension}")
-    aside = set_aside(path, "damaged-7")
-    assert aside == path.with_name("state.db.damaged-7")
-    assert not list(path.parent.glob("state.db"))
-    for extension in ("", "-wal", "-shm"):
-        assert Path(f"{aside}{extension}").read_text() == f"content{extension}"
-
-
-def test_a_file_alone_is_set_aside_alone(path: Path) -> None:
-    path.write_text("content")
-    aside = set_aside(path, "damaged-7")
-    assert [one.name for one in path.parent.iterdir()] == [aside.name]

@@ -4,7 +4,7 @@ import asyncio
 import re
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from itertools import chain
 from pathlib import Path
@@ -14,9 +14,10 @@ import pytest
 
 from fakes import NOON, HandClock
 from fix_records import no_room, record
-from storewatchd.errors import JournalError
-from storewatchd.journal import Gap, Journal, Record, StateChange, StoredRecord
-from storewatchd.journal.journal import BLOCK
+from storewatchd.errors import JournalError, JournalRefused
+from storewatchd.journal import NOTICE, Gap, Journal, Record, StateChange, StoredRecord
+from storewatchd.journal.opening import BLOCK
+from storewatchd.journal.records import checksum_of
 
 PAGE = 4096
 
@@ -48,6 +49,15 @@ class Place:
         connection.execute(statement, values)
         connection.close()
 
+    def set_meta(self, key: str, value: str) -> None:
+        """Change a fact of the file as another version, or another machine, would have it."""
+        connection = sqlite3.connect(self.path, isolation_level=None)
+        connection.execute(
+            "UPDATE meta SET value = ?, checksum = ? WHERE key = ?",
+            (value, checksum_of(key.encode(), value.encode()), key),
+        )
+        connection.close()
+
 
 @pytest.fixture
 async def place(tmp_path: Path) -> AsyncIterator[Place]:
@@ -60,6 +70,11 @@ async def note(journal: Journal, count: int = 1, **changes: Any) -> list[Record]
     records = [record(seq, **changes) for seq in await journal.numbers(count)]
     await journal.append(records, ())
     return records
+
+
+def damages(journal: Journal) -> list[Mapping[str, Any]]:
+    """Return what the journal has to tell of damage since this was last called."""
+    return [one.facts for one in journal.take_notices() if one.kind == "journal_damaged"]
 
 
 async def numbers_in(journal: Journal) -> list[int]:
@@ -105,8 +120,8 @@ async def test_one_bad_append_fails_alone(place: Place) -> None:
     appends = [journal.append([record(seq)], ()) for seq in numbers]
     appends.insert(10, journal.append([record(1)], [StateChange("alert", "a", b"1")]))
     ends = await asyncio.gather(*appends, return_exceptions=True)
-    assert [type(end) for end in ends if end is not None] == [JournalError]
-    assert isinstance(ends[10], JournalError)
+    assert [end for end in ends if end is not None] == [ends[10]]
+    assert isinstance(ends[10], JournalRefused)
     assert await numbers_in(journal) == list(range(1, 22))
     assert await journal.state("alert") == {}
 
@@ -459,15 +474,18 @@ async def test_a_damaged_file_is_set_aside_and_a_new_one_begun(
     journal = await place.open()
 
     aside = place.directory / f"state.db.damaged-{NOON:.0f}"
-    assert journal.set_aside == aside
+    assert [facts["path"] for facts in damages(journal)] == [str(aside)]
     assert aside.read_bytes() == b"garbage" * 1000
-    assert f"it is kept as {aside}" in caplog.text
+    assert f"it is set aside as {aside}" in caplog.text
     assert await numbers_in(journal) == []
-    assert journal.node != first.node
+    assert journal.node == first.node
     await note(journal)
+    await journal.append(
+        (), [StateChange(NOTICE, key, None) for key in await journal.state(NOTICE)]
+    )
     await journal.close()
     again = await place.open()
-    assert again.set_aside is None
+    assert damages(again) == []
     assert again.node == journal.node
 
 
@@ -485,7 +503,9 @@ async def test_a_file_without_what_a_start_needs_is_set_aside(place: Place, stat
     await first.close()
     place.change(statement)
     journal = await place.open()
-    assert journal.set_aside is not None
+    (facts,) = damages(journal)
+    assert facts["path"] is not None
+    assert await numbers_in(journal) == [1]
     await note(journal)
 
 
@@ -493,10 +513,10 @@ async def test_a_newer_schema_is_refused_and_the_directory_let_go(place: Place) 
     first = await place.open()
     await note(first)
     await first.close()
-    place.change("PRAGMA user_version=2")
+    place.set_meta("schema", "2")
     with pytest.raises(JournalError, match="newer version"):
         await place.open()
-    place.change("PRAGMA user_version=1")
+    place.set_meta("schema", "1")
     assert await numbers_in(await place.open()) == [1]
 
 
@@ -507,7 +527,7 @@ async def test_a_start_on_a_full_disk_is_refused_and_sets_nothing_aside(place: P
     with no_room(), pytest.raises(JournalError, match="cannot be used"):
         await place.open()
     journal = await place.open()
-    assert journal.set_aside is None
+    assert damages(journal) == []
     assert await numbers_in(journal) == [1]
 
 
@@ -534,9 +554,10 @@ async def test_a_copy_on_another_machine_is_another_node(
 ) -> None:
     first = await place.open()
     await first.close()
-    place.change("UPDATE meta SET value = 'another' WHERE key = 'machine'")
+    place.set_meta("machine", "another")
+    place.set_meta("node", "of the other")
     moved = await place.open()
-    assert moved.node != first.node
+    assert moved.node != "of the other"
     assert "comes from another machine" in caplog.text
     await moved.close()
     assert (await place.open()).node == moved.node

@@ -1,100 +1,68 @@
 """The SQLite file under the journal: blocking calls, made by the journal's own thread only."""
 
 import logging
-import os
 import sqlite3
-import zlib
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from storewatchd.errors import JournalDamaged, JournalError
+from storewatchd.journal.failures import failure
+from storewatchd.journal.records import NOTICE, Notice, Rebuild, StoredRecord
+from storewatchd.journal.tables import (
+    CURSOR,
+    EPOCH,
+    META,
+    RECORD,
+    SCHEMA,
+    SCHEMA_VERSION,
+    SMALL,
+    STATE,
+    Row,
+    Table,
+    record_checksum,
+    record_of,
+    state_checksum,
+    with_checksum,
+)
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+Change = tuple[str, str, bytes | None]
+"""Kind, key and value of a piece of state; None forgets it."""
 
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE epoch (
-    epoch TEXT PRIMARY KEY,
-    previous TEXT,
-    first_seq INTEGER NOT NULL,
-    started_at REAL NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE record (
-    seq INTEGER PRIMARY KEY,
-    epoch TEXT NOT NULL,
-    time REAL NOT NULL,
-    type TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    key TEXT NOT NULL,
-    event INTEGER NOT NULL,
-    data BLOB NOT NULL,
-    reason BLOB NOT NULL,
-    checksum INTEGER NOT NULL
-);
-CREATE INDEX record_key ON record (key, seq) WHERE key <> '';
-CREATE TABLE state (
-    kind TEXT NOT NULL,
-    key TEXT NOT NULL,
-    value BLOB NOT NULL,
-    checksum INTEGER NOT NULL,
-    PRIMARY KEY (kind, key)
-) WITHOUT ROWID;
-CREATE TABLE cursor (name TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
-"""
+PRUNE_STEP = 10_000
+"""How many records are dropped in one transaction at most."""
 
-_COLUMNS = "seq, epoch, time, type, kind, key, event, data, reason, checksum"
-# A flipped bit can change the type of a value; its bytes are what the checksum is over.
-_TYPED_COLUMNS = (
-    "seq, CAST(epoch AS TEXT), CAST(time AS REAL), CAST(type AS TEXT), CAST(kind AS TEXT),"
-    " CAST(key AS TEXT), event, CAST(data AS BLOB), CAST(reason AS BLOB), checksum"
-)
-
-# What SQLite says of the file. Everything else it says of the disk, the memory or another process.
-_DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+WAL_BYTES = 4 << 20
+"""What the write-ahead log shrinks to when it begins anew."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
-    """A numbered line of what happened. `time` is Unix seconds; `data` and `reason` are JSON;
-    `key` is the id of the alert or task that it is about. Without `event` subscribers are not
-    told."""
-
-    node: str
-    epoch: str
-    seq: int
-    time: float
-    type: str
-    kind: str
-    key: str
-    event: bool
-    data: bytes
-    reason: bytes
-
-
-def checksum_of(*parts: bytes) -> int:
-    """Return a CRC-32 over parts and their lengths: SQLite itself notices few flipped bits."""
-    total = 0
-    for part in parts:
-        total = zlib.crc32(part, zlib.crc32(len(part).to_bytes(8, "little"), total))
-    return total
+def lenient(connection: sqlite3.Connection) -> sqlite3.Connection:
+    """Let a text that a flipped bit made undecodable through: its row's checksum is wrong then."""
+    connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+    return connection
 
 
 class Database:
     """An open state.db. Every method raises sqlite3.Error as it comes."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._connection = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, timeout=1.0
-        )
-        # A flipped bit can make a text undecodable; its row's checksum is wrong then.
-        self._connection.text_factory = partial(str, encoding="utf-8", errors="replace")
+        self.path = path
         self.node = ""
+        self.records = 0
+        """How many records there are, as the file counts them."""
+        self.states = 0
+        """How many pieces of state there are, as the file counts them."""
+        self.spoilt: set[int] = set()
+        """The numbers of records that were read since the start and are not as they were
+        written."""
+        self._connection = lenient(
+            sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
+        )
 
     @classmethod
     def open(cls, path: Path) -> "Database":
@@ -104,38 +72,56 @@ class Database:
             JournalDamaged: it is damaged or no journal.
             JournalError: it cannot be opened, or is from a newer version.
         """
+        is_new = not path.exists()
         try:
             database = cls(path)
         except sqlite3.Error as error:
             raise JournalError(f"{path} cannot be opened: {error}") from error
         try:
-            database._prepare()
+            database._prepare(is_new)
         except BaseException as error:
             database.close()
             # SQLite's words are no UTF-8 where they quote a damaged schema.
-            if isinstance(error, sqlite3.Error | UnicodeDecodeError):
+            if isinstance(error, sqlite3.Error | UnicodeDecodeError | MemoryError):
                 raise failure(path, error) from error
             raise
         return database
 
-    def _prepare(self) -> None:
+    def _prepare(self, is_new: bool) -> None:
         run = self._connection.execute
+        if is_new:
+            run("PRAGMA auto_vacuum=INCREMENTAL")
         run("PRAGMA journal_mode=WAL")
         run("PRAGMA synchronous=FULL")
-        run("PRAGMA foreign_keys=ON")
-        version = run("PRAGMA user_version").fetchone()[0]
+        run(f"PRAGMA journal_size_limit={WAL_BYTES}")
+        if is_new:
+            with self._transaction():
+                for statement in SCHEMA.split(";"):
+                    run(statement)
+                self.set_meta("schema", str(SCHEMA_VERSION))
+        self._check()
+        self.records, self.states = self.counted()
+
+    def _check(self) -> None:
+        """Check all but the rows of state and of records.
+
+        Raises:
+            JournalDamaged, JournalError: as for `open`.
+        """
+        version = int(self.meta("schema") or 0)
         if version > SCHEMA_VERSION:
             raise JournalError(
-                f"{self._path} is from a newer version ({version}, this one knows "
+                f"{self.path} is from a newer version ({version}, this one knows "
                 f"{SCHEMA_VERSION}): install that version again"
             )
-        if version == 0:
-            self._connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
-            )
-        found = run("PRAGMA quick_check(1)").fetchone()[0]
+        found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
-            raise JournalDamaged(f"{self._path} is damaged or no journal: {found}")
+            raise JournalDamaged(f"{self.path} is damaged or no journal: {found}")
+        for table in SMALL:
+            if table.damaged(self._connection):
+                raise JournalDamaged(f"{self.path} is damaged: the table {table.name} is spoilt")
+        if version == 0:
+            raise JournalDamaged(f"{self.path} is damaged or no journal: it does not say its kind")
 
     def close(self) -> None:
         self._connection.close()
@@ -143,28 +129,34 @@ class Database:
     # Small facts.
 
     def meta(self, key: str) -> str | None:
-        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+        row = self._connection.execute(
+            f"SELECT {META.select} FROM meta WHERE key = ?",  # noqa: S608
+            (key,),
+        ).fetchone()
+        return str(row[1]) if row is not None and META.is_whole(row) else None
 
     def set_meta(self, key: str, value: str) -> None:
         self._connection.execute(
-            "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-            (key, value),
+            "INSERT INTO meta (key, value, checksum) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE "
+            "SET value = excluded.value, checksum = excluded.checksum",
+            with_checksum(META, key, value),
         )
 
+    def counted(self) -> tuple[int, int]:
+        """Return how many records and pieces of state there are, as the last write noted it."""
+        records, _, states = (self.meta("count") or "0 0").partition(" ")
+        return int(records), int(states)
+
     def epochs(self) -> dict[str, int]:
-        """Return every epoch's first number."""
-        rows = self._connection.execute("SELECT epoch, first_seq FROM epoch").fetchall()
-        return {str(epoch): int(first_seq) for epoch, first_seq in rows}
+        """Return every epoch's first number, in the order of these."""
+        rows = self._connection.execute("SELECT epoch, first_seq FROM epoch ORDER BY first_seq, id")
+        return {str(epoch): int(first_seq) for epoch, first_seq in rows.fetchall()}
 
     def start_epoch(self, epoch: str, first_seq: int, now: float) -> None:
         """Begin an epoch, linked to the one before."""
-        previous = self._connection.execute(
-            "SELECT epoch FROM epoch ORDER BY first_seq DESC, started_at DESC LIMIT 1"
-        ).fetchone()
+        previous = list(self.epochs())[-1:] or [""]
         self._connection.execute(
-            "INSERT INTO epoch VALUES (?, ?, ?, ?)",
-            (epoch, previous[0] if previous else None, first_seq, now),
+            EPOCH.insert, with_checksum(EPOCH, epoch, previous[0], first_seq, now)
         )
 
     def last_seq(self) -> int:
@@ -177,81 +169,182 @@ class Database:
     def write(
         self,
         records: Iterable[StoredRecord],
-        changes: Iterable[tuple[str, str, bytes | None]],
+        changes: Iterable[Change],
         meta: Iterable[tuple[str, str]] = (),
     ) -> None:
         """Write records, state changes and facts in one durable transaction."""
-        run = self._connection.execute
-        with self._connection:
-            run("BEGIN IMMEDIATE")
-            self._connection.executemany(
-                f"INSERT INTO record ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
+        with self._transaction():
+            self.records += self._connection.executemany(
+                f"INSERT INTO record ({RECORD.columns}) VALUES (?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
                 map(_row, records),
-            )
+            ).rowcount
             for kind, key, value in changes:
-                if value is None:
-                    run("DELETE FROM state WHERE kind = ? AND key = ?", (kind, key))
-                else:
-                    run(
-                        "INSERT INTO state VALUES (?,?,?,?) ON CONFLICT (kind, key) DO UPDATE "
-                        "SET value = excluded.value, checksum = excluded.checksum",
-                        (kind, key, value, checksum_of(kind.encode(), key.encode(), value)),
-                    )
+                self._change(kind, key, value)
             for key, text in meta:
                 self.set_meta(key, text)
 
-    def set_cursor(self, name: str, seq: int) -> None:
-        """Move a cursor forward; it never goes back."""
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Do everything or nothing, durably, and note how many rows there are then."""
+        before = self.records, self.states
+        try:
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield
+                self.set_meta("count", f"{self.records} {self.states}")
+        except BaseException:
+            self.records, self.states = before
+            raise
+
+    def _change(self, kind: str, key: str, value: bytes | None) -> None:
+        run = self._connection.execute
+        if value is None:
+            forgotten = run("DELETE FROM state WHERE kind = ? AND key = ?", (kind, key))
+            self.states -= forgotten.rowcount
+            return
+        row = (value, state_checksum(kind, key, value), kind, key)
+        statement = "UPDATE state SET value = ?, checksum = ? WHERE kind = ? AND key = ?"
+        if not run(statement, row).rowcount:
+            run("INSERT INTO state (value, checksum, kind, key) VALUES (?,?,?,?)", row)
+            self.states += 1
+
+    def _note(self, notice: Notice) -> None:
+        told = msgspec.json.encode({"kind": notice.kind, "facts": notice.facts})
+        self._change(NOTICE, notice.key, told)
+
+    def notices(self) -> list[Notice]:
+        """Return what has to be told still."""
+        found = []
+        for key, state in self.state(NOTICE).items():
+            told = msgspec.json.decode(state)
+            found.append(Notice(told["kind"], told["facts"], key))
+        return found
+
+    def set_cursor(self, name: str, seq: int, *, back: bool = False) -> None:
+        """Move a cursor forward; or back, which it never goes unasked."""
+        known = 0 if back else self.cursors().get(name, 0)
         self._connection.execute(
-            "INSERT INTO cursor VALUES (?, ?) ON CONFLICT (name) DO UPDATE "
-            "SET seq = max(seq, excluded.seq)",
-            (name, seq),
+            "INSERT INTO cursor (name, seq, checksum) VALUES (?, ?, ?) ON CONFLICT (name) "
+            "DO UPDATE SET seq = excluded.seq, checksum = excluded.checksum",
+            with_checksum(CURSOR, name, max(seq, known)),
         )
 
+    def adopt(self, table: Table, rows: Sequence[Row]) -> None:
+        """Put whole rows of another file, unless there is one in their place."""
+        with self._transaction():
+            added = self._connection.executemany(table.insert, rows).rowcount
+            if table is RECORD:
+                self.records += added
+            elif table is STATE:
+                self.states += added
+
+    def settle(self) -> None:
+        """Bring everything from the write-ahead log into the file itself.
+
+        Raises:
+            JournalError: something else reads it.
+        """
+        busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise JournalError(f"{self.path} is in use by another program")
+
+    # Dropping.
+
     def prune(self, keep: int, *, before: int) -> int:
-        """Drop the oldest records beyond `keep` whose number is at most `before`; return the
-        number of the last record that was ever dropped."""
-        run = self._connection.execute
-        newest_to_drop = run(
-            "SELECT max(seq) FROM record WHERE seq <= ? AND seq <= "
-            "(SELECT seq FROM record ORDER BY seq DESC LIMIT 1 OFFSET ?)",
-            (before, keep),
-        ).fetchone()[0]
-        if newest_to_drop is not None:
-            with self._connection:
-                run("BEGIN IMMEDIATE")
-                run("DELETE FROM record WHERE seq <= ?", (newest_to_drop,))
-                self.set_meta("pruned", str(newest_to_drop))
+        """Drop the oldest records beyond `keep` whose number is at most `before`, so many at a
+        time; return the number of the last record that was ever dropped."""
+        over = min(self.records - keep, PRUNE_STEP)
+        if over > 0:
+            self.drop(min(self.number_of(over), before))
         return self.pruned()
+
+    def number_of(self, count: int) -> int:
+        """Return the number of the last of so many oldest records, 0 where there is none."""
+        row = self._connection.execute(
+            "SELECT seq FROM record ORDER BY seq LIMIT 1 OFFSET ?", (count - 1,)
+        ).fetchone()
+        return 0 if row is None else int(row[0])
+
+    def drop(self, last: int, notice: Notice | None = None) -> None:
+        """Drop the records up to a number, and note what has to be told of it."""
+        first = self.first_after(0)
+        if first is None or first[0] > last:
+            return
+        with self._transaction():
+            dropped = self._connection.execute("DELETE FROM record WHERE seq <= ?", (last,))
+            self.records -= dropped.rowcount
+            self.set_meta("pruned", str(last))
+            if notice is not None:
+                self._note(notice)
 
     def pruned(self) -> int:
         """Return the number of the last record that was ever dropped, 0 for none."""
         return int(self.meta("pruned") or 0)
+
+    def damaged_states(self) -> list[int]:
+        """Return the row numbers of the pieces of state that are not as they were written."""
+        return STATE.damaged(self._connection)
+
+    def take_out(
+        self,
+        records: Collection[int],
+        states: Collection[int],
+        notice: Notice,
+        *,
+        rebuild: Rebuild | None = None,
+    ) -> None:
+        """Drop rows that are not as they were written, and note what has to be told of it."""
+        run = self._connection.executemany
+        with self._transaction():
+            gone = run("DELETE FROM record WHERE seq = ?", [(seq,) for seq in records])
+            self.records -= gone.rowcount
+            gone = run("DELETE FROM state WHERE id = ?", [(number,) for number in states])
+            self.states -= gone.rowcount
+            self._note(notice)
+            if rebuild is not None:
+                self.set_meta("rebuild", rebuild)
+        self.spoilt.difference_update(records)
+
+    # Size.
+
+    def used_bytes(self) -> int:
+        """Return what the file holds, without the pages that are free in it."""
+        return (self.pages() - self.free_pages()) * self._pragma("page_size")
+
+    def pages(self) -> int:
+        return self._pragma("page_count")
+
+    def free_pages(self) -> int:
+        return self._pragma("freelist_count")
+
+    def shrink(self, pages: int) -> None:
+        """Give so many free pages back to the file system."""
+        self._connection.execute(f"PRAGMA incremental_vacuum({pages:d})").fetchall()
+
+    def _pragma(self, name: str) -> int:
+        return int(self._connection.execute(f"PRAGMA {name}").fetchone()[0])
 
     # Reading.
 
     def state(self, kind: str) -> dict[str, bytes]:
         """Return the state of one kind; a row whose checksum is wrong is left out and logged."""
         found: dict[str, bytes] = {}
-        for key, value, checksum in self._connection.execute(
-            "SELECT CAST(key AS TEXT), CAST(value AS BLOB), checksum FROM state WHERE kind = ?",
-            (kind,),
-        ):
-            if checksum == checksum_of(kind.encode(), key.encode(), value):
-                found[key] = value
-            else:
-                logger.error("state.db: the %s %s is damaged and left out", kind, key)
+        query = f"SELECT {STATE.select} FROM state WHERE kind = ?"  # noqa: S608
+        with closing(self._connection.execute(query, (kind,))) as rows:
+            for row in rows:
+                if STATE.is_whole(row):
+                    found[row[1]] = row[2]
+                else:
+                    logger.error("state.db: the %s %s is damaged and left out", kind, row[1])
         return found
 
     def state_of(self, kind: str, key: str) -> bytes | None:
         """Return one piece of state, None where there is none or its checksum is wrong."""
-        row = self._connection.execute(
-            "SELECT CAST(value AS BLOB), checksum FROM state WHERE kind = ? AND key = ?",
-            (kind, key),
-        ).fetchone()
-        if row is None or row[1] != checksum_of(kind.encode(), key.encode(), row[0]):
+        query = f"SELECT {STATE.select} FROM state WHERE kind = ? AND key = ?"  # noqa: S608
+        row = self._connection.execute(query, (kind, key)).fetchone()
+        if row is None or not STATE.is_whole(row):
             return None
-        value: bytes = row[0]
+        value: bytes = row[2]
         return value
 
     def cursors(self) -> dict[str, int]:
@@ -282,12 +375,17 @@ class Database:
         """Return the records about one alert or task, in ascending order."""
         return self._select("WHERE key = ? AND key <> '' ORDER BY seq", (key,))
 
-    def count_after(self, seq: int) -> tuple[int, float | None]:
-        """Return how many records come after a number, and the time of the first of them."""
-        row = self._connection.execute(
-            "SELECT count(*), min(time) FROM record WHERE seq > ?", (seq,)
-        ).fetchone()
-        return int(row[0]), row[1]
+    def count_after(self, seq: int, upto: int | None = None) -> int:
+        """Return how many records come after a number, up to another one."""
+        last = (1 << 63) - 1 if upto is None else upto
+        query = "SELECT count(*) FROM record WHERE seq > ? AND seq <= ?"
+        return int(self._connection.execute(query, (seq, last)).fetchone()[0])
+
+    def first_after(self, seq: int) -> tuple[int, float] | None:
+        """Return number and time of the first record after a number, None where there is none."""
+        query = "SELECT seq, CAST(time AS REAL) FROM record WHERE seq > ? ORDER BY seq LIMIT 1"
+        row = self._connection.execute(query, (seq,)).fetchone()
+        return None if row is None else (int(row[0]), float(row[1]))
 
     def _select(self, clause: str, values: Sequence[object]) -> list[StoredRecord]:
         return [record for _, record in self._rows(clause, values) if record is not None]
@@ -296,26 +394,15 @@ class Database:
         """Return numbers and records, None for one that is damaged."""
         found: list[tuple[int, StoredRecord | None]] = []
         # The clause is one of this module's own; what varies in it are counts of placeholders.
-        query = f"SELECT {_TYPED_COLUMNS} FROM record {clause}"  # noqa: S608
+        query = f"SELECT {RECORD.select} FROM record {clause}"  # noqa: S608
         with closing(self._connection.execute(query, values)) as rows:
-            for seq, epoch, time, kind_of, kind, key, event, data, reason, checksum in rows:
-                record = StoredRecord(
-                    self.node, epoch, seq, time, kind_of, kind, key, bool(event), data, reason
-                )
-                is_whole = checksum == _checksum(record)
-                found.append((seq, record if is_whole else None))
-                if not is_whole:
-                    logger.error("state.db: record %d is damaged and left out", seq)
+            for row in rows:
+                is_whole = RECORD.is_whole(row)
+                found.append((row[0], record_of(self.node, row) if is_whole else None))
+                if not is_whole and row[0] not in self.spoilt:
+                    self.spoilt.add(row[0])
+                    logger.error("state.db: record %d is damaged and left out", row[0])
         return found
-
-
-def failure(path: Path, error: Exception) -> JournalError:
-    """Return what an error at the opening of a file means; that nothing can be made of its
-    content is damage too."""
-    # The last byte of an extended code is the code itself.
-    if isinstance(error, sqlite3.Error) and error.sqlite_errorcode & 0xFF not in _DAMAGE:
-        return JournalError(f"{path} cannot be used: {error}")
-    return JournalDamaged(f"{path} is damaged or no journal: {error}")
 
 
 def _filter(types: Collection[str] | None, events_only: bool) -> tuple[str, tuple[str, ...]]:
@@ -323,18 +410,6 @@ def _filter(types: Collection[str] | None, events_only: bool) -> tuple[str, tupl
     if types is not None:
         where += f" AND type IN ({','.join('?' * len(types))})"
     return where, tuple(types or ())
-
-
-def _checksum(record: StoredRecord) -> int:
-    return checksum_of(
-        record.epoch.encode(),
-        f"{record.seq} {record.time!r} {record.event:d}".encode(),
-        record.type.encode(),
-        record.kind.encode(),
-        record.key.encode(),
-        record.data,
-        record.reason,
-    )
 
 
 def _row(record: StoredRecord) -> tuple[object, ...]:
@@ -348,15 +423,5 @@ def _row(record: StoredRecord) -> tuple[object, ...]:
         int(record.event),
         record.data,
         record.reason,
-        _checksum(record),
+        record_checksum(record),
     )
-
-
-def set_aside(path: Path, suffix: str) -> Path:
-    """Rename a file that cannot be used, with what SQLite keeps beside it; return its new name."""
-    aside = path.with_name(f"{path.name}.{suffix}")
-    for extension in ("", "-wal", "-shm"):
-        beside = Path(f"{path}{extension}")
-        if beside.exists():
-            os.replace(beside, f"{aside}{extension}")
-    return aside
