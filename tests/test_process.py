@@ -229,6 +229,26 @@ async def test_a_child_that_is_over_is_told_at_once() -> None:
     assert await process.stop(child, signal_first=signal.SIGTERM, within_s=0) == 0
 
 
+# In the first turns the child is still being started.
+@pytest.mark.parametrize("turns", range(6))
+async def test_cancelling_ends_a_command_at_any_turn(lifeline: Lifeline, turns: int) -> None:
+    run = asyncio.ensure_future(process.run(lifeline.sleeper(":;"), timeout_s=60))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    await lifeline.cut()
+
+
+async def test_cancelling_what_cannot_be_run_is_a_cancellation(tmp_path: Path) -> None:
+    run = asyncio.ensure_future(process.run([f"{tmp_path}/missing"], timeout_s=60))
+    await asyncio.sleep(0)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 @pytest.mark.timeout(60)  # a kernel that is slow to unmount is no failure of ours
 async def test_a_child_that_cannot_die_is_left_behind(tmp_path: Path) -> None:

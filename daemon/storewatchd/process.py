@@ -83,8 +83,9 @@ async def run(
         CommandFailed: it is not there, took too long, or (with `check`) ended badly.
     """
     logger.debug("running %s", shlex.join(argv))
-    try:
-        child = await asyncio.create_subprocess_exec(
+    # Cancelled half-way, asyncio waits for ever for pipes that it has not connected.
+    start = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
             *argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -93,6 +94,13 @@ async def run(
             cwd=cwd,
             start_new_session=True,
         )
+    )
+    try:
+        child = await asyncio.shield(start)
+    except asyncio.CancelledError:
+        with contextlib.suppress(OSError):
+            await _kill(await start)
+        raise
     except OSError as error:
         raise CommandFailed(f"{argv[0]} cannot be run: {error.strerror or error}") from error
     try:
