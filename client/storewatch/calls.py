@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from storewatch.errors import CallError, Unsendable
+from storewatch.errors import CallError, TooLong, Unsendable
 from storewatch.wire import Reply, Request, encode
 from storewatch.wire.framing import MAX_REQUEST_BYTES
 
@@ -31,7 +31,7 @@ def encode_call(
         shown = error.object[:100].encode(errors="backslashreplace").decode()
         raise Unsendable(f"this is not UTF-8 text: {shown}") from error
     if len(line) > MAX_REQUEST_BYTES:
-        raise Unsendable(
+        raise TooLong(
             f"a request of {len(line)} bytes is too long: {MAX_REQUEST_BYTES} are the most"
         )
     return line + b"\n"

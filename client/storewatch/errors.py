@@ -44,7 +44,11 @@ class ProtocolError(ClientError):
 
 
 class Unsendable(ClientError):
-    """A request is too long for the daemon, or a text in it is no text."""
+    """A request cannot be sent: it is too long, or a text in it is no text."""
+
+
+class TooLong(Unsendable):
+    """A request is longer than the daemon takes."""
 
 
 class CallError(ClientError):

@@ -22,7 +22,7 @@ def bearer(request: web.Request) -> str:
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     token = token.strip()
-    if scheme.lower() != "bearer" or not token:
+    if scheme.lower() != "bearer" or not token or not token.isascii():
         raise Problem(401, "send the header Authorization: Bearer TOKEN")
     return token
 

@@ -104,10 +104,11 @@ class Member:
 
     def publish(self, event: Published) -> None:
         """Take a live event: write it, hold it back, or leave it out."""
-        if not self._wanted.admits(event.head) or event.head.seq <= self._seq:
+        is_gap = event.head.kind == "gap"  # numbered before what it announces
+        if not self._wanted.admits(event.head) or (event.head.seq <= self._seq and not is_gap):
             return
         if self._held is None:
-            self._seq = event.head.seq
+            self._seq = max(self._seq, event.head.seq)
             self.send(event.frame)
         elif len(self._held) < HELD_EVENTS:
             self._held.append(event)
@@ -147,9 +148,9 @@ class Member:
         while self._held:
             held, self._held = self._held, []
             for event in held:
-                if event.head.seq > self._seq:
+                if event.head.seq > self._seq or event.head.kind == "gap":
                     await self._tell(response, event.payload)
-                    self._seq = event.head.seq
+                    self._seq = max(self._seq, event.head.seq)
         self._held = None
 
     async def _replay(self, response: web.WebSocketResponse, client: Client, since: str) -> None:

@@ -6,6 +6,7 @@ import msgspec
 from aiohttp import web
 
 from storewatch import CallError, ClientError
+from storewatch.errors import TooLong, Unsendable
 from storewatch.wire import Code
 
 STATUSES = {
@@ -68,6 +69,8 @@ def response(status: int, detail: str, **facts: Any) -> web.Response:
 
 def of_client_error(error: ClientError) -> web.Response:
     """Return the answer for what the daemon refused, or for its absence."""
+    if isinstance(error, Unsendable):
+        return response(413 if isinstance(error, TooLong) else 400, str(error))
     if not isinstance(error, CallError):
         return response(503, f"the daemon is away: {error}")
     status = STATUSES.get(Code(error.code), 500) if error.code in set(Code) else 500

@@ -106,8 +106,9 @@ class Routes:
 
     async def ticket(self, request: web.Request) -> web.Response:
         token = bearer(request)
+        query.decode(request, params.Nothing)
         query.allowed(await query.body(request))
-        await self._client.call("tokens.verify", {"secret": token}, type=types.TokenVerdict)
+        await self._verify(token)
         answer = {"ticket": self._tickets.issue(token), "expires_in_seconds": TICKET_S}
         return _json(encode(answer), 201)
 
@@ -120,6 +121,9 @@ class Routes:
         else:
             token = bearer(request)
         wanted = query.decode(request.clone(rel_url=request.rel_url.with_query(said)), _EventsQuery)
+        since = wanted.get("since")
+        if since is not None and not params.is_event_id(since):
+            raise Problem(400, f"since: expected the id of an event, found {since!r}")
         return await self._hub.serve(
             request,
             token,
@@ -127,15 +131,17 @@ class Routes:
                 frozenset(wanted["types"]) if "types" in wanted else None,
                 frozenset(wanted["severity"]) if "severity" in wanted else None,
             ),
-            wanted.get("since"),
+            since,
         )
 
     async def create_alert(self, request: web.Request) -> web.Response:
+        token = bearer(request)
+        query.decode(request, params.Nothing)
         names = [field.name for field in msgspec.structs.fields(params.AlertCreate)]
         document = query.allowed(await query.body(request), *names)
         if "Idempotency-Key" in request.headers:
             document["idempotency_key"] = request.headers["Idempotency-Key"]
-        return _json(await self._raw("alerts.create", document, bearer(request)), 201)
+        return _json(await self._raw("alerts.create", document, token), 201)
 
     async def exposition(self, request: web.Request) -> web.Response:
         token = None
@@ -149,7 +155,12 @@ class Routes:
     def _reading(self, method: str, kind: type[params.Params]) -> Handler:
         async def read(request: web.Request) -> web.Response:
             token = bearer(request)
-            return _json(await self._raw(method, query.decode(request, kind), token))
+            try:
+                asked = query.decode(request, kind)
+            except Problem:
+                await self._verify(token)  # who may not ask is told that first
+                raise
+            return _json(await self._raw(method, asked, token))
 
         return read
 
@@ -164,11 +175,15 @@ class Routes:
     def _mark(self, verb: str) -> Handler:
         async def mark(request: web.Request) -> web.Response:
             token = bearer(request)
+            query.decode(request, params.Nothing)
             document = query.allowed(await query.body(request), "note")
             asked = {**document, "id": request.match_info["id"]}
             return _json(await self._raw(f"alerts.{verb}", asked, token))
 
         return mark
+
+    async def _verify(self, token: str) -> None:
+        await self._client.call("tokens.verify", {"secret": token}, type=types.TokenVerdict)
 
     async def _raw(self, method: str, asked: dict[str, Any], token: str) -> bytes:
         """Return a result's own bytes: what the daemon made is passed on, not made again."""

@@ -341,3 +341,16 @@ async def test_an_unexpected_error_is_logged_and_not_told(
     assert error["code"] == Code.INTERNAL_ERROR
     assert "secret" not in json.dumps(error)
     assert "a secret detail" in caplog.text
+
+
+async def test_a_zero_character_is_answered_by_its_own_element_and_spoils_no_other() -> None:
+    desk = Desk()
+    bad = {"jsonrpc": "2.0", "id": 7, "method": "alerts.get", "params": {"id": "a\0b"}}
+    good = {"jsonrpc": "2.0", "id": 8, "method": "daemon.version"}
+    refused, answered = await desk.answer(json.dumps([bad, good]).encode())
+    assert refused["id"] == 7
+    assert refused["error"] == {
+        "code": Code.INVALID_REQUEST,
+        "message": "id holds the character U+0000",
+    }
+    assert answered == {"jsonrpc": "2.0", "id": 8, "result": {"caller": "root"}}

@@ -42,7 +42,23 @@ def test_filters_combine(filters: dict[str, Any], admits: bool) -> None:
     assert AlertQuery(**filters).admits(ALERT) is admits
 
 
-@given(st.floats(0, 4e9), st.text(max_size=60))
+def test_a_cursor_is_text_for_an_address() -> None:
+    cursor = Position.of(NOON, "0190-a?/ä").encode()
+    assert cursor.isascii()
+    assert not set(cursor) & set("+/=?&")
+    assert Position.decode(cursor) == Position.of(NOON, "0190-a?/ä")
+
+
+@pytest.mark.parametrize("cursor", ["AAAAAAAAAAAAAAA", "f_________8", "_________________w"])
+def test_a_forged_cursor_is_none(cursor: str) -> None:
+    with pytest.raises(ValueError, match="not a cursor"):
+        Position.decode(cursor)
+
+
+ROW_IDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=60)
+
+
+@given(st.floats(0, 4e9), ROW_IDS)
 def test_a_cursor_survives_its_text(first_seen: float, row_id: str) -> None:
     position = Position.of(first_seen, row_id)
     assert Position.decode(position.encode()) == position

@@ -1,7 +1,7 @@
 """The snapshot: what is known, once; what is not, null."""
 
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
-from storewatchd.core.series import SeriesTable
+from storewatchd.core.series import Recorded, SeriesTable, recording
 from storewatchd.core.snapshot import percent, snapshot
 from storewatchd.core.tasks import TaskRun, TaskState
 
@@ -95,6 +95,15 @@ def test_what_could_not_be_seen_is_null_and_not_less() -> None:
     assert set(late["system"].values()) == {None}
 
 
+def test_what_a_rule_recorded_without_knowing_it_is_null() -> None:
+    look = table()
+    scope = recording("node_disks", {})
+    look.keep_recordings([scope])
+    for exact, disks in ((True, 3.0), (False, None)):
+        look.record(scope, [Recorded({}, 3.0, exact)], (), NOON)
+        assert snapshot(look, [], 0, "n", NOON)["storage"]["total_disks"] == disks
+
+
 def test_before_any_look_nothing_is_known() -> None:
     shown = snapshot(SeriesTable(), [], 0, "n", NOON)
     assert set(shown["system"].values()) == {None}
@@ -129,6 +138,24 @@ def test_tasks_are_counted_by_state() -> None:
         "average_duration_seconds": 15.0,
     }
     assert snapshot(SeriesTable(), [], 0, "n", NOON)["tasks"]["average_duration_seconds"] is None
+
+
+def test_what_is_over_is_counted_though_memory_has_let_go_of_it() -> None:
+    table = SeriesTable()
+    family = Family("task_runs_total", MetricType.COUNTER, "Runs.", ("task", "type", "result"))
+    table.declare("tasks", (family,), max_age_s=60.0)
+    rows = [
+        Row(("a", "task", "completed"), 900.0),
+        Row(("b", "task", "completed"), 600.0),
+        Row(("b", "task", "failed"), 7.0),
+    ]
+    table.feed(Frame(Scope("tasks"), NOON, rows={family.name: rows}))
+    counts = snapshot(table, [], 0, "n", NOON)["tasks"]
+    assert (counts["total_tasks"], counts["completed_tasks"], counts["failed_tasks"]) == (
+        1507.0,
+        1500.0,
+        7.0,
+    )
 
 
 def test_a_percentage_of_nothing_is_unknown() -> None:

@@ -248,3 +248,48 @@ async def test_without_the_daemon_it_says_so_and_recovers(
 async def test_the_index_names_the_routes(sidecar: Sidecar) -> None:
     _, page = await sidecar.ask("/", token=None)
     assert "/api/v1/monitoring/alerts" in page
+
+
+async def test_a_token_that_is_no_text_of_ours_is_none(sidecar: Sidecar) -> None:
+    status, problem = await sidecar.ask(
+        ALERTS, token=None, headers={"Authorization": "Bearer \u00e4\u00f6"}
+    )
+    assert (status, problem["title"]) == (401, "Not authenticated")
+
+
+async def test_who_may_not_ask_is_told_that_before_what_is_wrong(sidecar: Sidecar) -> None:
+    status, _ = await sidecar.ask(f"{ALERTS}?nonsense=1", token="swt_unknown")
+    assert status == 401
+    status, problem = await sidecar.ask(f"{ALERTS}?nonsense=1")
+    assert (status, problem["parameter"]) == (400, "nonsense")
+
+
+async def test_a_body_longer_than_the_daemon_takes_is_too_large(sidecar: Sidecar) -> None:
+    body = json.dumps({"severity": "info", "source": "t", "title": "t", "message": "x" * (1 << 20)})
+    status, problem = await sidecar.ask(ALERTS, method="POST", data=body[: (1 << 20) - 40] + '"}')
+    assert (status, problem["title"]) == (413, "Too large")
+
+
+@pytest.mark.parametrize("path", ["", f"/{UNKNOWN_ID}/resolve", f"/{UNKNOWN_ID}/acknowledge"])
+async def test_a_request_that_changes_something_takes_no_query(sidecar: Sidecar, path: str) -> None:
+    status, problem = await sidecar.ask(f"{ALERTS}{path}?x=1", method="POST")
+    assert (status, problem["parameter"]) == (400, "x")
+
+
+async def test_a_zero_character_is_refused_and_disturbs_nobody(sidecar: Sidecar) -> None:
+    answers = await asyncio.gather(
+        *(sidecar.ask(f"{ALERTS}/%00" if number % 2 else ALERTS) for number in range(20))
+    )
+    assert [status for status, _ in answers] == [200, 400] * 10
+
+
+@pytest.mark.parametrize("since", ["garbage", "%00", "a.b"])
+async def test_what_can_be_no_event_is_refused_before_the_upgrade(
+    sidecar: Sidecar, since: str
+) -> None:
+    status, problem = await sidecar.ask(
+        f"/api/v1/monitoring/events?since={since}",
+        headers={"Upgrade": "websocket", "Connection": "Upgrade"},
+    )
+    assert status == 400
+    assert problem["detail"].startswith("since: expected the id of an event")

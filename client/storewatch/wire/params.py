@@ -3,6 +3,7 @@
 Durations are seconds. Times are RFC 3339 with an offset.
 """
 
+import re
 from typing import Annotated
 
 import msgspec
@@ -19,6 +20,14 @@ Labels = Annotated[dict[Name, Text], Meta(max_length=64)]
 Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Duration = Annotated[float, Meta(gt=0, le=315_360_000)]
+
+
+_EVENT_ID = re.compile(r"[0-9A-Za-z]{1,64}\.[0-9]{1,18}")
+
+
+def is_event_id(text: str) -> bool:
+    """Return whether a text can be the id of an event, which is what `since` takes."""
+    return _EVENT_ID.fullmatch(text) is not None
 
 
 class Params(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

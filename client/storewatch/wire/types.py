@@ -75,8 +75,9 @@ class AlertDetail(msgspec.Struct, kw_only=True):
     incomplete_reason: str | None
 
 
-class Event(msgspec.Struct, kw_only=True):
-    """One thing that happened. `id` is opaque and what `since` takes."""
+class Event(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One thing that happened. `id` is opaque and what `since` takes. It is `unjournalled`, and
+    only then says so, if it should have been on disk before it was told, and could not."""
 
     id: str
     seq: int
@@ -85,6 +86,7 @@ class Event(msgspec.Struct, kw_only=True):
     type: EventTypeName
     kind: str
     data: Any
+    unjournalled: bool = False
 
 
 class EventList(msgspec.Struct, kw_only=True):

@@ -81,17 +81,17 @@ class Dispatcher:
             return encode(_failure(Code.PARSE_ERROR, "nested too deep"))
         except UnicodeDecodeError as error:
             return encode(_failure(Code.PARSE_ERROR, f"not UTF-8: {error}"))
-        if b"\\u0000" in line and (place := place_of_zero(document)) is not None:
-            return encode(_failure(Code.INVALID_REQUEST, f"{place} holds the character U+0000"))
+        # A search of every text is dear, and only an escape brings one in.
+        may_hold_zero = b"\\u0000" in line
         if isinstance(document, list):
-            return self._batch(document, connection)
-        reply = self._element(document, connection)
+            return self._batch(document, connection, may_hold_zero)
+        reply = self._element(document, connection, may_hold_zero)
         if inspect.iscoroutine(reply):
             return _encoded(reply)
         return None if reply is None else encode(reply)
 
     def _batch(
-        self, elements: list[Any], connection: "Connection"
+        self, elements: list[Any], connection: "Connection", may_hold_zero: bool
     ) -> bytes | Coroutine[Any, Any, bytes | None]:
         if not elements:
             return encode(_failure(Code.INVALID_REQUEST, "a batch has at least one element"))
@@ -102,20 +102,24 @@ class Dispatcher:
                     f"a batch has at most {MAX_BATCH} elements, this one has {len(elements)}",
                 )
             )
-        return self._batch_in_order(elements, connection)
+        return self._batch_in_order(elements, connection, may_hold_zero)
 
-    async def _batch_in_order(self, elements: list[Any], connection: "Connection") -> bytes | None:
+    async def _batch_in_order(
+        self, elements: list[Any], connection: "Connection", may_hold_zero: bool
+    ) -> bytes | None:
         replies = []
         for element in elements:
-            reply = self._element(element, connection)
+            reply = self._element(element, connection, may_hold_zero)
             if inspect.iscoroutine(reply):
                 reply = await reply
             if reply is not None:
                 replies.append(reply)
         return encode(replies) if replies else None
 
-    def _element(self, element: Any, connection: "Connection") -> Any:
+    def _element(self, element: Any, connection: "Connection", may_hold_zero: bool) -> Any:
         problem = _envelope_problem(element)
+        if not problem and may_hold_zero and (place := place_of_zero(element)) is not None:
+            problem = f"{place} holds the character U+0000"
         if problem:
             known = element.get("id") if isinstance(element, dict) else None
             return _failure(

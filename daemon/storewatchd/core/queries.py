@@ -46,6 +46,9 @@ class AlertQuery:
         )
 
 
+_LATEST_MS = 253_402_300_799_999  # the end of the year 9999
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Position:
     """Where a row stands in a list: first sight (Unix milliseconds), then id."""
@@ -71,6 +74,9 @@ class Position:
         """
         try:
             raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-            return cls(struct.unpack(">q", raw[:8])[0], raw[8:].decode())
+            position = cls(struct.unpack(">q", raw[:8])[0], raw[8:].decode())
+            if not (0 <= position.first_seen_ms <= _LATEST_MS and "\0" not in position.id):
+                raise ValueError("this is not a cursor that a list gave")
+            return position
         except (binascii.Error, struct.error, UnicodeDecodeError) as error:
             raise ValueError("this is not a cursor that a list gave") from error

@@ -37,6 +37,14 @@ class _Look:
         values = self.values(name)
         return sum(values) if values else None
 
+    def by_label(self, name: str, label: str) -> dict[str, float]:
+        """Return the sums of a family's values by one label."""
+        sums: dict[str, float] = {}
+        for reading in self._table.read(name, self._at):
+            value = reading.labels[label]
+            sums[value] = sums.get(value, 0.0) + reading.value
+        return sums
+
     def total_of_file_systems(self, name: str) -> float | None:
         """Return the sum of a family of repositories, each file system counted once."""
         values = self.values(name)
@@ -67,7 +75,7 @@ def snapshot(
         "scst": None,
         "tape": None,
         "vtl": None,
-        "tasks": _tasks(runs),
+        "tasks": _tasks(look, runs),
         "api": None,
     }
 
@@ -123,16 +131,21 @@ def _storage(look: _Look, repositories: int) -> dict[str, float | None]:
     }
 
 
-def _tasks(runs: list[TaskRun]) -> dict[str, float | None]:
-    def count(state: TaskState) -> float:
-        return float(sum(run.state is state for run in runs))
+def _tasks(look: _Look, runs: list[TaskRun]) -> dict[str, float | None]:
+    """Count what is under way by the runs, and what is over by the counters: memory does not keep
+    every run."""
+    counted = look.by_label("task_runs_total", "result")
 
+    def count(state: TaskState) -> float:
+        return counted.get(state.value, float(sum(run.state is state for run in runs)))
+
+    counts = {state: count(state) for state in TaskState}
     durations = [run.duration_s for run in runs if run.duration_s is not None]
     return {
-        "total_tasks": float(len(runs)),
-        "pending_tasks": count(TaskState.PENDING),
-        "running_tasks": count(TaskState.RUNNING),
-        "completed_tasks": count(TaskState.COMPLETED),
-        "failed_tasks": count(TaskState.FAILED),
+        "total_tasks": sum(counts.values()),
+        "pending_tasks": counts[TaskState.PENDING],
+        "running_tasks": counts[TaskState.RUNNING],
+        "completed_tasks": counts[TaskState.COMPLETED],
+        "failed_tasks": counts[TaskState.FAILED],
         "average_duration_seconds": sum(durations) / len(durations) if durations else None,
     }

@@ -5,7 +5,7 @@ Reports may come twice, late or out of order of time; each id is one run, and it
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
@@ -163,14 +163,12 @@ class TaskBook:
         changed, self._changed = self._changed, {}
         return changed
 
-    def take_name_changes(self) -> dict[str, dict[str, Any]]:
-        """Return what the journal has to keep by task name."""
+    def take_name_changes(self) -> dict[str, dict[str, Any] | None]:
+        """Return what the journal has to keep by task name, None for what it may drop."""
         changed, self._changed_names = self._changed_names, set()
         return {
-            name: {
-                field: getattr(self._names[name], field) for field in TaskName.__dataclass_fields__
-            }
-            for name in changed
+            name: asdict(self._names[name]) if name in self._names else None
+            for name in sorted(changed)
         }
 
     def dump(self) -> dict[str, Any]:
@@ -212,7 +210,7 @@ class TaskBook:
             state=TaskState.RUNNING,
             first_seen=wall,
             # A report may come late, but never from the future.
-            started_at=min(to_milliseconds(command.at), wall) if command.at else wall,
+            started_at=wall if command.at is None else min(to_milliseconds(command.at), wall),
             message=command.message,
             reported_by=command.actor,
             node=self._node,
@@ -266,7 +264,7 @@ class TaskBook:
                 return TaskChange(run, None)
             raise Conflict(f"the task {run.name!r} ended already: it {run.state}")
         wall = to_milliseconds(now.wall)
-        finished_at = min(to_milliseconds(command.at), wall) if command.at else wall
+        finished_at = wall if command.at is None else min(to_milliseconds(command.at), wall)
         run = replace(
             run,
             state=state,
@@ -326,9 +324,23 @@ class TaskBook:
 
     def _about(self, name: str) -> TaskName:
         if name not in self._names and len(self._names) >= MAX_NAMES:
-            raise LimitReached(f"{MAX_NAMES} different task names are known already")
+            self._forget_a_name()
         self._changed_names.add(name)
         return self._names.setdefault(name, TaskName())
+
+    def _forget_a_name(self) -> None:
+        """Make room: forget the task that has not run for the longest time.
+
+        Raises:
+            LimitReached: every one of them is running.
+        """
+        running = {run.name for run in self._runs.values() if not run.is_over}
+        idle = [name for name in self._names if name not in running]
+        if not idle:
+            raise LimitReached(f"{MAX_NAMES} different tasks are running already")
+        oldest = min(idle, key=lambda name: self._names[name].last_end or 0.0)
+        del self._names[oldest]
+        self._changed_names.add(oldest)
 
     def _known(self, run_id: str) -> TaskRun:
         run = self._runs.get(run_id)

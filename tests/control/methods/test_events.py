@@ -135,7 +135,6 @@ async def test_what_was_missed_is_narrowed_as_what_happens(control: Control) -> 
     [
         pytest.param("0123.7", id="of another journal"),
         pytest.param("{epoch}.999999", id="beyond the end"),
-        pytest.param("nonsense", id="no event's id"),
     ],
 )
 async def test_a_cursor_that_is_not_known_is_told_first(control: Control, since: str) -> None:
@@ -146,8 +145,19 @@ async def test_a_cursor_that_is_not_known_is_told_first(control: Control, since:
     assert answer["gap"]
     assert (gap["type"], gap["kind"], gap["data"]["since"]) == ("system", "gap", since)
     assert since in gap["data"]["reason"]
-    assert gap["id"] == answer["last_id"]
+    # Who is cut off here goes on from before what is kept.
+    assert gap["seq"] < kept["seq"]
     assert titles([kept]) == ["kept"]
+
+
+@pytest.mark.parametrize("method", ["events.subscribe", "events.list"])
+@pytest.mark.parametrize("since", ["nonsense", "a.b", ".7", "a.-1", "a.7.", "a" * 99 + ".1"])
+async def test_what_can_be_no_event_is_refused(control: Control, method: str, since: str) -> None:
+    code, told = await control.refusal(method, since=since)
+    assert (code, told) == (
+        Code.INVALID_PARAMS,
+        f"since: expected the id of an event, found {since!r}",
+    )
 
 
 async def test_all_that_is_kept_is_told_after_a_gap(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from storewatchd.bus import Published, parse_filter, publishable
 from storewatchd.control.dispatch import Call, Handler
 from storewatchd.control.subscriptions import Subscriptions, published_of
 from storewatchd.core.model import Event, EventType
+from storewatchd.errors import InvalidParams
 from storewatchd.journal import Gap, Journal
 from storewatchd.monitor import Monitor
 
@@ -22,14 +23,19 @@ def handlers(
 ) -> Mapping[str, Handler]:
     """Return the methods of this noun. `whole` is the snapshot that a subscription may ask for."""
 
+    def position(since: str) -> int | Gap:
+        if not params.is_event_id(since):
+            raise InvalidParams(f"since: expected the id of an event, found {since!r}")
+        return journal.resolve_cursor(since)
+
     def subscribe(call: Call, asked: params.EventsSubscribe) -> dict[str, Any]:
         since: int | None = None
         gap: Published | None = None
         if asked.since is not None:
-            found = journal.resolve_cursor(asked.since)
+            found = position(asked.since)
             if isinstance(found, Gap):
                 since = found.oldest_kept - 1
-                gap = _gap_event(monitor, asked.since, found.reason)
+                gap = _gap_event(monitor, asked.since, found)
             else:
                 since = found
         wanted = parse_filter(asked.types, asked.severity)
@@ -51,7 +57,7 @@ def handlers(
         if asked.since is None:
             records = await journal.tail(asked.limit, types=types)
         else:
-            found = journal.resolve_cursor(asked.since)
+            found = position(asked.since)
             gap = isinstance(found, Gap)
             after = found.oldest_kept - 1 if isinstance(found, Gap) else found
             records = await journal.read(after, asked.limit, types=types, events_only=True)
@@ -67,17 +73,17 @@ def handlers(
     }
 
 
-def _gap_event(monitor: Monitor, since: str, reason: str) -> Published:
-    """Return the event that says that something was missed. It repeats the last number, so that
-    a client that goes on from it misses nothing more."""
+def _gap_event(monitor: Monitor, since: str, gap: Gap) -> Published:
+    """Return the event that says that something was missed. Its number is that before the oldest
+    event that is kept, so that a client that goes on from it misses nothing more."""
     return publishable(
         Event(
             epoch=monitor.epoch,
-            seq=monitor.last_seq,
+            seq=gap.oldest_kept - 1,
             node=monitor.node,
             time=monitor.now().wall,
             type=EventType.SYSTEM,
             kind="gap",
-            data=msgspec.json.encode({"since": since, "reason": reason}),
+            data=msgspec.json.encode({"since": since, "reason": gap.reason}),
         )
     )
