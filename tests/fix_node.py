@@ -24,7 +24,7 @@ from storewatchd.core.repositories import RepositoryBook
 from storewatchd.core.rules import RuleSet
 from storewatchd.core.series import SeriesTable
 from storewatchd.core.tasks import TaskBook, TaskRun
-from storewatchd.errors import NotFound
+from storewatchd.errors import NotFound, Unavailable
 from storewatchd.journal import Journal, StoredRecord
 from storewatchd.monitor import Books, Monitor
 from storewatchd.probes.storage import REPOSITORIES, REPOSITORY_FAMILIES
@@ -81,9 +81,13 @@ class Node:
             await self._beaten.wait()
 
     async def blocked(self) -> None:
-        """Wait until the monitor has found anew that nothing can be written."""
-        await self.beat()
+        """Wait until the monitor has found that nothing can be written."""
         while self.monitor.journal_problem is None:
+            await self.beat()
+
+    async def recovered(self) -> None:
+        """Wait until everything that was told is on disk."""
+        while self.monitor.journal_problem is not None:
             await self.beat()
 
     def hear(self, *types: EventType) -> Subscription:
@@ -108,7 +112,7 @@ class Node:
     async def settled(self) -> None:
         """Wait until the monitor has taken all that was handed in."""
         # An acknowledgement of nothing is refused, after all that came before it.
-        with contextlib.suppress(NotFound):
+        with contextlib.suppress(NotFound, Unavailable):
             await self.monitor.command(AcknowledgeAlert("nobody", "none"))
 
     async def create(self, title: str = "Fan", **more: Any) -> Alert:
@@ -145,13 +149,13 @@ async def open_node(
     *,
     clock: HandClock | None = None,
     rules: str = "",
-    keep: int = 100_000,
     with_repositories: bool = True,
+    **options: Any,
 ) -> AsyncIterator[Node]:
     """Open a node on a state directory, with what an earlier one left there; nothing runs yet.
-    Without repositories there is no probe of theirs."""
+    Without repositories there is no probe of theirs; other options are the journal's."""
     clock = clock or HandClock()
-    journal = await Journal.open(directory, clock.clock, keep=keep)
+    journal = await Journal.open(directory, clock.clock, **options)
     try:
         books = empty_books(
             journal.node,

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -44,6 +45,12 @@ def test_an_event_is_rendered_as_every_client_gets_it() -> None:
         "kind": "noted",
         "data": {"n": 1},
     }
+
+
+def test_an_event_says_that_it_is_not_on_disk_only_where_it_should_be() -> None:
+    plain = event(7).event
+    told = publishable(replace(plain, unjournalled=True))
+    assert json.loads(told.line) == {**json.loads(event(7).line), "unjournalled": True}
 
 
 async def test_everybody_gets_the_events_in_their_order() -> None:

@@ -1,8 +1,9 @@
 """Hands numbered events to subscribers, in order, and never waits for any of them.
 
-An event is published after it is durable. Each subscriber has a bounded queue: where it is full,
-metrics events give way first (the newest wins), and a subscriber that is still too slow is cut
-off with a reason. What a subscriber missed before it came is the journal's to replay.
+An event is published after it is durable, or says that it is not. Each subscriber has a bounded
+queue: where it is full, metrics events give way first (the newest wins), and a subscriber that is
+still too slow is cut off with a reason. What a subscriber missed before it came is the journal's to
+replay.
 """
 
 import asyncio
@@ -48,7 +49,7 @@ class Published:
 def render(event: Event) -> bytes:
     """Return the event's JSON, without a newline: SPEC's Event."""
     return (
-        b'{"id":"%b","seq":%d,"node":"%b","timestamp":"%b","type":"%b","kind":"%b","data":%b}'
+        b'{"id":"%b","seq":%d,"node":"%b","timestamp":"%b","type":"%b","kind":"%b","data":%b%b}'
     ) % (
         event.id.encode(),
         event.seq,
@@ -57,6 +58,7 @@ def render(event: Event) -> bytes:
         event.type.value.encode(),
         event.kind.encode(),
         event.data,
+        b',"unjournalled":true' if event.unjournalled else b"",
     )
 
 
@@ -123,7 +125,7 @@ class Bus:
         return len(self._subscriptions)
 
     def publish(self, events: Sequence[Published]) -> None:
-        """Hand durable events to everybody, in ascending order of their numbers."""
+        """Hand events to everybody, in ascending order of their numbers."""
         for published in events:
             self.last_seq = published.event.seq
             for subscription in tuple(self._subscriptions):

@@ -5,13 +5,13 @@ import json
 import logging
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from core.fix_engine import rule
+from core.fix_engine import rule, rule_set
 from fakes import NOON, HandClock
 from fix_node import PROBE, Node, events, kinds, open_node, running, running_node
 from fix_records import no_room
@@ -19,10 +19,13 @@ from storewatchd.core.commands import (
     AcknowledgeAlert,
     AddRepository,
     Announce,
+    Command,
     CreateAlert,
     ProgressTask,
     PutToken,
+    ReplaceRules,
     ResolveAlert,
+    StartTask,
 )
 from storewatchd.core.frames import Frame, Row, Scope
 from storewatchd.core.model import AlertState, EventType, Severity
@@ -30,18 +33,20 @@ from storewatchd.core.permissions import READ_ONLY, Token, digest_of
 from storewatchd.core.queries import AlertQuery
 from storewatchd.core.tasks import TaskState
 from storewatchd.errors import JournalError, NotFound, Unavailable
-from storewatchd.journal import StateChange
-from storewatchd.journal.journal import DRAIN
+from storewatchd.journal import DRAIN, NOTICE, StateChange, StoredRecord
 from storewatchd.monitor import monitor as monitor_module
+from storewatchd.monitor import restore as restore_module
+from storewatchd.monitor import writer as writer_module
 from storewatchd.monitor.judge import SNAPSHOT_INTERVAL_S
 from storewatchd.probes.storage import REPOSITORIES
 
 ALL = AlertQuery()
+CREATE = CreateAlert(actor="ann", severity=Severity.INFO, source="s", title="Fan")
 
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.01)
     monkeypatch.setattr(monitor_module, "LONGEST_WAIT_S", 0.01)
 
 
@@ -50,6 +55,12 @@ async def node(tmp_path: Path) -> AsyncIterator[Node]:
     """A running node with one rule, that a repository is over 80 % full."""
     async with running_node(tmp_path, rules=rule()) as node:
         yield node
+
+
+async def reopened(directory: Path) -> list[StoredRecord]:
+    """Return the records that a start finds."""
+    async with open_node(directory) as node:
+        return await node.records()
 
 
 def titles(node: Node) -> list[str]:
@@ -104,7 +115,6 @@ async def test_a_batch_keeps_the_order_in_which_it_came(tmp_path: Path) -> None:
         heard = [json.loads(one.event.data)["title"] for one in await events(told)]
     expected = [f"Fan {number}" for number in range(20)]
     assert [alert.title for alert in made] == heard == expected
-    assert [alert.id for alert in made] == sorted(alert.id for alert in made)
 
 
 async def test_more_than_a_batch_takes_is_taken_in_turn(
@@ -116,7 +126,7 @@ async def test_more_than_a_batch_takes_is_taken_in_turn(
         await asyncio.wait(asked, timeout=0)
         async with running(node):
             await asyncio.wait(asked)
-        assert titles(node)[::-1] == [f"Fan {number}" for number in range(8)]
+        assert sorted(titles(node)) == [f"Fan {number}" for number in range(8)]
 
 
 async def test_numbers_rise_over_what_is_told_and_what_is_only_written(node: Node) -> None:
@@ -178,7 +188,7 @@ async def test_who_stops_waiting_does_not_undo_what_was_asked(tmp_path: Path) ->
         asked[0].cancel()
         async with running(node):
             await asked[1]
-        assert titles(node) == ["kept", "given up"]
+        assert sorted(titles(node)) == ["given up", "kept"]
 
 
 async def test_a_repeat_gets_its_answer_and_writes_nothing(node: Node) -> None:
@@ -250,72 +260,159 @@ async def test_the_writer_says_that_it_is_alive_with_nothing_to_do(node: Node) -
 # A disk that refuses.
 
 
-async def test_a_refusing_disk_holds_everything_back_and_is_told(
-    node: Node, caplog: pytest.LogCaptureFixture
+async def test_while_the_disk_refuses_what_is_seen_is_judged_and_told(node: Node) -> None:
+    await node.settled()
+    told = node.hear()
+    with no_room():
+        await node.see(a=0.9)
+        await node.see(a=0.1, b=0.95)
+        expected = [("alert", "firing"), ("alert", "firing"), ("alert", "resolved")]
+        assert await kinds(told) == expected
+        assert node.monitor.counts()["firing"] == 1
+    await node.recovered()
+    assert await kinds(told) == [("system", "journal_recovered")]
+    expected += [("system", "journal_recovered"), ("audit", "Announce")]
+    assert await node.lines() == expected
+
+
+async def test_while_the_disk_refuses_time_goes_on(node: Node) -> None:
+    made = await node.create(ttl_s=60.0)
+    told = node.hear()
+    with no_room():
+        node.clock.forward(60)
+        (ended,) = await events(told)
+        assert (ended.event.kind, ended.event.unjournalled) == ("resolved", True)
+    await node.recovered()
+    assert made.id not in await node.journal.state("alert")
+
+
+async def test_the_command_that_found_the_disk_refusing_is_done_and_says_what_it_is_not(
+    node: Node,
 ) -> None:
+    await node.settled()
     told = node.hear()
     with no_room():
-        asked = asyncio.ensure_future(node.create())
-        await node.blocked()
-        await node.blocked()
-        assert "state.db" in (node.monitor.journal_problem or "")
-        assert not asked.done()
-        assert titles(node) == []
-    made = await asked
-    assert await kinds(told) == [("alert", "firing")]
-    assert titles(node) == [made.title]
-    assert node.monitor.journal_problem is None
-    told_to_operators = [
-        record.getMessage()
-        for record in caplog.records
-        if record.name == monitor_module.__name__ and record.levelno >= logging.ERROR
-    ]
-    assert len(told_to_operators) == 1
-    assert "nothing can be written, and nothing is told until it can" in told_to_operators[0]
+        with pytest.raises(Unavailable, match=r"^state\.db: .*: it is done, and not on disk yet$"):
+            await node.create()
+        assert await kinds(told) == [("alert", "firing")]
+    await node.recovered()
+    assert titles(node) == ["Fan"]
+    assert (await node.lines())[:2] == [("alert", "firing"), ("audit", "CreateAlert")]
 
 
-async def test_what_comes_while_the_disk_refuses_follows_in_order(node: Node) -> None:
+async def test_what_was_refused_for_itself_says_so_also_then(node: Node) -> None:
+    await node.settled()
+    with no_room():
+        both = (node.create(), node.monitor.command(ResolveAlert("ann", "none")))
+        done, refused = await asyncio.gather(*both, return_exceptions=True)
+    assert [type(done), type(refused)] == [Unavailable, NotFound]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        CreateAlert(actor="ann", severity=Severity.INFO, source="s", title="Refused"),
+        StartTask(actor="ann", name="nightly"),
+        AddRepository("ann", "a", "/a"),
+    ],
+    ids=lambda command: type(command).__name__,
+)
+async def test_while_the_disk_refuses_commands_are_refused_and_change_nothing(
+    node: Node, command: Command
+) -> None:
+    await node.settled()
+    with no_room():
+        await node.see(a=0.9)
+        with pytest.raises(Unavailable, match=r"^state\.db: .*: nothing was changed$"):
+            await node.monitor.command(command)
+        with pytest.raises(Unavailable, match="nothing was changed"):
+            await node.monitor.create_once("k", CREATE)
+    await node.recovered()
+    assert titles(node) == ["Full"]
+    assert (list(node.books.repositories), node.books.tasks.runs()) == ([], [])
+    assert (await node.monitor.create_once("k", CREATE)).title == "Fan"
+
+
+async def test_while_the_disk_refuses_the_daemon_still_says_what_it_has_to(node: Node) -> None:
+    await node.settled()
     told = node.hear()
     with no_room():
-        asked = [asyncio.ensure_future(node.create("first"))]
-        await node.blocked()
-        asked.append(asyncio.ensure_future(node.create("second")))
-        await node.blocked()
-        assert [one.done() for one in asked] == [False, False]
-    await asyncio.wait(asked)
-    heard: list[str] = []
-    while len(heard) < 2:
-        heard += [json.loads(one.event.data)["title"] for one in await events(told)]
-    assert heard == ["first", "second"]
+        await node.see(a=0.9)
+        assert await node.monitor.command(ReplaceRules("SIGHUP", rule_set(rule()))) == 1
+        assert await kinds(told) == [("alert", "firing"), ("system", "rules_reloaded")]
+    await node.recovered()
 
 
-async def test_a_refusal_of_numbers_holds_everything_back_too(tmp_path: Path) -> None:
-    async with open_node(tmp_path) as node:
+async def test_a_refusal_of_numbers_holds_nothing_up_either(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        node = await stack.enter_async_context(open_node(tmp_path))
+        told = node.hear(EventType.METRICS)
         with no_room():
             # The first numbers of an epoch are reserved on disk.
-            async with running(node) as work:
-                await node.blocked()
-                assert len(node.bus) == 0
-                work.cancel()
-    async with running_node(tmp_path) as node:
-        assert (await node.create()).title == "Fan"
+            await stack.enter_async_context(running(node))
+            (first,) = await events(told)
+            assert node.monitor.journal_problem is not None
+            # It is never written, so that it is as good as ever.
+            assert not first.event.unjournalled
+        await node.recovered()
+        made = await node.create()
+    numbers = [record.seq for record in await reopened(tmp_path)]
+    assert numbers == sorted(set(numbers))
+    assert first.event.seq < min(numbers)
+    assert made.title == "Fan"
 
 
 async def test_a_stop_while_the_disk_refuses_answers_who_waits(tmp_path: Path) -> None:
     async with open_node(tmp_path) as node, running(node) as work:
         await node.settled()
         with no_room():
-            asked = [asyncio.ensure_future(node.create("in hand"))]
-            await node.blocked()
-            await node.monitor.feed(Frame(Scope(PROBE), NOON))
-            asked += [asyncio.ensure_future(node.create(title)) for title in ("inbox", "given up")]
+            asked = [asyncio.ensure_future(node.create(title)) for title in ("inbox", "given up")]
             await asyncio.wait(asked, timeout=0)
-            asked[2].cancel()
+            asked[1].cancel()
             work.cancel()
             done = await asyncio.gather(*asked, return_exceptions=True)
-        assert [str(one) for one in done] == ["the daemon stops", "the daemon stops", ""]
-        assert [type(one) for one in done[:2]] == [Unavailable, Unavailable]
-        assert titles(node) == []
+        assert [str(one) for one in done] == ["the daemon stops", ""]
+        assert isinstance(done[0], Unavailable)
+
+
+async def test_what_was_told_is_written_at_the_end_if_the_disk_takes_it_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "RETRY_S", 3600.0)
+    async with running_node(tmp_path, rules=rule()) as node:
+        await node.settled()
+        with no_room():
+            await node.see(a=0.9)
+        assert await node.lines() == []
+    assert [record.kind for record in await reopened(tmp_path)] == ["firing"]
+
+
+async def test_what_was_told_while_the_disk_refused_comes_back_after_a_restart(
+    tmp_path: Path,
+) -> None:
+    async with running_node(tmp_path, rules=rule()) as node:
+        await node.settled()
+        with no_room():
+            await node.see(a=0.9)
+        await node.recovered()
+        shown = list(node.monitor.view.all_alerts())
+    async with open_node(tmp_path, rules=rule()) as node:
+        assert list(node.monitor.view.all_alerts()) == shown
+
+
+async def test_what_the_journal_has_to_tell_is_told_once_over_restarts(tmp_path: Path) -> None:
+    async with running_node(tmp_path) as node:
+        await node.create("kept")
+    (tmp_path / "state.db").write_bytes(b"garbage" * 1000)
+    async with open_node(tmp_path) as node:
+        told = node.hear()
+        async with running(node):
+            (event,) = await events(told)
+        assert (event.event.type, event.event.kind) == (EventType.SYSTEM, "journal_damaged")
+        assert json.loads(event.event.data)["path"].startswith(str(tmp_path / "state.db.damaged-"))
+    async with open_node(tmp_path) as node:
+        assert await node.journal.state(NOTICE) == {}
+        assert node.journal.take_notices() == []
 
 
 # Restarts.
@@ -337,19 +434,6 @@ async def test_open_alerts_come_back_with_their_marks_and_timers(tmp_path: Path)
         clock.forward(10)
         (event,) = await events(told)
         assert (event.event.kind, json.loads(event.event.data)["id"]) == ("resolved", made.id)
-
-
-async def test_an_alert_that_was_never_written_does_not_come_back(tmp_path: Path) -> None:
-    async with open_node(tmp_path) as node, running(node) as work:
-        await node.settled()
-        with no_room():
-            asked = asyncio.ensure_future(node.create())
-            await node.blocked()
-            work.cancel()
-            await asyncio.wait([asked])
-    assert isinstance(asked.exception(), Unavailable)
-    async with open_node(tmp_path) as node:
-        assert titles(node) == []
 
 
 async def test_what_is_over_comes_back_until_it_is_confirmed(tmp_path: Path) -> None:
@@ -387,13 +471,13 @@ async def test_an_alert_whose_end_cannot_be_read_is_not_shown_as_firing(tmp_path
 async def test_pages_of_unconfirmed_records_are_all_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitor_module, "RESTORE_PAGE", 2)
+    monkeypatch.setattr(restore_module, "PAGE", 2)
     async with running_node(tmp_path) as node:
         for number in range(5):
             made = await node.create(f"Fan {number}")
             await node.monitor.command(ResolveAlert("ann", made.id))
     async with open_node(tmp_path) as node:
-        assert titles(node) == [f"Fan {number}" for number in range(4, -1, -1)]
+        assert sorted(titles(node)) == [f"Fan {number}" for number in range(5)]
 
 
 async def test_a_running_task_comes_back_as_far_as_it_was(tmp_path: Path) -> None:
@@ -467,7 +551,7 @@ async def test_the_node_stays_and_the_epoch_is_new_after_a_restart(tmp_path: Pat
 async def test_a_firing_alert_is_logged_by_its_severity_with_its_fields(
     node: Node, caplog: pytest.LogCaptureFixture, severity: Severity, level: int
 ) -> None:
-    caplog.set_level(logging.INFO, monitor_module.__name__)
+    caplog.set_level(logging.INFO, writer_module.__name__)
     made = await node.create(severity=severity, resource_type="fan", resource_id="3")
     (entry,) = caplog.records
     assert (entry.levelno, entry.getMessage()) == (level, f"{severity} firing: Fan")
@@ -483,7 +567,7 @@ async def test_what_a_person_did_is_logged_with_the_person(
     node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = await node.create()
-    caplog.set_level(logging.INFO, monitor_module.__name__)
+    caplog.set_level(logging.INFO, writer_module.__name__)
     await node.monitor.command(AcknowledgeAlert("bob", made.id))
     await node.monitor.command(ResolveAlert("eve", made.id))
     assert caplog.messages[-2:] == [
@@ -539,7 +623,5 @@ async def test_a_journal_that_is_closed_is_told_as_one_that_refuses(node: Node) 
     await node.journal.close()
     with pytest.raises(JournalError):
         await node.records()
-    asked = asyncio.ensure_future(node.create())
-    await node.blocked()
-    assert node.monitor.journal_problem == "the journal is closed"
-    asked.cancel()
+    with pytest.raises(Unavailable, match="the journal is closed: it is done, and not on disk yet"):
+        await node.create()

@@ -10,6 +10,10 @@ from storewatch.wire.types import Event
 
 def story(event: Event) -> str:
     """Return what an event says, as one line."""
+    return f"{_told(event)} (not on disk yet)" if event.unjournalled else _told(event)
+
+
+def _told(event: Event) -> str:
     data = event.data if isinstance(event.data, dict) else {}
     tell = _STORIES.get(event.type)
     if tell is not None and event.kind not in ("gap",):

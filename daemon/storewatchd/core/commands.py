@@ -104,11 +104,13 @@ class RevokeToken:
 
 @dataclass(frozen=True, slots=True)
 class Announce:
-    """Say something about the daemon itself or the machine, as an event."""
+    """Say something about the daemon itself or the machine, as an event. `notice` is the key of
+    what the journal had noted to be told, which is forgotten with that."""
 
     type: EventType
     kind: str
     facts: Mapping[str, Any]
+    notice: str = ""
 
 
 @dataclass(frozen=True, slots=True)

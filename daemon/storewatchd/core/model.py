@@ -233,7 +233,10 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A numbered line of what happened, as every client sees it. `data` is JSON text."""
+    """A numbered line of what happened, as every client sees it. `data` is JSON text.
+
+    It is `unjournalled` if it should have been on disk before it was told, and could not.
+    """
 
     epoch: str
     seq: int
@@ -242,6 +245,7 @@ class Event:
     type: EventType
     kind: str
     data: bytes
+    unjournalled: bool = False
 
     @property
     def id(self) -> str:

@@ -25,7 +25,7 @@ from storewatchd.core.permissions import TokenBook
 from storewatchd.core.repositories import RepositoryBook
 from storewatchd.core.series import SeriesTable
 from storewatchd.core.tasks import TaskBook, TaskChange, TaskRun
-from storewatchd.journal import Record, StateChange
+from storewatchd.journal import NOTICE, Rebuild, Record, StateChange
 
 _encode = msgspec.json.Encoder().encode
 
@@ -76,10 +76,17 @@ class Batch:
     runs: list[TaskRun] = field(default_factory=list)
     changes: list[StateChange] = field(default_factory=list)
     has_snapshot: bool = False
+    rebuild: Rebuild | None = None
+    """What of the journal's state has to be rebuilt from now on; None for the same as before."""
     _lines: list[_Line] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self._lines)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has to be written and nothing told."""
+        return not self._lines and not self.changes and self.rebuild is None
 
     def note_alert(self, transition: Transition) -> None:
         """Take a transition of an alert."""
@@ -115,6 +122,10 @@ class Batch:
         """Take something that is said once and kept."""
         self._lines.append(_Line(event_type, kind, _encode(facts)))
 
+    def note_told(self, notice: str) -> None:
+        """Take that what the journal had noted to be told is told with this batch."""
+        self.changes.append(StateChange(NOTICE, notice, None))
+
     def note_snapshot(self, shape: Mapping[str, Any]) -> None:
         """Take a metrics snapshot: told, not written."""
         self.has_snapshot = True
@@ -139,9 +150,10 @@ class Batch:
             self._lines.append(_Line("state", "put" if state else "drop", data, told=False))
 
     def numbered(
-        self, numbers: range, *, epoch: str, node: str
+        self, numbers: range, *, epoch: str, node: str, unjournalled: bool = False
     ) -> tuple[list[Record], list[Published]]:
-        """Return what to write and what to publish, under these numbers."""
+        """Return what to write and what to publish, under these numbers; what should be on disk
+        before it is published says it where that is not so."""
         time = to_milliseconds(self.now.wall)
         records, published = [], []
         for seq, line in zip(numbers, self._lines, strict=True):
@@ -152,7 +164,16 @@ class Batch:
                     )
                 )
             if line.told:
-                event = Event(epoch, seq, node, time, EventType(line.type), line.kind, line.data)
+                event = Event(
+                    epoch,
+                    seq,
+                    node,
+                    time,
+                    EventType(line.type),
+                    line.kind,
+                    line.data,
+                    unjournalled and line.kept,
+                )
                 published.append(publishable(event, line.severity))
         return records, published
 

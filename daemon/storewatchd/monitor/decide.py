@@ -106,6 +106,8 @@ def decide(command: Command, books: Books, batch: Batch) -> Any:
             return len(command.rules)
         case Announce():
             batch.note_event(command.type, command.kind, command.facts)
+            if command.notice:
+                batch.note_told(command.notice)
             return None
         case _:
             assert_never(command)

@@ -2,7 +2,8 @@
 
 Frames, commands and the passing of time are taken in the order in which they come, in batches.
 Each batch is decided, written to the journal, made visible, and only then published; so no list
-and no subscriber ever shows what is not on disk.
+and no subscriber ever shows what is not on disk. While nothing can be written, what is seen of the
+machine is judged and told all the same, and commands of people and programs are refused.
 """
 
 import asyncio
@@ -17,14 +18,17 @@ import msgspec
 from storewatchd.bus import Bus
 from storewatchd.clock import Clock
 from storewatchd.core.commands import (
+    KINDS,
     AcknowledgeAlert,
     AddRepository,
+    Announce,
     Command,
     CreateAlert,
     FinishTask,
     ProgressTask,
     PutToken,
     RemoveRepository,
+    ReplaceRules,
     ResolveAlert,
     RevokeToken,
     StartTask,
@@ -36,32 +40,19 @@ from storewatchd.core.model import (
     AlertState,
     EventType,
     Instant,
-    Severity,
-    Transition,
 )
 from storewatchd.core.permissions import Token
 from storewatchd.core.repositories import Repository
 from storewatchd.core.snapshot import snapshot
-from storewatchd.core.tasks import FAMILIES as TASK_FAMILIES
-from storewatchd.core.tasks import PROBE as TASKS_PROBE
 from storewatchd.core.tasks import TaskRun
 from storewatchd.errors import JournalError, Unavailable
-from storewatchd.journal import Journal
-from storewatchd.journal.journal import DRAIN
-from storewatchd.monitor.batch import (
-    ALERT,
-    ANSWER,
-    MOUNT_POINT,
-    REPOSITORY,
-    TASK,
-    TASK_NAME,
-    TOKEN,
-    Batch,
-    Books,
-)
+from storewatchd.journal import Journal, StoredRecord
+from storewatchd.monitor.batch import ANSWER, Books
 from storewatchd.monitor.dump import dump
 from storewatchd.monitor.judge import DoneBefore, Judge, Listener, Refused
+from storewatchd.monitor.restore import restore
 from storewatchd.monitor.view import View
+from storewatchd.monitor.writer import Writer
 
 logger = logging.getLogger(__name__)
 
@@ -70,23 +61,12 @@ BATCH_LIMIT = 1_000
 LONGEST_WAIT_S = 1.0
 """The writer wakes at least this often, to expire what is due and to feed the watchdog."""
 
-RESTORE_PAGE = 1_000
-"""How many records are read at a time at the start."""
-
-RETRY_S = 1.0
-"""How long the writer waits before it asks a refusing disk again."""
-
-_MESSAGE_IDS = {
-    # Of the journal entries about alerts, for `journalctl MESSAGE_ID=`.
-    "firing": "0b3bb2d2c1b14c0f9c5d6b2c6f0f7a11",
-    "resolved": "5b0c6f1e5a7d4d7a8a3f0c1f6ad02c52",
-    "other": "e7f3f0f83f6c4b8f9d55a6d0a7c2ad63",
-}
-_LEVELS = {
-    Severity.INFO: logging.INFO,
-    Severity.WARNING: logging.WARNING,
-    Severity.CRITICAL: logging.CRITICAL,
-}
+PROMISES: tuple[type[Any], ...] = (
+    Once,
+    *(kind for kind in KINDS if kind not in (Announce, ReplaceRules)),
+)
+"""The commands of people and programs, whose answer says that what was asked is on disk. What the
+daemon says of itself, and which rules are in force, needs no disk to be so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +75,11 @@ class _Handed:
 
     input: Input
     answer: "asyncio.Future[Any] | None" = None
+
+    @property
+    def is_promise(self) -> bool:
+        """Whether its answer promises that what was asked is on disk."""
+        return isinstance(self.input, PROMISES)
 
 
 class Monitor:
@@ -111,14 +96,15 @@ class Monitor:
     ) -> None:
         self.books = books
         self.view = View()
-        self.journal_problem: str | None = None
-        """Why nothing can be written now; None while it can."""
+        self.resumed: Callable[[], None] = lambda: None
+        """Called when the machine was suspended: what was seen of it before is old."""
         self._journal = journal
         self._bus = bus
         self._clock = clock
         self._alive = alive
         self._inbox: asyncio.Queue[_Handed] = asyncio.Queue(INBOX_LIMIT)
         self._judge = Judge(books)
+        self._writer = Writer(journal=journal, view=self.view, bus=bus, incidents=books.incidents)
 
     # What others hand in.
 
@@ -159,7 +145,11 @@ class Monitor:
         """
         answer = await self._hand_in(Once(key, command))
         if isinstance(answer, DoneBefore):
-            state = await self._journal.state_of(ANSWER, answer.key)
+            try:
+                state = await self._journal.state_of(ANSWER, answer.key)
+            except JournalError as error:
+                problem = f"this was done, and what it was answered cannot be read: {error}"
+                raise Unavailable(problem) from error
             if state is None:
                 raise Unavailable("this was done, and what it was answered can no longer be read")
             return Alert.from_json(msgspec.json.decode(state)["answer"])
@@ -201,6 +191,16 @@ class Monitor:
     # What the control plane needs to know.
 
     @property
+    def journal_problem(self) -> str | None:
+        """Why what is told is not on disk; None while it is."""
+        return self._writer.problem
+
+    def unwritten(self) -> list[StoredRecord]:
+        """Return the records that are told and not known to be on disk, in order: what follows
+        whatever the journal gives."""
+        return self._writer.waiting()
+
+    @property
     def node(self) -> str:
         return self._journal.node
 
@@ -240,7 +240,7 @@ class Monitor:
         }
 
     def failing_tasks(self) -> set[str]:
-        """Return the names of the tasks that an open alert says have failed."""
+        """Return the names of the tasks whose failure a rule holds an alert open for."""
         return {
             alert.resource_id
             for alert in self.view.all_alerts()
@@ -251,49 +251,7 @@ class Monitor:
 
     async def restore(self) -> None:
         """Take over what was true before the restart. Call it once, before `run`."""
-        now = self._clock.now()
-        books, decode = self.books, msgspec.json.decode
-        books.table.declare(TASKS_PROBE, TASK_FAMILIES, max_age_s=float("inf"))
-        states = await self._journal.state(ALERT)
-        books.incidents.restore(map(decode, states.values()), now)
-        runs = await self._journal.state(TASK)
-        names = await self._journal.state(TASK_NAME)
-        books.tasks.restore(
-            map(decode, runs.values()), {name: decode(about) for name, about in names.items()}
-        )
-        for name, state in (await self._journal.state(REPOSITORY)).items():
-            books.repositories.restore(name, decode(state)["path"])
-        for path, state in (await self._journal.state(MOUNT_POINT)).items():
-            books.repositories.note_mount_point(path, decode(state)["mount_point"])
-        answers = await self._journal.state(ANSWER)
-        books.answers.restore((key, decode(state)) for key, state in answers.items())
-        for state in (await self._journal.state(TOKEN)).values():
-            books.tokens.put(Token.from_state(decode(state)))
-        for incident in books.incidents:
-            self.view.put_alert(incident.alert, 0)
-        for run in books.tasks.runs():
-            if not run.is_over:
-                self.view.put_run(run, 0)
-        await self._restore_unconfirmed()
-        books.table.feed(books.tasks.frame(now))
-
-    async def _restore_unconfirmed(self) -> None:
-        after = self._journal.confirmed(DRAIN)
-        types = (EventType.ALERT, EventType.TASK)
-        while records := await self._journal.read(after, RESTORE_PAGE, types=types):
-            for record in records:
-                shape = msgspec.json.decode(record.data)
-                if record.type == EventType.TASK:
-                    run = TaskRun.from_state(shape)
-                    known_run = self.view.run(run.id)
-                    if known_run is None or known_run.version < run.version:
-                        self.view.put_run(run, record.seq)
-                else:
-                    alert = Alert.from_json(shape)
-                    known = self.view.alert(alert.id)
-                    if not alert.is_open and (known is None or known.version <= alert.version):
-                        self.view.put_alert(alert, record.seq)
-            after = records[-1].seq
+        await restore(self._journal, self.books, self.view, self._clock.now())
 
     async def run(self) -> None:
         """Write until cancelled; who has no answer then gets an error."""
@@ -308,6 +266,7 @@ class Monitor:
                 handed.append(self._inbox.get_nowait())
             for one in handed:
                 _settle(one, Refused(Unavailable("the daemon stops")))
+            self._writer.close()
 
     async def _next_inputs(self) -> list[_Handed]:
         due = self._judge.next_due() - self._clock.monotonic()
@@ -322,45 +281,24 @@ class Monitor:
         return handed
 
     async def _round(self, handed: list[_Handed]) -> None:
-        batch, answers = self._judge.round(self._clock.now(), [one.input for one in handed])
-        await self._write_and_tell(batch)
-        for one, answer in zip(handed, answers, strict=True):
-            _settle(one, answer)
-
-    async def _write_and_tell(self, batch: Batch) -> None:
-        if not len(batch) and not batch.changes:
-            return
-        while True:
-            try:
-                numbers = await self._journal.numbers(len(batch))
-                records, published = batch.numbered(
-                    numbers, epoch=self._journal.epoch, node=self.node
-                )
-                if records or batch.changes:
-                    await self._journal.append(records, batch.changes)
-                break
-            except JournalError as error:
-                if self.journal_problem is None:
-                    logger.error(
-                        "nothing can be written, and nothing is told until it can: %s", error
-                    )
-                self.journal_problem = str(error)
-                self._alive()
-                await asyncio.sleep(RETRY_S)
-        if self.journal_problem is not None:
-            logger.info("the journal can be written again")
-            self.journal_problem = None
-        last = numbers[-1] if numbers else self._journal.last_seq
-        for alert in batch.alerts:
-            self.view.put_alert(alert, last)
-        for run in batch.runs:
-            self.view.put_run(run, last)
-        if batch.has_snapshot:
-            for incident in self.books.incidents:
-                self.view.refresh(incident.alert)
-        self._bus.publish(published)
-        for transition in batch.transitions:
-            _log(transition)
+        problem = self._writer.problem
+        refused = [one for one in handed if problem is not None and one.is_promise]
+        taken = [one for one in handed if problem is None or not one.is_promise]
+        told = [
+            Announce(EventType.SYSTEM, notice.kind, notice.facts, notice.key)
+            for notice in (*self._journal.take_notices(), *self._writer.take_notices())
+        ]
+        inputs = [*told, *(one.input for one in taken)]
+        batch, answers = self._judge.round(self._clock.now(), inputs)
+        is_on_disk = await self._writer.write(batch)
+        for one in refused:
+            _settle(one, Refused(Unavailable(f"{problem}: nothing was changed")))
+        for one, answer in zip(taken, answers[len(told) :], strict=True):
+            if one.is_promise and not is_on_disk and not isinstance(answer, Refused):
+                why = f"{self._writer.problem}: it is done, and not on disk yet"
+                _settle(one, Refused(Unavailable(why)))
+            else:
+                _settle(one, answer)
 
 
 def _settle(handed: _Handed, answer: Any) -> None:
@@ -371,27 +309,3 @@ def _settle(handed: _Handed, answer: Any) -> None:
         waiting.set_exception(answer.error)
     else:
         waiting.set_result(answer)
-
-
-def _log(transition: Transition) -> None:
-    alert = transition.alert
-    by = alert.acknowledged_by if transition.kind == "acknowledged" else alert.resolved_by
-    level = _LEVELS[alert.severity] if transition.kind == "firing" else logging.INFO
-    logger.log(
-        level,
-        "%s %s: %s%s",
-        alert.severity,
-        transition.kind,
-        alert.title,
-        f" (by {by})" if by else "",
-        extra={
-            "ALERT_ID": alert.id,
-            "RULE": alert.rule,
-            "SEVERITY": alert.severity.value,
-            "SOURCE": alert.source,
-            "RESOURCE": f"{alert.resource_type}/{alert.resource_id}".strip("/"),
-            "ALERT_STATE": alert.state.value,
-            "NODE": alert.node,
-            "MESSAGE_ID": _MESSAGE_IDS.get(transition.kind, _MESSAGE_IDS["other"]),
-        },
-    )

@@ -1,5 +1,5 @@
 """What lists show: open alerts and running tasks, and those that are over but not yet confirmed
-by PostgreSQL. It changes only after the journal has what changed."""
+by PostgreSQL. It changes when the journal has what changed, or is known not to get it soon."""
 
 from collections import deque
 from collections.abc import Collection, Iterator

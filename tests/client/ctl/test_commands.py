@@ -496,6 +496,7 @@ def test_events_are_sentences(peer: WirePeer, ctl: Ctl) -> None:
             event(3, kind="gap", data={"reason": "too old"}),
             event(4, kind="token_created", data={"name": "t", "none": None}),
             event(5, type="alert", kind="novel", data={"strange": True}),
+            event(6, type="task", kind="start", data=task(), unjournalled=True),
         ],
         "gap": True,
     }
@@ -506,6 +507,7 @@ def test_events_are_sentences(peer: WirePeer, ctl: Ctl) -> None:
         "events are missing here: too old",
         "name t ",
         "strange true",
+        "nightly began (not on disk yet)",
     ):
         assert sentence in out
     assert "no longer kept" in err
@@ -516,6 +518,15 @@ def test_events_since_an_id_come_whole_page_by_page(peer: WirePeer, ctl: Ctl) ->
     peer.answers["events.list"] = lambda params: {"events": pages[params["since"]], "gap": False}
     _, out, _ = ctl("events", "--since", "e.0", "--json")
     assert [one["seq"] for one in json.loads(out)["events"]] == [1, 2, 3]
+
+
+def test_events_say_that_they_are_not_on_disk_only_where_they_should_be(
+    peer: WirePeer, ctl: Ctl
+) -> None:
+    told = [event(1), event(2, unjournalled=True)]
+    peer.answers["events.list"] = lambda _: {"events": told, "gap": False}
+    _, out, _ = ctl("events", "--json")
+    assert json.loads(out)["events"] == told
 
 
 def test_events_since_a_time_leave_out_what_was_before(peer: WirePeer, ctl: Ctl) -> None:
