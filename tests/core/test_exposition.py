@@ -63,6 +63,8 @@ def test_rows_that_come_and_go_are_followed() -> None:
     table = table_with(family, Row(("x",), 1.0))
     exposition = Exposition()
     assert 'f{a="x"} 1' in exposition.text(table, NOON)
+    table.feed(Frame(Scope("p"), NOON, rows={"f": [Row(("x",), 3.0)]}))
+    assert 'f{a="x"} 3' in exposition.text(table, NOON)
     table.feed(Frame(Scope("p"), NOON + 1, rows={"f": [Row(("y",), 2.0)]}))
     text = exposition.text(table, NOON + 1)
     assert 'f{a="y"} 2' in text

@@ -44,6 +44,14 @@ def test_pages_put_together_are_everything_newest_first(
     assert (len(rows), set(rows)) == (len(left), set(left))
 
 
+def test_what_is_discarded_is_gone_and_leaves_the_others() -> None:
+    rows = make(Thing("a", 1.0), Thing("b", 2.0), Thing("c", 2.0))
+    rows.discard("b")
+    rows.discard("b")
+    assert [one.id for one in rows.after(None)] == ["c", "a"]
+    assert (len(rows), {one.id for one in rows}) == (2, {"a", "c"})
+
+
 def test_a_known_id_is_replaced_in_its_place() -> None:
     rows = make(Thing("a", 1.0), Thing("b", 2.0))
     rows.put(Thing("a", 1.0, "new"))

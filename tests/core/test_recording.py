@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.fix_engine import NOON, rule, rule_set
+from core.fix_engine import NOON, Desk, rule, rule_set
 from storewatchd.core import recording
 from storewatchd.core.commands import (
     AcknowledgeAlert,
@@ -21,7 +21,7 @@ from storewatchd.core.commands import (
 )
 from storewatchd.core.frames import Frame, Outcome, Row, Scope
 from storewatchd.core.inputs import Expected, Input, Once
-from storewatchd.core.model import EventType, Instant, Severity
+from storewatchd.core.model import Alert, EventType, Instant, Severity
 from storewatchd.core.permissions import Permission, Token
 from storewatchd.errors import RecordingError
 
@@ -155,6 +155,10 @@ def test_garbage_never_gets_further_than_a_sentence(garbage: bytes) -> None:
 
 
 def test_transitions_are_recorded_as_the_bytes_that_a_replay_compares() -> None:
-    message = recording.transitions_message([])
-    assert message == ["transitions", []]
+    (fired,) = Desk(rule()).see({"a": 0.9})
+    message = recording.transitions_message([fired])
+    assert message == ["transitions", [recording.transition_line(fired)]]
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(message)) == message
+    told = msgspec.json.decode(message[1][0])
+    assert (told["kind"], Alert.from_json(told["alert"])) == ("firing", fired.alert)
+    assert told["reason"] == fired.reason

@@ -61,6 +61,12 @@ def test_a_path_is_absolute(path: str) -> None:
         book().add("x", path)
 
 
+@pytest.mark.parametrize("path", ["/a\0b", "/a\nb"], ids=["zero byte", "line break"])
+def test_a_path_is_one_line_of_text(path: str) -> None:
+    with pytest.raises(InvalidParams, match="no zero byte and no line break"):
+        book().add("x", path)
+
+
 @pytest.mark.parametrize(
     ("given", "normal"),
     [("/srv/", "/srv"), ("/srv//a/./b", "/srv/a/b"), ("/", "/"), ("//srv", "/srv")],

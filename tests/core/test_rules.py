@@ -180,6 +180,8 @@ def test_a_bad_rule_is_left_out_with_a_reason(keys: dict[str, Any], message: str
         pytest.param("expr: up == == 0", 5, 17, id="plain"),
         pytest.param('expr: "up == == 0"', 5, 18, id="quoted"),
         pytest.param("expr: |\n      up ==\n      == 0", 7, 7, id="literal block"),
+        pytest.param("expr: |\n\n      up == == 0", 7, 13, id="literal block after a blank line"),
+        pytest.param("expr: |", 6, 1, id="empty literal block"),
         pytest.param("expr: >-\n      up ==\n      == 0", 5, 11, id="folded block"),
     ],
 )

@@ -9,7 +9,7 @@ A *recording* is what one rule stores; all recordings of a name are the scopes o
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -214,6 +214,8 @@ class SeriesTable:
                 state.note_failed(frame.at)
             case Outcome.DEFERRED:
                 pass  # it says nothing: what was known holds, and what was not stays unknown
+            case _:
+                assert_never(frame.outcome)
         return owner.families
 
     def shift(self, seconds: float) -> None:

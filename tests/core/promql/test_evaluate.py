@@ -6,6 +6,7 @@ import pytest
 
 from core.promql.table import NOON, Bench
 from storewatchd.core.frames import Frame, Outcome, Scope
+from storewatchd.core.promql import parse, plan
 from storewatchd.core.series import Recorded, recording
 from storewatchd.errors import ExpressionError
 
@@ -54,6 +55,8 @@ def only(bench: Bench, text: str) -> float:
         ('sum(a{x!="x"})', 7),
         ('sum({__name__=~"a|b",s="2"})', 14),
         ('absent(a{s="3"})', 1),
+        ("absent(sum(a) > 100)", 1),
+        ("-(2 - 5)", 3),
     ],
 )
 def test_known_data_gives_the_value_that_prometheus_gives(
@@ -126,6 +129,39 @@ def test_a_row_that_the_last_look_did_not_find_is_surely_gone(bench: Bench) -> N
     bench.see("1", at=NOON + 1, a={("x",): 5.0})
     assert {row.labels["x"] for row in bench.ask('a{s="1"}', NOON + 1).rows} == {"x"}
     assert bench.ask('a{s="1"}', NOON + 1).holes == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        pytest.param('absent(a{s="3",x=~"y"})', {"s": "3"}, id="what is said outright"),
+        pytest.param('absent(a{s="3",s="3"})', {}, id="said once"),
+        pytest.param('absent(a{s!="1",s="3"})', {"s": "3"}, id="said last"),
+        pytest.param('absent({__name__="c",s="3"})', {"s": "3"}, id="not the name"),
+        pytest.param('absent(a{s="3",x=""})', {"s": "3"}, id="not what is empty"),
+        pytest.param('absent(sum(a{s="3"}))', {}, id="only of a selector"),
+    ],
+)
+def test_what_is_absent_is_called_as_it_was_asked_for(
+    bench: Bench, text: str, labels: dict[str, str]
+) -> None:
+    (row,) = bench.ask(text).rows
+    assert (row.labels, row.exact) == (labels, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "families"),
+    [
+        pytest.param("a + b", ["a", "b"], id="by name"),
+        pytest.param("time()", [], id="nothing"),
+        pytest.param('{__name__=~"a|c",s="1"}', ["a"], id="by pattern"),
+        pytest.param('max(absent({s="1"}))', ["a", "b"], id="any"),
+    ],
+)
+def test_a_plan_is_touched_by_what_it_reads(bench: Bench, text: str, families: list[str]) -> None:
+    prepared = plan(parse(text))
+    touched = [one for one in ("a", "b", "c") if prepared.touches(frozenset({one}), bench.table)]
+    assert touched == families
 
 
 def test_absent_hardware_is_known_to_be_absent(bench: Bench) -> None:

@@ -6,6 +6,7 @@ selectors admit and which rows its operators pair, so that an evaluation is a fe
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 import numpy as np
 
@@ -131,6 +132,8 @@ def _compile(expr: Expr) -> _Step:
             return lambda table, at: aggregation.apply(operand(table, at))
         case Call():
             return _distinct(_call(expr))
+        case _:
+            assert_never(expr)
 
 
 def _distinct(step: _Step) -> _Step:

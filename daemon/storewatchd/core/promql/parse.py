@@ -6,6 +6,7 @@ bounded, so no text can exhaust the stack.
 
 import math
 from collections.abc import Callable
+from typing import assert_never
 
 from storewatchd.core.matchers import Matcher, make_matcher
 from storewatchd.core.promql.lexer import Token, duration_seconds, error_at, tokens
@@ -86,6 +87,8 @@ def type_of(expr: Expr) -> ValueType:
             return ValueType.VECTOR
         case Call():
             return ValueType.SCALAR if expr.function == "time" else ValueType.VECTOR
+        case _:
+            assert_never(expr)
 
 
 class _Parser:
