@@ -18,14 +18,15 @@ def names(probes: tuple[Probe, ...]) -> list[str]:
 
 def test_every_module_of_the_package_is_in_the_tuple() -> None:
     assert names(EVERY_PROBE) == [
-        *("system", "filesystems", "repositories", "block", "sensors", "processes")
+        *("system", "filesystems", "repositories", "repository_states"),
+        *("block", "sensors", "processes"),
     ]
 
 
 def test_what_is_disabled_is_left_out() -> None:
     settings = Settings(probes=ProbesSettings(disabled=("sensors", "block")))
     left = names(make_probes(RepositoryBook(), settings))
-    assert left == ["system", "filesystems", "repositories", "processes"]
+    assert left == ["system", "filesystems", "repositories", "repository_states", "processes"]
 
 
 def test_no_family_belongs_to_two_probes() -> None:

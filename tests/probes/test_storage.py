@@ -17,6 +17,7 @@ from storewatchd.probes.storage import (
     FileSystemsProbe,
     Mount,
     RepositoriesProbe,
+    RepositoryStatesProbe,
     is_above,
     local_file_systems,
     mount_of,
@@ -311,6 +312,7 @@ def test_what_the_reader_cannot_say_is_not_seen(port: ScriptedPort, error: Probe
     probes: list[tuple[Probe, Scope]] = [
         (FileSystemsProbe(), file_system("/data")),
         (RepositoriesProbe(book, discovers=False), repository("vault", "/data")),
+        (RepositoryStatesProbe(book, discovers=False), state("vault", "/data")),
     ]
     for probe, scope in probes:
         discover(probe, port)
@@ -321,7 +323,11 @@ def test_what_the_reader_cannot_say_is_not_seen(port: ScriptedPort, error: Probe
 
 def test_without_mounts_nothing_is_discovered(port: ScriptedPort) -> None:
     port.readings[("mounts", "")] = ProbeFailed("the reader is gone")
-    for probe in (FileSystemsProbe(), RepositoriesProbe(RepositoryBook(), discovers=True)):
+    for probe in (
+        FileSystemsProbe(),
+        RepositoriesProbe(RepositoryBook(), discovers=True),
+        RepositoryStatesProbe(RepositoryBook(), discovers=True),
+    ):
         with pytest.raises(ProbeFailed):
             discover(probe, port)
 
@@ -331,6 +337,17 @@ def test_without_mounts_nothing_is_discovered(port: ScriptedPort) -> None:
 
 def repository(name: str, path: str) -> Scope:
     return Scope("repositories", (("path", path), ("repository", name)))
+
+
+def state(name: str, path: str) -> Scope:
+    return Scope("repository_states", (("path", path), ("repository", name)))
+
+
+def is_up(port: ScriptedPort, book: RepositoryBook) -> bool:
+    """Whether the repository at /data is told to be one that can be used."""
+    probe = RepositoryStatesProbe(book, discovers=False)
+    frame = look(probe, port, state("vault", "/data"))
+    return values(frame, "repo_up") == {("vault", "/data"): 1.0}
 
 
 @pytest.fixture
@@ -346,6 +363,13 @@ def test_every_repository_of_the_book_is_a_scope(port: ScriptedPort, book: Repos
         repository("more", "/data/more"),
         repository("vault", "/data"),
     ]
+
+
+def test_both_probes_of_repositories_find_the_same(
+    port: ScriptedPort, book: RepositoryBook
+) -> None:
+    states = discover(RepositoryStatesProbe(book, discovers=True), port)
+    assert states == [state("vault", "/data"), state("/", "/")]
 
 
 def test_local_file_systems_are_discovered_unless_read_only_or_declared(
@@ -392,7 +416,6 @@ def test_a_repository_is_told_in_bytes_with_where_it_lies(
     frame = look(probe, port, repository("vault", "/data"))
     labels = ("vault", "/data")
     assert {name: values(frame, name) for name in frame.rows} == {
-        "repo_up": {labels: 1.0},
         "repo_size_bytes": {labels: 4_096_000},
         "repo_used_bytes": {labels: 2_867_200},
         "repo_free_bytes": {labels: 1_024_000},
@@ -429,13 +452,15 @@ def test_a_link_is_on_the_mount_where_it_leads(port: ScriptedPort, book: Reposit
         pytest.param({**FACTS, "is_directory": False}, "/data is no directory", id="a file"),
     ],
 )
-def test_a_repository_that_cannot_be_used_is_a_failure(
+def test_a_repository_that_cannot_be_used_has_no_sizes_and_is_not_up(
     port: ScriptedPort, book: RepositoryBook, facts: dict[str, Any], words: str
 ) -> None:
+    assert is_up(port, book)
     port.readings[("statvfs.path", "/data")] = facts
     probe = RepositoriesProbe(book, discovers=False)
     with pytest.raises(ProbeFailed, match=words):
         look(probe, port, repository("vault", "/data"))
+    assert not is_up(port, book)
 
 
 def test_the_directory_beneath_is_not_taken_for_a_repository_that_is_not_mounted(
@@ -446,6 +471,7 @@ def test_the_directory_beneath_is_not_taken_for_a_repository_that_is_not_mounted
     probe = RepositoriesProbe(book, discovers=False)
     with pytest.raises(ProbeFailed, match=r"was on the file system at /data.* lands on / "):
         look(probe, port, repository("vault", "/data"))
+    assert not is_up(port, book)
 
 
 @pytest.mark.parametrize(
@@ -463,6 +489,7 @@ def test_a_repository_is_seen_where_it_was_or_deeper(
     probe = RepositoriesProbe(book, discovers=False)
     frame = look(probe, port, repository("vault", "/data"))
     assert seen_mount_points(frame) == [("/data", "/data")]
+    assert is_up(port, book)
 
 
 def test_no_mount_point_is_seen_where_none_is_known(
@@ -493,6 +520,9 @@ def test_a_repository_that_was_removed_meanwhile_is_absent(
     port: ScriptedPort, book: RepositoryBook
 ) -> None:
     book.declare([])
-    probe = RepositoriesProbe(book, discovers=False)
-    with pytest.raises(ProbeAbsent, match="the repository vault was removed"):
-        look(probe, port, repository("vault", "/data"))
+    for probe, scope in (
+        (RepositoriesProbe(book, discovers=False), repository("vault", "/data")),
+        (RepositoryStatesProbe(book, discovers=False), state("vault", "/data")),
+    ):
+        with pytest.raises(ProbeAbsent, match="the repository vault was removed"):
+            look(probe, port, scope)

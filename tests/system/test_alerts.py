@@ -208,6 +208,8 @@ def test_a_repository_that_is_not_mounted_any_more_is_not_taken_for_the_director
 
     with unmounted(small_disk):
         assert "nothing is mounted there now" in wait_for("blindness", blind)["error"]
+        down = appliance.call("metrics.query", expr='repo_up{repository="vault"} == 0')
+        assert ([row["exact"] for row in down["rows"]], down["holes"]) == ([True], [])
         appliance.kill()
         appliance.start()  # as after a boot that did not mount it
         assert "nothing is mounted there now" in wait_for("blindness", blind)["error"]

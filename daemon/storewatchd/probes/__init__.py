@@ -1,11 +1,31 @@
 """One module a source; the tuple below is the whole of what is looked at."""
 
+from collections.abc import Iterable
+
 from storewatchd.core.repositories import RepositoryBook
+from storewatchd.errors import ConfigError
 from storewatchd.probes.base import Probe
 from storewatchd.probes.block import BlockProbe, ProcessesProbe, SensorsProbe
-from storewatchd.probes.storage import FileSystemsProbe, RepositoriesProbe
+from storewatchd.probes.storage import FileSystemsProbe, RepositoriesProbe, RepositoryStatesProbe
 from storewatchd.probes.system import SystemProbe
 from storewatchd.settings import Settings
+
+
+def check_names(names: Iterable[str], path: str) -> None:
+    """Refuse what no probe is called, as a setting of a file.
+
+    Raises:
+        ConfigError: there is no such probe.
+    """
+    known = [probe.name for probe in make_probes(RepositoryBook(), Settings())]
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                path,
+                "probes.disabled",
+                expected=f"names of probes, of {', '.join(known)}",
+                found=repr(name),
+            )
 
 
 def make_probes(repositories: RepositoryBook, settings: Settings) -> tuple[Probe, ...]:
@@ -14,6 +34,7 @@ def make_probes(repositories: RepositoryBook, settings: Settings) -> tuple[Probe
         SystemProbe(),
         FileSystemsProbe(),
         RepositoriesProbe(repositories, discovers=settings.storage.discover),
+        RepositoryStatesProbe(repositories, discovers=settings.storage.discover),
         BlockProbe(),
         SensorsProbe(),
         ProcessesProbe(),

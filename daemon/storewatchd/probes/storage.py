@@ -2,6 +2,9 @@
 
 Local file systems are found in mountinfo; each is a repository too, unless one is declared there.
 Every path is a scope of its own, so that a hung mount blinds nothing but itself.
+
+Whether a repository can be used and how full it is are two things, and so two probes: of one that
+is missing, the first is surely known and the second surely not.
 """
 
 import re
@@ -16,6 +19,7 @@ from storewatchd.probes.base import gauge, seen
 
 FILE_SYSTEMS = "filesystems"
 REPOSITORIES = "repositories"
+REPOSITORY_STATES = "repository_states"
 
 _LABELS = ("device", "fstype", "mountpoint")
 
@@ -27,8 +31,10 @@ FILE_SYSTEM_FAMILIES = (
     gauge("node_filesystem_files_free", "Free inodes.", *_LABELS),
     gauge("node_filesystem_readonly", "Whether it is mounted read-only.", *_LABELS),
 )
-REPOSITORY_FAMILIES = (
+REPOSITORY_STATE_FAMILIES = (
     gauge("repo_up", "Whether a repository can be used.", "repository", "path"),
+)
+REPOSITORY_FAMILIES = (
     gauge("repo_size_bytes", "Size of its file system.", "repository", "path", unit="bytes"),
     gauge("repo_used_bytes", "Used space.", "repository", "path", unit="bytes"),
     gauge("repo_free_bytes", "Space left for writing.", "repository", "path", unit="bytes"),
@@ -170,17 +176,25 @@ class FileSystemsProbe:
         )
 
 
-class RepositoriesProbe:
-    """The repositories of the book; a scope is a repository."""
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What a repository's path is. `problem` is why it surely cannot be used; nothing where it
+    can."""
 
-    name = REPOSITORIES
-    families = REPOSITORY_FAMILIES
+    repository: Repository
+    facts: dict[str, Any]
+    mount: Mount | None
+    problem: str
+
+
+class _Repositories:
+    """The repositories of the book as the machine has them: what both of their probes ask."""
 
     def __init__(self, book: RepositoryBook, *, discovers: bool) -> None:
         self._book = book
         self._discovers = discovers
 
-    async def discover(self, port: Port) -> tuple[Scope, ...]:
+    async def scopes(self, port: Port, probe: str) -> tuple[Scope, ...]:
         _, local = await _read_mounts(port)
         if self._discovers:
             self._book.discover(
@@ -189,29 +203,68 @@ class RepositoriesProbe:
                 if not mount.read_only and not _NOT_REPOSITORIES.fullmatch(mount.mount_point)
             )
         return tuple(
-            Scope(self.name, (("path", one.path), ("repository", one.name))) for one in self._book
+            Scope(probe, (("path", one.path), ("repository", one.name))) for one in self._book
         )
 
-    async def collect(self, port: Port, scope: Scope) -> Frame:
+    async def see(self, port: Port, scope: Scope) -> _Sight:
         name = dict(scope.labels)["repository"]
         repository = self._book.get(name)
         if repository is None:
             raise ProbeAbsent(f"the repository {name} was removed")
         mounts, _ = await _read_mounts(port)
-        facts = (await port.read("statvfs.path", repository.path)).value
+        path = repository.path
+        facts = (await port.read("statvfs.path", path)).value
         if not facts["exists"]:
-            raise ProbeFailed(f"{repository.path} does not exist")
+            return _Sight(repository, facts, None, f"{path} does not exist")
         if not facts["is_directory"]:
-            raise ProbeFailed(f"{repository.path} is no directory")
+            return _Sight(repository, facts, None, f"{path} is no directory")
         mount = mount_of(mounts, facts["real_path"], facts["device"])
-        was_on = self._book.mount_point(repository.path)
+        was_on = self._book.mount_point(path)
+        problem = ""
         if was_on is not None and mount is not None and is_above(mount.mount_point, was_on):
-            raise ProbeFailed(
-                f"{repository.path} was on the file system at {was_on}, and nothing is mounted "
-                f"there now: what is written to it lands on {mount.mount_point} (if that is "
-                "meant, add the repository again)"
+            problem = (
+                f"{path} was on the file system at {was_on}, and nothing is mounted there now: "
+                f"what is written to it lands on {mount.mount_point} (if that is meant, add the "
+                "repository again)"
             )
-        return seen(scope, self._rows(repository, facts, mount))
+        return _Sight(repository, facts, mount, problem)
+
+
+class RepositoryStatesProbe:
+    """Which repositories can be used; a scope is a repository. That one surely cannot is seen."""
+
+    name = REPOSITORY_STATES
+    families = REPOSITORY_STATE_FAMILIES
+
+    def __init__(self, book: RepositoryBook, *, discovers: bool) -> None:
+        self._repositories = _Repositories(book, discovers=discovers)
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        return await self._repositories.scopes(port, self.name)
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        sight = await self._repositories.see(port, scope)
+        labels = (sight.repository.name, sight.repository.path)
+        return seen(scope, {"repo_up": [Row(labels, float(not sight.problem))]})
+
+
+class RepositoriesProbe:
+    """How full the repositories are; a scope is a repository. One that cannot be used fails."""
+
+    name = REPOSITORIES
+    families = REPOSITORY_FAMILIES
+
+    def __init__(self, book: RepositoryBook, *, discovers: bool) -> None:
+        self._repositories = _Repositories(book, discovers=discovers)
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        return await self._repositories.scopes(port, self.name)
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        sight = await self._repositories.see(port, scope)
+        if sight.problem:
+            raise ProbeFailed(sight.problem)
+        return seen(scope, self._rows(sight.repository, sight.facts, sight.mount))
 
     @staticmethod
     def _rows(
@@ -221,7 +274,6 @@ class RepositoriesProbe:
         labels = (repository.name, repository.path)
         place = (mount.mount_point, mount.file_system) if mount else ("", "")
         return {
-            "repo_up": [Row(labels, 1.0)],
             "repo_size_bytes": [Row(labels, size)],
             "repo_used_bytes": [Row(labels, size - free)],
             "repo_free_bytes": [Row(labels, available)],
