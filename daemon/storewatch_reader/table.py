@@ -68,9 +68,19 @@ ROWS: dict[str, Row] = {
         TreeRow(
             "sys.hwmon",
             "tree",
-            "/sys/class/hwmon/*: temperatures, fans and their labels",
+            "/sys/class/hwmon/*: temperatures, fans, powers and their labels",
             root="class/hwmon",
-            attributes=("name", "temp*_input", "temp*_label", "fan*_input", "fan*_label"),
+            attributes=(
+                *("name", "temp*_input", "temp*_label", "fan*_input", "fan*_label"),
+                *("power*_input", "power*_average", "power*_label"),
+            ),
+        ),
+        TreeRow(
+            "sys.thermal",
+            "tree",
+            "/sys/class/thermal/*: temperatures and types of zones",
+            root="class/thermal",
+            attributes=("temp", "type"),
         ),
     )
 }

@@ -24,13 +24,14 @@ from storewatchd.probes.block import (
     SensorsProbe,
     parse_block,
     parse_sensors,
+    parse_thermal_zones,
 )
 
 SATA: dict[str, bytes | int] = {
     "sda/size": b"7814037168\n",
     "sda/ro": b"0\n",
     "sda/stat": b"     100       20     3000      400      500       60     7000      800"
-    b"        9     1000     1200\n",
+    b"        9     1000     1200       11       12       13     1400\n",
     "sda/device/model": b"ST4000VN008-2DR1\n",
     "sda/device/vendor": b"ATA     \n",
     "sda/device/state": b"running\n",
@@ -94,7 +95,19 @@ def test_statistics_are_in_base_units() -> None:
         "node_disk_write_time_seconds_total": pytest.approx(0.8),
         "node_disk_io_now": 9,
         "node_disk_io_time_seconds_total": pytest.approx(1.0),
+        "node_disk_discards_completed_total": 11,
+        "node_disk_discards_merged_total": 12,
+        "node_disk_discarded_sectors_total": 13,
+        "node_disk_discard_time_seconds_total": pytest.approx(1.4),
     }
+
+
+def test_a_kernel_that_knows_no_discards_tells_none() -> None:
+    # Before 4.18 a line has eleven numbers.
+    stat = b"100 20 3000 400 500 60 7000 800 9 1000 1200\n"
+    rows = parse_block({**SATA, "sda/stat": stat})
+    assert by_labels(rows["node_disk_io_time_seconds_total"]) == {("sda",): 1.0}
+    assert rows["node_disk_discards_completed_total"] == []
 
 
 @pytest.mark.parametrize("name", ["loop0", "ram1", "zram0", "nbd2", "fd0", "sr0", "dm-3", "md127"])
@@ -181,6 +194,21 @@ HWMON: dict[str, bytes | int] = {
     "hwmon1/temp1_input": b"-5000\n",
     "hwmon1/in0_input": b"1024\n",
     "hwmon1/fan1_label": -errno.EIO,
+    "hwmon2/name": b"power_meter\n",
+    "hwmon2/power1_input": b"182500000\n",
+    "hwmon2/power1_average": b"181000000\n",
+    "hwmon2/power1_average_interval": b"1000\n",
+    "hwmon2/power1_label": b"System\n",
+}
+
+ZONES: dict[str, bytes | int] = {
+    "cooling_device0/type": b"Processor\n",
+    "thermal_zone0/temp": b"27800\n",
+    "thermal_zone0/type": b"acpitz\n",
+    "thermal_zone1/temp": -errno.ENODATA,
+    "thermal_zone1/type": b"iwlwifi_1\n",
+    "thermal_zone12/temp": b"-1000\n",
+    "thermal_zone12/type": -errno.EIO,
 }
 
 
@@ -192,8 +220,24 @@ def test_sensors_are_told_by_chip_in_base_units() -> None:
     }
     assert values(frame, "node_hwmon_fan_rpm") == {("hwmon1", "fan1"): 1200.0}
     assert values(frame, "node_hwmon_sensor_label") == {
-        ("hwmon0:coretemp", "temp1", "Package id 0"): 1.0
+        ("hwmon0:coretemp", "temp1", "Package id 0"): 1.0,
+        ("hwmon2:power_meter", "power1", "System"): 1.0,
     }
+    assert values(frame, "node_hwmon_power_watt") == {("hwmon2:power_meter", "power1"): 182.5}
+    assert values(frame, "node_hwmon_power_average_watt") == {
+        ("hwmon2:power_meter", "power1"): 181.0
+    }
+    assert values(frame, "node_thermal_zone_temp") == {}
+
+
+def test_zones_are_asked_for_where_no_chip_tells_a_temperature() -> None:
+    port = ScriptedPort()
+    port.readings[("sys.hwmon", "")] = {"hwmon1/fan1_input": b"1200\n"}
+    port.readings[("sys.thermal", "")] = ZONES
+    frame = asyncio.run(SensorsProbe().collect(port, Scope("sensors")))
+    assert_keeps_to_its_families(SensorsProbe(), frame)
+    assert values(frame, "node_hwmon_fan_rpm") == {("hwmon1", "fan1"): 1200.0}
+    assert values(frame, "node_thermal_zone_temp") == {("0", "acpitz"): 27.8, ("12", ""): -1.0}
 
 
 @pytest.mark.parametrize(
@@ -204,13 +248,19 @@ def test_sensors_are_told_by_chip_in_base_units() -> None:
     ],
 )
 def test_a_machine_without_sensors_is_no_failure(attributes: dict[str, bytes | int]) -> None:
+    port = ScriptedPort()
+    port.readings[("sys.hwmon", "")] = attributes
+    port.readings[("sys.thermal", "")] = {"cooling_device0/type": b"Processor\n"}
     with pytest.raises(ProbeAbsent, match="no sensors"):
-        look(SensorsProbe(), "sys.hwmon", attributes)
+        asyncio.run(SensorsProbe().collect(port, Scope("sensors")))
 
 
-@given(st.dictionaries(st.sampled_from([*HWMON, "x", "x/", "/_", "x/_input", ""]), CONTENT))
+ODD_NAMES = ("x", "x/", "/_", "x/_input", "", "x/temp1_input_", "thermal_zone/temp")
+
+
+@given(st.dictionaries(st.sampled_from([*HWMON, *ZONES, *ODD_NAMES]), CONTENT))
 def test_garbled_sensors_harm_nothing(attributes: dict[str, bytes | int]) -> None:
-    for rows in parse_sensors(attributes).values():
+    for rows in (*parse_sensors(attributes).values(), parse_thermal_zones(attributes)):
         by_labels(rows)
 
 

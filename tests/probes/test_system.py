@@ -51,6 +51,7 @@ def port() -> ScriptedPort:
         "vmstat": captured("vmstat"),
         "pressure_cpu": captured("pressure-cpu"),
         "pressure_io": captured("pressure-io"),
+        "pressure_irq": "full avg10=0.00 avg60=0.00 avg300=0.00 total=1500000\n",
         "pressure_memory": captured("pressure-memory"),
         "file_nr": captured("file-nr"),
         "network": {"lo": interface(), "eth0": interface()},
@@ -81,8 +82,12 @@ def test_a_look_sees_every_family(port: ScriptedPort) -> None:
     frame = look(port)
     assert_keeps_to_its_families(SystemProbe(), frame)
     assert set(frame.rows) == {family.name for family in SystemProbe.families}
-    missing = [name for name, rows in frame.rows.items() if not rows]
-    assert missing == ["node_cpu_usage_ratio"]  # it takes two looks
+    missing = {name for name, rows in frame.rows.items() if not rows}
+    not_in_this_kernel = ("HardwareCorrupted", "CmaTotal", "CmaFree")
+    assert missing == {
+        "node_cpu_usage_ratio",  # it takes two looks
+        *(f"node_memory_{name}_bytes" for name in not_in_this_kernel),
+    }
 
 
 def test_a_look_says_what_the_machine_says(port: ScriptedPort) -> None:
@@ -90,9 +95,13 @@ def test_a_look_says_what_the_machine_says(port: ScriptedPort) -> None:
     assert [only(frame, f"node_load{n}") for n in (1, 5, 15)] == [0.5, 0.25, 0.125]
     assert only(frame, "node_memory_MemTotal_bytes") == 24_684_092 * KIB
     assert only(frame, "node_memory_SwapTotal_bytes") == 0
+    assert only(frame, "node_memory_Active_anon_bytes") == 26_996 * KIB
+    assert only(frame, "node_memory_DirectMap1G_bytes") == 25_165_824 * KIB
+    assert only(frame, "node_memory_HugePages_Total") == 0
     assert only(frame, "node_vmstat_pgmajfault") == MAJOR_FAULTS
     assert only(frame, "node_pressure_cpu_waiting_seconds_total") == CPU_WAITED_S
     assert only(frame, "node_pressure_cpu_stalled_seconds_total") == 0
+    assert only(frame, "node_pressure_irq_stalled_seconds_total") == 1.5
     assert only(frame, "node_filefd_maximum") == 2_466_177
     assert only(frame, "node_boot_time_seconds") == NOON - 3600
     assert only(frame, "node_time_seconds") == NOON
@@ -115,6 +124,7 @@ def test_this_machine_is_seen() -> None:
             ["node_pressure_io_waiting_seconds_total", "node_pressure_io_stalled_seconds_total"],
             id="pressure",
         ),
+        pytest.param("pressure_irq", ["node_pressure_irq_stalled_seconds_total"], id="interrupts"),
         pytest.param("file_nr", ["node_filefd_allocated", "node_filefd_maximum"], id="files"),
     ],
 )
@@ -175,7 +185,17 @@ def test_memory_is_in_bytes() -> None:
     memory = parse_meminfo(captured("meminfo"))
     assert memory["MemAvailable"] == 23_987_172 * KIB
     assert memory["VmallocTotal"] == 34_359_738_367 * KIB
-    assert "HugePages_Total" not in memory  # a count has no kB
+    assert memory["Hugepagesize"] == 2048 * KIB
+
+
+def test_what_has_no_unit_is_a_count() -> None:
+    assert parse_meminfo("HugePages_Total:      16\n") == {"HugePages_Total": 16}
+
+
+def test_every_line_of_memory_is_told(port: ScriptedPort) -> None:
+    frame = look(port)
+    told = [name for name, rows in frame.rows.items() if name.startswith("node_memory_") and rows]
+    assert len(told) == len(captured("meminfo").splitlines())
 
 
 def test_a_line_of_pressure_is_its_total() -> None:

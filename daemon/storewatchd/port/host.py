@@ -46,6 +46,7 @@ FACTS: Mapping[str, Callable[[], Any]] = {
     "meminfo": lambda: _text("/proc/meminfo"),
     "vmstat": lambda: _text("/proc/vmstat"),
     "pressure_cpu": lambda: _text("/proc/pressure/cpu"),
+    "pressure_irq": lambda: _text("/proc/pressure/irq"),
     "pressure_io": lambda: _text("/proc/pressure/io"),
     "pressure_memory": lambda: _text("/proc/pressure/memory"),
     "file_nr": lambda: _text("/proc/sys/fs/file-nr"),

@@ -24,6 +24,10 @@ _STAT = (
     ("node_disk_write_time_seconds_total", 7, 0.001, "Time of all writes, added up."),
     ("node_disk_io_now", 8, 1.0, "Requests in flight."),
     ("node_disk_io_time_seconds_total", 9, 0.001, "Time with a request in flight."),
+    ("node_disk_discards_completed_total", 11, 1.0, "Completed discards."),
+    ("node_disk_discards_merged_total", 12, 1.0, "Discards that were merged with others."),
+    ("node_disk_discarded_sectors_total", 13, 1.0, "Sectors of 512 bytes discarded."),
+    ("node_disk_discard_time_seconds_total", 14, 0.001, "Time of all discards, added up."),
 )
 
 BLOCK_FAMILIES = (
@@ -39,7 +43,22 @@ BLOCK_FAMILIES = (
 SENSOR_FAMILIES = (
     gauge("node_hwmon_temp_celsius", "A temperature.", "chip", "sensor", unit="celsius"),
     gauge("node_hwmon_fan_rpm", "A fan's speed.", "chip", "sensor"),
+    gauge("node_hwmon_power_watt", "A power at this moment.", "chip", "sensor"),
+    gauge("node_hwmon_power_average_watt", "A power over a while.", "chip", "sensor"),
     gauge("node_hwmon_sensor_label", "What a sensor measures.", "chip", "sensor", "label"),
+    gauge(
+        "node_thermal_zone_temp",
+        "Temperature of a zone, degrees Celsius, where no chip tells one.",
+        *("zone", "type"),
+    ),
+)
+
+# Documentation/hwmon/sysfs-interface.rst: thousandths of a degree, revolutions, microwatts.
+_SENSORS = (
+    (re.compile(r"(temp\d+)_input"), "node_hwmon_temp_celsius", 1000),
+    (re.compile(r"(fan\d+)_input"), "node_hwmon_fan_rpm", 1),
+    (re.compile(r"(power\d+)_input"), "node_hwmon_power_watt", 1_000_000),
+    (re.compile(r"(power\d+)_average"), "node_hwmon_power_average_watt", 1_000_000),
 )
 
 # Loops, RAM disks, compressed swap and network block devices are no disks of this machine.
@@ -60,7 +79,7 @@ class BlockProbe:
 
 
 class SensorsProbe:
-    """Temperatures and fans."""
+    """Temperatures, fans and powers."""
 
     name = "sensors"
     families = SENSOR_FAMILIES
@@ -70,6 +89,9 @@ class SensorsProbe:
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
         rows = parse_sensors((await port.read("sys.hwmon")).value)
+        if not rows["node_hwmon_temp_celsius"]:
+            zones = parse_thermal_zones((await port.read("sys.thermal")).value)
+            rows["node_thermal_zone_temp"] = zones
         if not any(rows.values()):
             raise ProbeAbsent("this machine has no sensors that the kernel knows")
         return seen(scope, rows)
@@ -133,22 +155,31 @@ _DEVICE_FACTS = ("model", "vendor", "state")
 
 
 def parse_sensors(attributes: Attributes) -> dict[str, list[Row]]:
-    """Return the sensors of /sys/class/hwmon: the kernel writes thousandths of a degree."""
+    """Return the sensors of /sys/class/hwmon."""
     rows: dict[str, list[Row]] = {family.name: [] for family in SENSOR_FAMILIES}
     for path, content in attributes.items():
         chip, _, attribute = path.partition("/")
-        sensor, _, kind = attribute.rpartition("_")
         # hwmon numbers change from boot to boot; the name tells what it is.
-        place = (f"{chip}:{_words(attributes.get(f'{chip}/name'))}".rstrip(":"), sensor)
+        place = f"{chip}:{_words(attributes.get(f'{chip}/name'))}".rstrip(":")
+        sensor, _, kind = attribute.rpartition("_")
         if kind == "label" and isinstance(content, bytes):
-            rows["node_hwmon_sensor_label"].append(Row((*place, _words(content)), 1.0))
+            rows["node_hwmon_sensor_label"].append(Row((place, sensor, _words(content)), 1.0))
         value = _number(content)
-        if kind != "input" or value is None:
-            continue
-        if sensor.startswith("temp"):
-            rows["node_hwmon_temp_celsius"].append(Row(place, value / 1000))
-        elif sensor.startswith("fan"):
-            rows["node_hwmon_fan_rpm"].append(Row(place, value))
+        for pattern, family, scale in _SENSORS:
+            if value is not None and pattern.fullmatch(attribute):
+                rows[family].append(Row((place, sensor), value / scale))
+    return rows
+
+
+def parse_thermal_zones(attributes: Attributes) -> list[Row]:
+    """Return the temperatures of /sys/class/thermal: thousandths of a degree."""
+    rows = []
+    for path, content in attributes.items():
+        zone = re.fullmatch(r"thermal_zone(\d+)/temp", path)
+        value = _number(content)
+        if zone is not None and value is not None:
+            kind = _words(attributes.get(f"thermal_zone{zone[1]}/type"))
+            rows.append(Row((zone[1], kind), value / 1000))
     return rows
 
 

@@ -12,7 +12,26 @@ from storewatchd.probes.base import counter, gauge, seen
 NAME = "system"
 SCOPE = Scope(NAME)
 
-_MEMORY = ("MemTotal", "MemFree", "MemAvailable", "Buffers", "Cached", "SwapTotal", "SwapFree")
+# Documentation/filesystems/proc.rst; a kernel has those that it is built for.
+_MEMORY = (
+    *("MemTotal", "MemFree", "MemAvailable", "Buffers", "Cached", "SwapCached"),
+    *("Active", "Inactive", "Active(anon)", "Inactive(anon)", "Active(file)", "Inactive(file)"),
+    *("Unevictable", "Mlocked", "SwapTotal", "SwapFree", "Zswap", "Zswapped"),
+    *("Dirty", "Writeback", "AnonPages", "Mapped", "Shmem"),
+    *("KReclaimable", "Slab", "SReclaimable", "SUnreclaim", "KernelStack"),
+    *("PageTables", "SecPageTables", "NFS_Unstable", "Bounce", "WritebackTmp"),
+    *("CommitLimit", "Committed_AS", "VmallocTotal", "VmallocUsed", "VmallocChunk", "Percpu"),
+    *("HardwareCorrupted", "AnonHugePages", "ShmemHugePages", "ShmemPmdMapped"),
+    *("FileHugePages", "FilePmdMapped", "CmaTotal", "CmaFree", "Balloon"),
+    *("Hugepagesize", "Hugetlb", "DirectMap4k", "DirectMap2M", "DirectMap1G"),
+)
+_HUGE_PAGES = ("HugePages_Total", "HugePages_Free", "HugePages_Rsvd", "HugePages_Surp")
+# Interrupts hold up whoever runs, so that the kernel tells of them only as a stall of all.
+_PRESSURE = (
+    *((resource, kind) for resource in ("cpu", "io", "memory") for kind in ("some", "full")),
+    ("irq", "full"),
+)
+_STALLS = {"some": ("waiting", "some task"), "full": ("stalled", "every task")}
 _VMSTAT = ("pgmajfault", "oom_kill", "pswpin", "pswpout")
 _NETWORK = {
     "bytes_recv": "receive_bytes",
@@ -25,21 +44,31 @@ _NETWORK = {
     "dropout": "transmit_drop",
 }
 
+
+def _memory_family(name: str) -> str:
+    """Return the name of a line of /proc/meminfo as node_exporter has it."""
+    return f"node_memory_{name.replace('(', '_').replace(')', '')}_bytes"
+
+
+def _pressure_family(resource: str, line: str) -> str:
+    return f"node_pressure_{resource}_{_STALLS[line][0]}_seconds_total"
+
+
 FAMILIES = (
     counter("node_cpu_seconds_total", "Seconds of each CPU by mode.", "cpu", "mode"),
     gauge("node_cpu_usage_ratio", "Busy share of all CPUs since the last look."),
     gauge("node_load1", "Load average over 1 minute."),
     gauge("node_load5", "Load average over 5 minutes."),
     gauge("node_load15", "Load average over 15 minutes."),
-    *(gauge(f"node_memory_{name}_bytes", f"{name} of /proc/meminfo.") for name in _MEMORY),
+    *(gauge(_memory_family(name), f"{name} of /proc/meminfo.") for name in _MEMORY),
+    *(gauge(f"node_memory_{name}", f"{name} of /proc/meminfo.") for name in _HUGE_PAGES),
     *(counter(f"node_vmstat_{name}", f"{name} of /proc/vmstat.") for name in _VMSTAT),
     *(
         counter(
-            f"node_pressure_{resource}_{kind}_seconds_total",
-            f"Time in which {who} waited for {resource}.",
+            _pressure_family(resource, line),
+            f"Time in which {_STALLS[line][1]} waited for {resource}.",
         )
-        for resource in ("cpu", "io", "memory")
-        for kind, who in (("waiting", "some task"), ("stalled", "every task"))
+        for resource, line in _PRESSURE
     ),
     *(
         counter(f"node_network_{name}_total", f"{name} of each interface.", "device")
@@ -77,14 +106,15 @@ class SystemProbe:
         if "MemTotal" not in memory:
             raise ProbeFailed("/proc/meminfo says nothing of MemTotal")
         for name in _MEMORY:
-            rows[f"node_memory_{name}_bytes"] = _one(memory.get(name))
+            rows[_memory_family(name)] = _one(memory.get(name))
+        for name in _HUGE_PAGES:
+            rows[f"node_memory_{name}"] = _one(memory.get(name))
         vmstat = parse_vmstat(port.host("vmstat") or "")
         for name in _VMSTAT:
             rows[f"node_vmstat_{name}"] = _one(vmstat.get(name))
-        for resource in ("cpu", "io", "memory"):
+        for resource, line in _PRESSURE:
             pressure = parse_pressure(port.host(f"pressure_{resource}") or "")
-            for kind, line in (("waiting", "some"), ("stalled", "full")):
-                rows[f"node_pressure_{resource}_{kind}_seconds_total"] = _one(pressure.get(line))
+            rows[_pressure_family(resource, line)] = _one(pressure.get(line))
         rows |= parse_network(port.host("network"))
         allocated, maximum = parse_file_nr(port.host("file_nr") or "")
         rows["node_filefd_allocated"] = _one(allocated)
@@ -121,10 +151,11 @@ def parse_cpu(cpus: Iterable[Mapping[str, float]]) -> list[Row]:
 
 
 def parse_meminfo(text: str) -> dict[str, float]:
-    """Return /proc/meminfo in bytes: the kernel writes kB and means KiB."""
+    """Return /proc/meminfo in bytes, and what has no unit as it is: the kernel writes kB and means
+    KiB."""
     return {
-        name: float(kib) * 1024
-        for name, kib in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.MULTILINE)
+        name: float(number) * (1024 if unit else 1)
+        for name, number, unit in re.findall(r"^([\w()]+):\s+(\d+)( kB)?$", text, re.MULTILINE)
     }
 
 
