@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.promql.fix_expressions import expressions
 from storewatchd.core.promql import parse
 from storewatchd.core.promql.parse import MAX_DEPTH
 from storewatchd.errors import ExpressionError
@@ -183,18 +184,45 @@ def test_any_text_gives_an_expression_or_an_error_with_a_place(text: str) -> Non
     assert min(place) >= 1
 
 
+EXPRESSIONS = expressions(
+    st.sampled_from(
+        [
+            *("foo", "foo{a='b'}", "{a!~'|b.*'}", "rate(foo[5m])", "increase(foo[5m] offset 1m)"),
+            *("foo offset 1h", "time()", "1", ".5e3", "0x1f", "absent(foo)"),
+        ]
+    ),
+    labels=("a", "b"),
+)
 WORDS = st.sampled_from(
     [
         *("foo", "sum", "by", "(", ")", "[5m]", "+", "-", "and", "on", "(a)", "1", "rate", ">"),
-        *("bool", "offset 5m", "{a='b'}", "==", "or", "time()", "^", ","),
+        *("bool", "offset 5m", "{a='b'}", "==", "or", "time()", "^", ",", "without (b)", "Inf"),
     ]
 )
 
 
-@given(st.lists(WORDS, max_size=9).map(" ".join))
+@st.composite
+def nearly(draw: st.DrawFn) -> str:
+    """Return an expression with one word added, left out or put in another's place."""
+    words = draw(EXPRESSIONS).split()
+    place = draw(st.integers(0, len(words)))
+    words[place : place + draw(st.integers(0, 1))] = draw(st.lists(WORDS, max_size=1))
+    return " ".join(words)
+
+
+@given(nearly())
 def test_what_is_taken_is_promql_to_another_parser_too(text: str) -> None:
     try:
         parse(text)
     except ExpressionError:
         return
-    promql_parser.parse(text)
+    promql_parser.parse(text)  # raises where it is none
+
+
+@given(EXPRESSIONS)
+def test_what_is_made_of_operators_is_refused_only_for_its_types(text: str) -> None:
+    try:
+        parse(text)
+    except ExpressionError as error:
+        reasons = ("scalar", "two vectors", "needs bool", "takes an instant vector")
+        assert any(reason in error.message for reason in reasons)  # noqa: PT017
