@@ -85,6 +85,8 @@ def test_everything_can_be_set(file: Path) -> None:
         spool_directory = "/spool"
         [events]
         keep_records = 5000
+        [journal]
+        max_megabytes = 64
         """,
     )
     assert dataclasses.asdict(found) == {
@@ -117,6 +119,7 @@ def test_everything_can_be_set(file: Path) -> None:
         "rules": {"directories": (Path("/rules"), Path("/more")), "interval": 90.0},
         "tasks": {"spool_directory": Path("/spool")},
         "events": {"keep_records": 5000},
+        "journal": {"max_megabytes": 64},
     }
 
 
@@ -155,8 +158,8 @@ def test_the_ends_of_a_range_are_in_it(file: Path, said: str) -> None:
         pytest.param(
             "[databse]",
             "databse",
-            "one of daemon, control, database, reader, probes, storage, rules, tasks, events"
-            " (did you mean database?)",
+            "one of daemon, control, database, reader, probes, storage, rules, tasks, events,"
+            " journal (did you mean database?)",
             "the unknown key 'databse'",
             id="section",
         ),
@@ -481,3 +484,26 @@ def test_settings_are_never_changed(file: Path) -> None:
     assert found.storage.repositories == (RepositorySettings("a", "/a"),)
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.daemon.log_level = LogLevel.DEBUG  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "found"),
+    [
+        pytest.param(
+            "[database]\nkind = 'external'\ndsn = 'host=db nonsense'",
+            "database.dsn",
+            'missing "=" after "nonsense" in connection info string',
+            id="dsn",
+        ),
+        pytest.param(
+            "[[storage.repositories]]\nname='a'\npath='/a'\n"
+            "[[storage.repositories]]\nname='b'\npath='/a/'",
+            "storage.repositories[1].path",
+            "/a a second time",
+            id="one-path-twice",
+        ),
+    ],
+)
+def test_what_contradicts_itself_is_refused(file: Path, text: str, key: str, found: str) -> None:
+    error = refusal(file, text)
+    assert (error.key, error.found) == (key, found)

@@ -2,14 +2,12 @@
 
 import asyncio
 import importlib.metadata
-import importlib.resources
 import logging
 import os
 import random
 import signal
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from storewatchd.bus import Bus
@@ -21,18 +19,19 @@ from storewatchd.control.peer import group_number
 from storewatchd.control.plane import control_plane
 from storewatchd.control.server import ControlServer
 from storewatchd.control.spool import Spool
-from storewatchd.core.commands import ReplaceRules
 from storewatchd.core.engine import Engine
 from storewatchd.core.ids import Ids
 from storewatchd.core.incidents import Incidents
 from storewatchd.core.model import Severity
 from storewatchd.core.permissions import PeerGroups, TokenBook
-from storewatchd.core.repositories import RepositoryBook, normal_path
-from storewatchd.core.rules import RuleFile, RuleSet, load
+from storewatchd.core.repositories import RepositoryBook
+from storewatchd.core.rules import RuleSet
 from storewatchd.core.series import SeriesTable
+from storewatchd.core.tasks import FAMILIES as TASK_FAMILIES
+from storewatchd.core.tasks import PROBE as TASKS_PROBE
 from storewatchd.core.tasks import TaskBook
 from storewatchd.drain import Drain
-from storewatchd.errors import ConfigError, RuleError, StorewatchError
+from storewatchd.errors import ConfigError, RuleError
 from storewatchd.journal import RESERVE_BYTES, Journal
 from storewatchd.monitor import Books, Monitor
 from storewatchd.port import HostAndReader
@@ -40,7 +39,9 @@ from storewatchd.port.host import fact
 from storewatchd.port.reader import ReaderPort
 from storewatchd.port.tap import TappedPort
 from storewatchd.probes import make_probes
-from storewatchd.probes.base import STALE_AFTER_INTERVALS
+from storewatchd.probes.base import STALE_AFTER_INTERVALS, Probe
+from storewatchd.reload import Reloader, load_settings
+from storewatchd.rule_files import read_rules
 from storewatchd.settings import Settings, Source
 from storewatchd.store import Store
 from storewatchd.systemd import LogQueue, Notifier, passed_sockets
@@ -56,35 +57,13 @@ def check(source: Source) -> str:
     Raises:
         StorewatchError: something is wrong, and what.
     """
-    settings = source.load()
-    rules, problems = read_rules(settings)
+    settings = load_settings(source)
+    table = SeriesTable()
+    _declare(table, make_probes(RepositoryBook(), settings), settings)
+    rules, problems = read_rules(settings.rules, table.probe_families())
     if problems:
         raise RuleError("; ".join(str(problem) for problem in problems))
     return f"the settings are right; {len(rules)} rules"
-
-
-def read_rules(settings: Settings) -> tuple[RuleSet, list[RuleError]]:
-    """Return the built-in rules and those of the rules directories, and every problem."""
-    built_in = importlib.resources.files("storewatchd.rules").joinpath("default.yml")
-    files = [RuleFile("default.yml", built_in.read_text("utf-8"), "built-in")]
-    problems: list[RuleError] = []
-    for directory in settings.rules.directories:
-        try:
-            paths = sorted(one for one in directory.iterdir() if one.suffix in (".yml", ".yaml"))
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            problems.append(RuleError(f"cannot be read: {error.strerror}", path=str(directory)))
-            continue
-        for path in paths:
-            try:
-                files.append(RuleFile(str(path), path.read_text("utf-8"), str(path)))
-            except (OSError, UnicodeDecodeError) as error:
-                problems.append(RuleError(f"cannot be read: {error}", path=str(path)))
-    rules, wrong = load(files, interval_s=settings.rules.interval)
-    if problems:
-        rules = replace(rules, is_whole=False)
-    return rules, [*problems, *wrong]
 
 
 async def run(source: Source, clock: Clock) -> int:
@@ -93,7 +72,7 @@ async def run(source: Source, clock: Clock) -> int:
     Raises:
         StorewatchError: it cannot start, and why.
     """
-    settings = source.load()
+    settings = load_settings(source)
     began = clock.monotonic()
     stopping, reloads = _signals()
     async with AsyncExitStack() as stack:
@@ -114,13 +93,12 @@ async def run(source: Source, clock: Clock) -> int:
         )
         stack.push_async_callback(journal.close)
         bus = Bus(journal.last_seq)
-        books = _books(journal.node, clock, _usable_rules(settings))
-        books.repositories.declare(_declared(settings))
-        probes = make_probes(books.repositories, settings)
-        max_age_s = STALE_AFTER_INTERVALS * settings.probes.interval
-        for probe in probes:
-            books.table.declare(probe.name, probe.families, max_age_s=max_age_s)
-        books.table.declare(SELF, COLLECTOR_FAMILIES, max_age_s=max_age_s)
+        table, repositories = SeriesTable(), RepositoryBook()
+        repositories.declare(settings.storage.named_paths())
+        probes = make_probes(repositories, settings)
+        _declare(table, probes, settings)
+        rules = await asyncio.to_thread(_usable_rules, settings, table.probe_families())
+        books = _books(journal.node, clock, table, repositories, rules)
         monitor = Monitor(books, journal=journal, bus=bus, clock=clock, alive=notifier.alive)
         await monitor.restore()
 
@@ -146,7 +124,14 @@ async def run(source: Source, clock: Clock) -> int:
             read=group_number(settings.control.read_group),
             write=group_number(settings.control.write_group),
         )
-        current = _Current(settings)
+        reloader = Reloader(
+            source,
+            settings,
+            notifier=notifier,
+            logs=logs,
+            monitor=monitor,
+            collector=collector,
+        )
         server = control_plane(
             monitor=monitor,
             collector=collector,
@@ -156,7 +141,7 @@ async def run(source: Source, clock: Clock) -> int:
             bus=bus,
             health=health,
             groups=groups,
-            read_rules=lambda: read_rules(current.settings),
+            read_rules=reloader.read_rules,
             version=importlib.metadata.version("storewatch"),
             uptime_s=lambda: clock.monotonic() - began,
         )
@@ -164,8 +149,9 @@ async def run(source: Source, clock: Clock) -> int:
         spool.prepare()
         drain = Drain(journal, store, confirmed=monitor.confirmed)
 
-        async with server, asyncio.TaskGroup() as tasks:
-            await _listen(server, settings)
+        await stack.enter_async_context(server)
+        await _listen(server, settings)
+        async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(job, name=name)
                 for name, job in (
@@ -174,12 +160,7 @@ async def run(source: Source, clock: Clock) -> int:
                     ("drain", drain.run()),
                     ("spool", spool.run()),
                     ("status", _tell_status(notifier, monitor)),
-                    (
-                        "reload",
-                        _reload_on_request(
-                            reloads, source, current, notifier, logs, monitor, collector
-                        ),
-                    ),
+                    ("reload", reloader.run(reloads)),
                 )
             ]
             notifier.ready()
@@ -198,13 +179,6 @@ async def run(source: Source, clock: Clock) -> int:
     return 0
 
 
-class _Current:
-    """The settings in force: swapped whole, at one point, by a reload."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-
-
 def _signals() -> tuple[asyncio.Event, asyncio.Event]:
     """Return the events that SIGTERM and SIGHUP set. A second SIGTERM ends the process at once."""
     stopping, reloads = asyncio.Event(), asyncio.Event()
@@ -221,8 +195,18 @@ def _signals() -> tuple[asyncio.Event, asyncio.Event]:
     return stopping, reloads
 
 
-def _books(node: str, clock: Clock, rules: RuleSet) -> Books:
-    table = SeriesTable()
+def _declare(table: SeriesTable, probes: Sequence[Probe], settings: Settings) -> None:
+    """Name every family that a probe of ours, or the daemon itself, may say something of."""
+    max_age_s = STALE_AFTER_INTERVALS * settings.probes.interval
+    for probe in probes:
+        table.declare(probe.name, probe.families, max_age_s=max_age_s)
+    table.declare(SELF, COLLECTOR_FAMILIES, max_age_s=max_age_s)
+    table.declare(TASKS_PROBE, TASK_FAMILIES, max_age_s=float("inf"))
+
+
+def _books(
+    node: str, clock: Clock, table: SeriesTable, repositories: RepositoryBook, rules: RuleSet
+) -> Books:
     ids = Ids(random.SystemRandom().getrandbits(63))
     incidents = Incidents(node, ids.new)
     return Books(
@@ -230,22 +214,18 @@ def _books(node: str, clock: Clock, rules: RuleSet) -> Books:
         engine=Engine(table, incidents, rules, timer=clock.monotonic),
         incidents=incidents,
         tasks=TaskBook(node, ids.new),
-        repositories=RepositoryBook(),
+        repositories=repositories,
         tokens=TokenBook(),
         ids=ids,
     )
 
 
-def _usable_rules(settings: Settings) -> RuleSet:
+def _usable_rules(settings: Settings, taken: Collection[str]) -> RuleSet:
     """Return the rules to start with: what is wrong is said, and the rest is in force."""
-    rules, problems = read_rules(settings)
+    rules, problems = read_rules(settings.rules, taken)
     for problem in problems:
         logger.error("this rule is not in force: %s", problem)
     return rules
-
-
-def _declared(settings: Settings) -> list[tuple[str, str]]:
-    return [(one.name, normal_path(one.path)) for one in settings.storage.repositories]
 
 
 def _make_directory(path: Path) -> None:
@@ -280,45 +260,3 @@ async def _tell_status(notifier: Notifier, monitor: Monitor) -> None:
             sentence += "; nothing fires"
         notifier.status(sentence)
         await asyncio.sleep(STATUS_S)
-
-
-async def _reload_on_request(
-    reloads: asyncio.Event,
-    source: Source,
-    current: _Current,
-    notifier: Notifier,
-    logs: LogQueue,
-    monitor: Monitor,
-    collector: Collector,
-) -> None:
-    """Reload all or nothing, each time SIGHUP asks."""
-    while True:
-        await reloads.wait()
-        reloads.clear()
-        notifier.reloading()
-        try:
-            settings = await asyncio.to_thread(source.load)
-            rules, problems = await asyncio.to_thread(partial(read_rules, settings))
-            if problems:
-                raise problems[0]
-            declared = _declared(settings)
-        except StorewatchError as error:
-            logger.error("nothing was reloaded, the old settings stay in force: %s", error)
-        else:
-            _say_what_needs_a_restart(current.settings, settings)
-            current.settings = settings
-            logs.set_level(settings.daemon.log_level)
-            collector.set_interval(settings.probes.interval)
-            monitor.books.repositories.declare(declared)
-            await monitor.command(ReplaceRules("SIGHUP", rules))
-            collector.trigger_all()
-            logger.info("reloaded: %d rules", len(rules))
-        notifier.ready()
-
-
-def _say_what_needs_a_restart(before: Settings, after: Settings) -> None:
-    for section in ("control", "database", "reader", "tasks", "events", "journal"):
-        if getattr(before, section) != getattr(after, section):
-            logger.warning("[%s] has changed and takes effect at the next start", section)
-    if before.daemon.state_directory != after.daemon.state_directory:
-        logger.warning("daemon.state_directory has changed and takes effect at the next start")

@@ -15,7 +15,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NewType
 
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
 from storewatchd.core.promql.lexer import duration_seconds
+from storewatchd.core.repositories import normal_path
 from storewatchd.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/storewatch/storewatch.toml")
@@ -80,6 +84,10 @@ class RepositorySettings:
 class StorageSettings:
     discover: bool = True
     repositories: tuple[RepositorySettings, ...] = ()
+
+    def named_paths(self) -> list[tuple[str, str]]:
+        """Return the repositories as names and normal paths."""
+        return [(one.name, normal_path(one.path)) for one in self.repositories]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +161,11 @@ class Source:
     runtime_directory: Path | None = None
     default_path: Path = DEFAULT_PATH
 
+    @property
+    def name(self) -> str:
+        """The file that the settings come from."""
+        return str(self.path or self.default_path)
+
     def load(self) -> Settings:
         """Return the settings as they are written now.
 
@@ -197,7 +210,17 @@ def read(path: Path) -> Settings:
 def _check_whole(settings: Settings, path: str) -> None:
     if settings.database.kind is DatabaseKind.EXTERNAL and not settings.database.dsn:
         raise ConfigError(path, "database.dsn", expected="a connection string", found="nothing")
+    if settings.database.dsn:
+        try:
+            conninfo_to_dict(settings.database.dsn)
+        except psycopg.Error as error:
+            # The string may hold a password: what is wrong with it is said, and not the string.
+            found = str(error).strip().splitlines()[0]
+            raise ConfigError(
+                path, "database.dsn", expected="a connection string of libpq", found=found
+            ) from None
     names: set[str] = set()
+    paths: set[str] = set()
     for index, repository in enumerate(settings.storage.repositories):
         where = f"storage.repositories[{index}]"
         if not repository.name:
@@ -213,6 +236,15 @@ def _check_whole(settings: Settings, path: str) -> None:
                 found=f"{repository.name!r} a second time",
             )
         names.add(repository.name)
+        normal = normal_path(repository.path)
+        if normal in paths:
+            raise ConfigError(
+                path,
+                f"{where}.path",
+                expected="a path of its own",
+                found=f"{normal} a second time",
+            )
+        paths.add(normal)
 
 
 def _build(kind: Any, tree: Any, path: str, place: tuple[str, ...]) -> Any:

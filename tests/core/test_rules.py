@@ -228,3 +228,28 @@ def test_size_number_and_depth_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
     assert only_problem("a: " + "[" * 5000) == ("nested too deep", 1, 23)
     monkeypatch.setattr(rules_module, "MAX_RULES", 1)
     assert "at most 1 rules, found 2" in problems_of(WHOLE)[0].message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        pytest.param(
+            "groups: [{name: g, rules: [{record: full, expr: '1'}]}]",
+            "full is a metric of a probe: record another name",
+            id="taken",
+        ),
+        pytest.param(
+            "groups: [{name: g, interval: 1ms, rules: []}]",
+            "interval: expected a second or more",
+            id="interval",
+        ),
+        pytest.param(
+            'groups: [{name: g, rules: [{alert: A, expr: "1", labels: {x: "a\\0b"}}]}]',
+            "labels: x: a text holds no U+0000",
+            id="zero",
+        ),
+    ],
+)
+def test_what_would_harm_later_is_refused(text: str, message: str) -> None:
+    _, problems = load([RuleFile("a.yml", text, "a.yml")], taken={"full"})
+    assert [one.message for one in problems] == [message]

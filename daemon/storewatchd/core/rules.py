@@ -7,7 +7,7 @@ annotations `summary` and `description` become the fields of the alert.
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -23,6 +23,7 @@ MAX_FILE_BYTES = 1_000_000
 MAX_RULES = 10_000
 MAX_DEPTH = 20
 DEFAULT_INTERVAL_S = 30.0
+SHORTEST_INTERVAL_S = 1.0
 
 # libyaml's is ten times faster; a PyYAML without it reads the same.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -81,14 +82,18 @@ class RuleSet:
 
 
 def load(
-    files: Sequence[RuleFile], *, interval_s: float = DEFAULT_INTERVAL_S
+    files: Sequence[RuleFile],
+    *,
+    interval_s: float = DEFAULT_INTERVAL_S,
+    taken: Collection[str] = (),
 ) -> tuple[RuleSet, list[RuleError]]:
     """Return the rules of all the files, and every problem found. With a problem the set is not
-    whole: it lacks what could not be read."""
+    whole: it lacks what could not be read. `taken` are the metrics that probes have, and that
+    no rule may record."""
     rules: list[Rule] = []
     problems: list[RuleError] = []
     for file in files:
-        reader = _Reader(file, interval_s)
+        reader = _Reader(file, interval_s, taken)
         rules.extend(reader.rules())
         problems.extend(reader.problems)
     if len(rules) > MAX_RULES:
@@ -117,7 +122,8 @@ def _distinct(rules: Iterable[Rule], problems: list[RuleError]) -> Iterator[Rule
 class _Reader:
     """Reads one file; problems are collected, so that one look shows them all."""
 
-    def __init__(self, file: RuleFile, interval_s: float) -> None:
+    def __init__(self, file: RuleFile, interval_s: float, taken: Collection[str]) -> None:
+        self._taken = taken
         self._file = file
         self._interval_s = interval_s
         self.problems: list[RuleError] = []
@@ -216,7 +222,9 @@ class _Reader:
         if not isinstance(node, yaml.ScalarNode) or node.tag == "tag:yaml.org,2002:null":
             self._problem(node, f"{what}: expected text")
             return ""
-        return str(node.value)
+        if "\0" in node.value:
+            self._problem(node, f"{what}: a text holds no U+0000")
+        return str(node.value).replace("\0", "")
 
     def _duration(self, node: yaml.Node | None, what: str, default: float = 0.0) -> float:
         if node is None:
@@ -240,6 +248,8 @@ class _Reader:
         if "limit" in group:
             self._problem(group["limit"], "limit is not supported yet")
         interval_s = self._duration(group.get("interval"), "interval", self._interval_s)
+        if 0 < interval_s < SHORTEST_INTERVAL_S:
+            self._problem(group["interval"], "interval: expected a second or more")
         for rule_node in self._sequence(group.get("rules"), "rules"):
             rule = self._rule(rule_node, name, interval_s or self._interval_s)
             if rule is not None:
@@ -255,6 +265,8 @@ class _Reader:
         name = self._text(keys[kind], kind)
         if not name or (kind == "record" and not _METRIC_NAME.fullmatch(name)):
             self._problem(keys[kind], f"{kind}: expected a name, found {name!r}")
+        if kind == "record" and name in self._taken:
+            self._problem(keys[kind], f"{name} is a metric of a probe: record another name")
         for key in _ALERT_ONLY:
             if kind == "record" and key in keys:
                 self._problem(keys[key], f"{key} has no meaning in a recording rule")

@@ -302,6 +302,12 @@ class SeriesTable:
         """Return every declared family by name."""
         return {name: series.family for name, series in self._series.items()}
 
+    def probe_families(self) -> frozenset[str]:
+        """Return the names of the families that no rule may record."""
+        return frozenset(
+            name for name, one in self._series.items() if not one.probe.startswith(_RECORDER)
+        )
+
     def series(self, name: str) -> Series | None:
         """Return a family's rows, or None where no probe declared it."""
         return self._series.get(name)

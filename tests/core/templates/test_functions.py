@@ -138,3 +138,16 @@ def test_what_a_function_cannot_do_is_said(name: str, arguments: tuple[Any, ...]
 def test_truth_is_gos() -> None:
     assert not any(map(is_true, (0, "", [], {}, None, False)))
     assert all(map(is_true, (1, "x", [0], True)))
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ('a "b" \\c', r'"a \"b\" \\c"'),
+        ("a\nb\tc\r", r'"a\nb\tc\r"'),
+        ("\x1b[1m\x7f", r'"\x1b[1m\x7f"'),
+        ("\u200b\U000e0001ä", r'"\u200b\U000e0001ä"'),
+    ],
+)
+def test_a_quoted_text_can_stand_in_an_expression(text: str, quoted: str) -> None:
+    assert FUNCTIONS["printf"]("%q", text) == quoted

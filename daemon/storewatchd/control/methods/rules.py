@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from storewatch.wire import params
@@ -33,7 +34,8 @@ def handlers(monitor: Monitor, read_rules: ReadRules) -> Mapping[str, Handler]:
             rules, problems = await asyncio.to_thread(read_rules)
         else:
             file = RuleFile(asked.path, asked.content, asked.path)
-            rules, problems = await asyncio.to_thread(load, [file])
+            taken = monitor.books.table.probe_families()
+            rules, problems = await asyncio.to_thread(partial(load, [file], taken=taken))
         return check_shape(rules, problems)
 
     async def reload(call: Call, _: params.Nothing) -> dict[str, Any]:

@@ -148,6 +148,23 @@ def _humanize_timestamp(value: Any) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} +0000 UTC"
 
 
+_ESCAPES = dict(zip('\\"\a\b\f\n\r\t\v', (f"\\{one}" for one in '\\"abfnrtv'), strict=True))
+
+
+def _quoted(text: str) -> str:
+    """Return a text as Go's strconv.Quote does, and as an expression can hold it."""
+    return '"' + "".join(_ESCAPES.get(one) or _escaped(one) for one in text) + '"'
+
+
+def _escaped(one: str) -> str:
+    if one.isprintable():
+        return one
+    number = ord(one)
+    if number < 0x80:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
 def _printf(template: Any, *values: Any) -> str:
     """Format as Go's fmt does, for the verbs v s d f g e x q t and %."""
     waiting = list(values)
@@ -163,7 +180,7 @@ def _printf(template: Any, *values: Any) -> str:
             case "v" | "s":
                 return f"%{flags}s" % show(value)
             case "q":
-                return '"' + show(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+                return _quoted(show(value))
             case "t":
                 return show(is_true(value))
             case "d" | "x":
