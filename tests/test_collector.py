@@ -1,6 +1,7 @@
 """Looks at scopes: each on its own schedule, none waiting for another, failures their own."""
 
 import asyncio
+import errno
 import logging
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -8,9 +9,16 @@ from typing import Any
 import pytest
 
 from fakes import NOON, HandClock, ScriptedPort, ScriptedProbe
-from storewatchd.collector import MAX_LOOKS, SELF, Collector
+from storewatchd.collector import DISCOVERY, MAX_LOOKS, SELF, Age, Collector
 from storewatchd.core.frames import Frame, Outcome, Row, Scope
-from storewatchd.errors import NotFound, ProbeAbsent, ProbeDeferred, ProbeFailed, ReadStuck
+from storewatchd.errors import (
+    NotFound,
+    ProbeAbsent,
+    ProbeDeferred,
+    ProbeFailed,
+    ReadRefused,
+    ReadStuck,
+)
 
 INTERVAL_S = 30.0
 A = Scope("watched", (("path", "/a"),))
@@ -87,7 +95,7 @@ class Bench:
         return {
             dict(scope.labels)["scope"]: value
             for scope, value in self.told("storewatch_probe_success").items()
-            if dict(scope.labels)["probe"] == "watched"
+            if dict(scope.labels)["probe"] == "watched" and dict(scope.labels)["scope"] != DISCOVERY
         }
 
     def told(self, family: str) -> dict[Scope, float]:
@@ -98,6 +106,23 @@ class Bench:
             assert tuple(value for _, value in scope.labels) == row.labels
             found[scope] = row.value
         return found
+
+    def failed_looks(self, scope: str = "path=/a") -> float:
+        return self.told("storewatch_probe_failed_looks")[own("watched", scope)]
+
+    def age(self, scope: str = "path=/a") -> Age:
+        (age,) = (one for one in self.collector.ages() if one.scope == scope)
+        return age
+
+
+def own(probe: str, scope: str) -> Scope:
+    """Return the scope of what is told of the looks at a scope."""
+    return Scope(SELF, (("probe", probe), ("scope", scope)))
+
+
+def frame(outcome: Outcome, reason: str) -> Frame:
+    """Return what is handed over of a look at noon that saw nothing."""
+    return Frame(A, NOON, outcome, reason=reason, monotonic=1000.0)
 
 
 @pytest.fixture
@@ -118,7 +143,7 @@ async def test_what_was_seen_is_handed_over_with_its_time_and_duration(bench: Be
     gate.set()
     await bench.later(0)
     assert bench.expected[0] == ("watched", (A, B))
-    assert bench.last() == Frame(A, NOON + 0.5, rows=FOUND, duration_s=0.5)
+    assert bench.last() == Frame(A, NOON + 0.5, rows=FOUND, duration_s=0.5, monotonic=1000.5)
     assert bench.status() == {
         "probe": "watched",
         "scope": {"path": "/a"},
@@ -139,8 +164,11 @@ async def test_how_the_probes_fare_is_told_beside_what_they_say(bench: Bench) ->
     assert bench.success() == {"path=/a": 1.0, "path=/b": 0.0}
     assert {frame.at for frame in bench.own.values()} == {NOON}
     assert bench.told("storewatch_probe_duration_seconds") == {
-        Scope(SELF, (("probe", probe), ("scope", scope))): 0.0
-        for probe, scope in (("watched", "path=/a"), ("watched", "path=/b"), ("beat", ""))
+        own(probe, scope): 0.0
+        for probe, scope in (
+            *(("watched", DISCOVERY), ("watched", "path=/a"), ("watched", "path=/b")),
+            *(("beat", DISCOVERY), ("beat", "")),
+        )
     }
 
 
@@ -160,7 +188,7 @@ async def test_a_failed_look_says_nothing_of_the_rows_and_is_logged_once(
     bench.probe.answers[A] = ProbeFailed("input/output error")
     for _ in range(3):
         await bench.look_again()
-    assert bench.last() == Frame(A, NOON, Outcome.FAILED, reason="input/output error")
+    assert bench.last() == frame(Outcome.FAILED, "input/output error")
     assert (bench.status()["outcome"], bench.status()["reason"]) == (
         "failed",
         "input/output error",
@@ -187,7 +215,7 @@ async def test_what_was_never_seen_may_be_absent(
 ) -> None:
     bench.probe.answers[A] = ProbeAbsent("no such hardware")
     await bench.start()
-    assert bench.last() == Frame(A, NOON, Outcome.ABSENT, reason="no such hardware")
+    assert bench.last() == frame(Outcome.ABSENT, "no such hardware")
     assert bench.success()["path=/a"] == 1.0
     assert caplog.messages == []
 
@@ -247,7 +275,7 @@ async def test_a_deferred_look_is_no_failure(
     await bench.start()
     bench.probe.answers[A] = ProbeDeferred("a backup writes")
     await bench.look_again()
-    assert bench.last() == Frame(A, NOON, Outcome.DEFERRED, reason="a backup writes")
+    assert bench.last() == frame(Outcome.DEFERRED, "a backup writes")
     assert bench.success()["path=/a"] == 1.0
     assert caplog.messages == []
 
@@ -259,6 +287,122 @@ async def test_a_stuck_read_is_shown_with_its_beginning_until_it_ends(bench: Ben
     del bench.probe.answers[A]
     await bench.look_again()
     assert bench.status()["stuck_since"] is None
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        pytest.param(errno.EACCES, "the reader lacks CAP_DAC_READ_SEARCH", id="EACCES"),
+        pytest.param(errno.EPERM, "the reader lacks a capability such as", id="EPERM"),
+    ],
+)
+async def test_what_may_not_be_seen_is_not_absent_and_names_the_right(
+    bench: Bench, error: int, words: str
+) -> None:
+    bench.probe.answers[A] = ReadRefused("/a: Permission denied", errno=error)
+    await bench.start()
+    assert bench.last().outcome is Outcome.FAILED
+    assert bench.last().reason.startswith(f"/a: Permission denied ({words}")
+    assert bench.status()["reason"] == bench.last().reason
+
+
+async def test_another_refusal_speaks_for_itself(bench: Bench) -> None:
+    bench.probe.answers[A] = ReadRefused("/a: Input/output error", errno=errno.EIO)
+    await bench.start()
+    assert bench.last().reason == "/a: Input/output error"
+
+
+# How the looks fare.
+
+
+async def test_failed_looks_are_counted_until_two_in_a_row_succeed(bench: Bench) -> None:
+    await bench.start()
+    counts = []
+    for is_good in (False, False, True, False, True, True, False):
+        bench.probe.answers[A] = FOUND if is_good else ProbeFailed("input/output error")
+        await bench.look_again()
+        counts.append(bench.failed_looks())
+    assert counts == [1, 2, 2, 3, 3, 0, 1]
+    assert bench.failed_looks("path=/b") == 0
+
+
+async def test_a_deferred_look_counts_neither_way(bench: Bench) -> None:
+    bench.probe.answers[A] = ProbeFailed("input/output error")
+    await bench.start()
+    for _ in range(3):
+        bench.probe.answers[A] = ProbeDeferred("a backup writes")
+        await bench.look_again()
+    assert bench.failed_looks() == 1
+
+
+async def test_a_look_that_takes_long_and_answers_has_not_failed(bench: Bench) -> None:
+    gate = bench.probe.hang(A)
+    await bench.start()
+    bench.clock.forward(10 * INTERVAL_S)
+    gate.set()
+    await bench.probe.began(A, 2)
+    await bench.later(0)
+    assert (bench.success()["path=/a"], bench.failed_looks()) == (1.0, 0.0)
+    assert bench.age().age_s == 0
+
+
+async def test_why_a_look_failed_is_told_until_one_succeeds(bench: Bench) -> None:
+    bench.probe.answers[A] = ProbeFailed("input/output error " + 300 * "x")
+    await bench.start()
+    told = [bench.own[own("watched", "path=/a")].rows.get("storewatch_probe_failure_info")]
+    del bench.probe.answers[A]
+    await bench.look_again()
+    told.append(bench.own[own("watched", "path=/a")].rows.get("storewatch_probe_failure_info"))
+    reason = ("input/output error " + 300 * "x")[:300]
+    assert told == [[Row(("watched", "path=/a", reason), 1.0)], None]
+
+
+async def test_a_discovery_is_told_of_as_a_look_is(bench: Bench) -> None:
+    bench.probe.scopes = ProbeFailed("the reader is gone")
+    await bench.start()
+    assert bench.told("storewatch_probe_success") == {
+        own("watched", DISCOVERY): 0.0,
+        own("beat", DISCOVERY): 1.0,
+        own("beat", ""): 1.0,
+    }
+
+
+async def test_the_age_of_what_is_known_grows_until_a_look_succeeds(bench: Bench) -> None:
+    await bench.start()
+    bench.probe.answers[A] = ProbeFailed("input/output error")
+    await bench.later(1)
+    await bench.later(INTERVAL_S)
+    assert bench.age() == Age("watched", "path=/a", INTERVAL_S + 1, INTERVAL_S)
+    assert bench.age("path=/b").age_s == 0
+    bench.probe.answers[A] = ProbeDeferred("a backup writes")
+    await bench.look_again()
+    assert bench.age().age_s == 0
+
+
+async def test_what_was_never_seen_is_as_old_as_it_is_known_of(bench: Bench) -> None:
+    bench.probe.answers[A] = ProbeFailed("input/output error")
+    await bench.start()
+    bench.clock.forward(7)
+    assert bench.age().age_s == 7
+
+
+async def test_nothing_grows_old_by_the_clock_or_in_suspend(bench: Bench) -> None:
+    await bench.start()
+    bench.clock.forward(7)
+    bench.clock.jump(3600)
+    bench.clock.suspend(3600)
+    assert {one.age_s for one in bench.collector.ages()} == {7}
+
+
+async def test_the_age_of_a_stuck_read_is_told_with_its_key(bench: Bench) -> None:
+    bench.probe.answers[A] = ReadStuck("no answer", key="statvfs.path:/a", since=NOON - 60)
+    await bench.start()
+    assert (bench.age().stuck_key, bench.age().stuck_s) == ("statvfs.path:/a", 60)
+    bench.clock.jump(-3600)
+    assert bench.age().stuck_s == 0
+    del bench.probe.answers[A]
+    await bench.look_again()
+    assert (bench.age().stuck_key, bench.age().stuck_s) == ("", None)
 
 
 # When it is looked.

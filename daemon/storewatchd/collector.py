@@ -3,10 +3,12 @@
 Never two looks at one scope at the same time, and only so many at the scopes of one probe; of these
 the one that is due for longest comes first. After its second look each scope has a phase of its
 own, so that a thousand scopes are spread over the interval. A failure is the scope's own: what was
-there and cannot be seen now is *failed*, not absent.
+there and cannot be seen now is *failed*, not absent; what may not be seen is neither, and says
+which right is missing.
 """
 
 import asyncio
+import errno
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field, replace
@@ -14,13 +16,14 @@ from typing import Any, TypeVar
 
 from storewatchd.clock import Clock
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
-from storewatchd.core.model import format_time
+from storewatchd.core.model import Instant, format_time
 from storewatchd.errors import (
     NotFound,
     ProbeAbsent,
     ProbeDeferred,
     ProbeError,
     ProbeFailed,
+    ReadRefused,
     ReadStuck,
 )
 from storewatchd.port import Port
@@ -53,7 +56,32 @@ FAMILIES = (
         ("probe", "scope"),
         "seconds",
     ),
+    Family(
+        "storewatch_probe_failed_looks",
+        MetricType.GAUGE,
+        "How many looks failed since two in a row did not.",
+        ("probe", "scope"),
+    ),
+    Family(
+        "storewatch_probe_failure_info",
+        MetricType.GAUGE,
+        "Why the last look failed.",
+        ("probe", "scope", "reason"),
+    ),
 )
+
+GOOD_LOOKS = 2
+"""How many looks in a row must not fail before those that did are over."""
+
+MAX_REASON = 300
+"""How much of a reason goes with its metric, characters."""
+
+_MISSING_RIGHTS = {
+    errno.EACCES: "the reader lacks CAP_DAC_READ_SEARCH; where it is root, the file system itself "
+    "refuses: FUSE without allow_other, NFS with root_squash",
+    errno.EPERM: "the reader lacks a capability such as CAP_SYS_ADMIN, or a sandbox or a security "
+    "module forbids it",
+}
 
 T = TypeVar("T")
 
@@ -77,12 +105,29 @@ class _Look:
     last_seen: float | None = None
     duration_s: float | None = None
     stuck_since: float | None = None
+    stuck_key: str = ""
+    failed: int = 0  # how many looks, since two in a row did not fail
+    good: int = 0  # how many looks in a row did not fail
+    good_at: float = 0.0  # when one last did not, or when it was found: by the awake clock
     rows: int = 0
     waiters: list["asyncio.Future[None]"] = field(default_factory=list)  # for the end of this look
     later: list["asyncio.Future[None]"] = field(default_factory=list)  # for the end of the next one
 
     def is_due(self, now: float) -> bool:
         return not self.running and (self.asked or self.due <= now)
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """For how long the looks at a scope have failed, or not been made. `stuck_s` is for how long
+    its read has been stuck, by the key that this closes; None where it is not."""
+
+    probe: str
+    scope: str
+    age_s: float
+    interval_s: float
+    stuck_key: str = ""
+    stuck_s: float | None = None
 
 
 class Collector:
@@ -106,8 +151,7 @@ class Collector:
         self._expect = expect
         self._looks: dict[Scope, _Look] = {}
         self._discoveries = {
-            name: _Look(Scope(DISCOVERY, (("probe", name),)), clock.monotonic())
-            for name in self._probes
+            name: self._fresh(Scope(DISCOVERY, (("probe", name),))) for name in self._probes
         }
         self._found = dict.fromkeys(self._probes, 0)  # how many scopes of a probe, ever
         self._wake = asyncio.Event()
@@ -185,7 +229,25 @@ class Collector:
             found += [self._status(name, look) for look in looks]
         return found
 
+    def ages(self) -> list[Age]:
+        """Return how old what is known of every scope is."""
+        now = self._clock.now()
+        return [
+            Age(
+                *_own_labels(look.scope),
+                age_s=max(0.0, now.awake - look.good_at),
+                interval_s=self._interval_s,
+                stuck_key=look.stuck_key,
+                stuck_s=None if look.stuck_since is None else max(0.0, now.wall - look.stuck_since),
+            )
+            for look in (*self._discoveries.values(), *self._looks.values())
+        ]
+
     # One look.
+
+    def _fresh(self, scope: Scope, share: float = 1.0) -> _Look:
+        now = self._clock.now()
+        return _Look(scope, now.monotonic, share, good_at=now.awake)
 
     def _begin(self, look: _Look, now: float) -> None:
         look.running, look.asked = True, False
@@ -215,6 +277,7 @@ class Collector:
         except ProbeError as error:
             # Nothing is forgotten: the scopes that were known are still looked at.
             self._note(discovery, Outcome.FAILED, error, began)
+            await self._feed(_own_frame(discovery, self._clock.now()))
             self._end(discovery)
             return
         self._note(discovery, Outcome.SEEN, None, began)
@@ -226,9 +289,11 @@ class Collector:
         for scope in scopes:
             if scope not in self._looks:
                 share = 1 - self._found[name] * _SPREAD % 1
-                self._looks[scope] = _Look(scope, self._clock.monotonic(), share)
+                self._looks[scope] = self._fresh(scope, share)
                 self._found[name] += 1
-        await self._expect(SELF, tuple(_own_scope(look.scope) for look in self._looks.values()))
+        looks = (*self._discoveries.values(), *self._looks.values())
+        await self._expect(SELF, tuple(_own_scope(look.scope) for look in looks))
+        await self._feed(_own_frame(discovery, self._clock.now()))
         self._end(discovery)
 
     async def _collect(self, look: _Look) -> None:
@@ -245,12 +310,15 @@ class Collector:
                 return
             outcome = self._outcome_of(look, error)
             self._note(look, outcome, error, began)
-            frame = Frame(look.scope, 0.0, outcome, reason=error.reason)
+            frame = Frame(look.scope, 0.0, outcome, reason=look.reason)
         # A scope that is gone, or came back meanwhile, is not what was looked at.
         if self._looks.get(look.scope) is look:
-            at = self._clock.wall()
-            await self._feed(replace(frame, at=at, duration_s=look.duration_s or 0.0))
-            await self._feed(_own_frame(look, at))
+            now = self._clock.now()
+            duration_s = look.duration_s or 0.0
+            await self._feed(
+                replace(frame, at=now.wall, duration_s=duration_s, monotonic=now.monotonic)
+            )
+            await self._feed(_own_frame(look, now))
         self._end(look)
 
     async def _is_gone(self, look: _Look) -> bool:
@@ -269,12 +337,17 @@ class Collector:
         return Outcome.FAILED
 
     def _note(self, look: _Look, outcome: Outcome, error: ProbeError | None, began: float) -> None:
-        before = look.outcome
-        look.duration_s = self._clock.monotonic() - began
-        look.last_run = self._clock.wall()
+        before, now = look.outcome, self._clock.now()
+        look.duration_s = now.monotonic - began
+        look.last_run = now.wall
         look.outcome = outcome
-        look.reason = error.reason if error is not None else ""
-        look.stuck_since = error.since if isinstance(error, ReadStuck) else None
+        look.reason = _words(error)
+        look.stuck_since, look.stuck_key = None, ""
+        if isinstance(error, ReadStuck):
+            look.stuck_since, look.stuck_key = error.since, error.key
+        _count(look, outcome)
+        if outcome is not Outcome.FAILED:
+            look.good_at = now.awake
         if outcome is Outcome.SEEN:
             look.last_seen = look.last_run
         if outcome is Outcome.FAILED and before is not Outcome.FAILED:
@@ -350,8 +423,29 @@ async def _asked(answer: Coroutine[Any, Any, T], look: _Look) -> T:
         raise ProbeFailed(f"the probe is at fault: {error!r}") from error
 
 
+def _words(error: ProbeError | None) -> str:
+    """Return why a look did not see, in words: a right that is missing is named."""
+    if error is None:
+        return ""
+    missing = _MISSING_RIGHTS.get(error.errno) if isinstance(error, ReadRefused) else None
+    return error.reason if missing is None else f"{error.reason} ({missing})"
+
+
+def _count(look: _Look, outcome: Outcome) -> None:
+    """Count a look that failed or did not; one that was deferred is neither."""
+    if outcome is Outcome.FAILED:
+        look.failed += 1
+        look.good = 0
+    elif outcome is not Outcome.DEFERRED:
+        look.good += 1
+        if look.good >= GOOD_LOOKS:
+            look.failed = 0
+
+
 def _own_labels(scope: Scope) -> tuple[str, str]:
-    """Return the labels of what is told of the looks at a scope."""
+    """Return the labels of what is told of the looks at a scope, or of a discovery."""
+    if scope.probe == DISCOVERY:
+        return dict(scope.labels)["probe"], DISCOVERY
     return scope.probe, ",".join(f"{name}={value}" for name, value in scope.labels)
 
 
@@ -359,15 +453,19 @@ def _own_scope(scope: Scope) -> Scope:
     return Scope(SELF, tuple(zip(FAMILIES[0].labels, _own_labels(scope), strict=True)))
 
 
-def _own_frame(look: _Look, at: float) -> Frame:
+def _own_frame(look: _Look, now: Instant) -> Frame:
     """Return how a look that has ended fared."""
     labels = _own_labels(look.scope)
-    succeeded = look.outcome is not Outcome.FAILED
-    values = (float(succeeded), look.duration_s or 0.0)
+    failed = look.outcome is Outcome.FAILED
     rows = {
-        family.name: [Row(labels, value)] for family, value in zip(FAMILIES, values, strict=True)
+        "storewatch_probe_success": [Row(labels, float(not failed))],
+        "storewatch_probe_duration_seconds": [Row(labels, look.duration_s or 0.0)],
+        "storewatch_probe_failed_looks": [Row(labels, float(look.failed))],
     }
-    return Frame(_own_scope(look.scope), at, rows=rows)
+    if failed:
+        reason = (*labels, look.reason[:MAX_REASON])
+        rows["storewatch_probe_failure_info"] = [Row(reason, 1.0)]
+    return Frame(_own_scope(look.scope), now.wall, rows=rows, monotonic=now.monotonic)
 
 
 def _let_go(waiters: Iterable["asyncio.Future[None]"]) -> None:
