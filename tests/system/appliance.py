@@ -49,7 +49,7 @@ class Appliance:
         self.rules = directory / "rules.d"
         self.rules.mkdir()
         self.log = directory / "daemon.log"
-        self.port = _free_port()
+        self.port = free_port()
         self.daemon: subprocess.Popen[bytes] | None = None
         self.web: subprocess.Popen[bytes] | None = None
         self.configure()
@@ -282,7 +282,8 @@ def _decoded(body: bytes) -> Any:
         return body.decode(errors="replace")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port of the loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
