@@ -376,9 +376,15 @@ class Status(msgspec.Struct, kw_only=True):
     database: DatabaseStatus
 
 
+NotFinite = Literal["+Inf", "-Inf", "NaN"]
+"""What JSON has no number for, as Prometheus writes it."""
+
+
 class QueryRow(msgspec.Struct, kw_only=True):
+    """One row of an instant query. `value` is a number wherever JSON has one."""
+
     labels: dict[str, str]
-    value: float
+    value: float | NotFinite
     exact: bool
 
 

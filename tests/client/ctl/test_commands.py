@@ -468,6 +468,7 @@ def test_a_query_shows_rows_what_is_unknown_and_the_holes(peer: WirePeer, ctl: C
         "rows": [
             {"labels": {"__name__": "up", "a": 'x"y'}, "value": 1.0, "exact": True},
             {"labels": {}, "value": 0.25, "exact": False},
+            {"labels": {"a": "y"}, "value": "+Inf", "exact": True},
         ],
         "holes": [{"repository": "far"}],
     }
@@ -475,6 +476,7 @@ def test_a_query_shows_rows_what_is_unknown_and_the_holes(peer: WirePeer, ctl: C
     assert [line.split() for line in out.splitlines()[1:]] == [
         ['up{a="x\\"y"}', "1", "ok"],
         ["{}", "0.25", "unknown"],
+        ['{a="y"}', "+Inf", "ok"],
     ]
     assert 'could not be looked at: {repository="far"}' in err
     assert peer.wait_for("metrics.query") == [{"expr": "up"}]

@@ -2,12 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from control.fix_control import NO_DATABASE, SCRIPTED, Control, open_control
 from fix_postgres import Postgres
-from storewatch.wire import Code
+from storewatch.wire import Code, types
 
 
 async def test_the_version_names_the_node_and_the_protocol(control: Control) -> None:
@@ -99,6 +101,17 @@ async def test_a_query_gives_rows_and_what_could_not_be_looked_at(control: Contr
     found = await control.call("metrics.query", expr="full > 0.8")
     assert [row["exact"] for row in found["rows"]] == [False, False]
     assert found["holes"] == [{}]
+
+
+@pytest.mark.parametrize(
+    ("expr", "value"), [("1 / 0", "+Inf"), ("-1 / 0", "-Inf"), ("0 / 0", "NaN"), ("1 / 4", 0.25)]
+)
+async def test_what_json_has_no_number_for_is_told_as_prometheus_does(
+    control: Control, expr: str, value: Any
+) -> None:
+    (row,) = (await control.call("metrics.query", expr=expr))["rows"]
+    assert row["value"] == value
+    assert msgspec.convert(row, types.QueryRow).value == value
 
 
 @pytest.mark.parametrize(

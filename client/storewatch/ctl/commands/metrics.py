@@ -54,7 +54,7 @@ def _show_rows(session: Session, found: types.QueryAnswer) -> None:
         [
             (
                 words.line(labels_text(one.labels)),
-                words.number(one.value),
+                words.number(one.value) if isinstance(one.value, float) else one.value,
                 state("ok") if one.exact else state("unknown"),
             )
             for one in found.rows

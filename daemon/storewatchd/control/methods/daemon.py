@@ -1,5 +1,6 @@
 """daemon.*, health.get and metrics.*: how the daemon and the machine stand."""
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -73,7 +74,7 @@ def handlers(
             raise InvalidParams(f"expr: {error}", line=error.line, column=error.column) from error
         return {
             "rows": [
-                {"labels": row.labels, "value": row.value, "exact": row.exact}
+                {"labels": row.labels, "value": _number(row.value), "exact": row.exact}
                 for row in result.rows
             ],
             "holes": [dict(hole) for hole in result.holes],
@@ -87,3 +88,10 @@ def handlers(
         "metrics.text": metrics_text,
         "metrics.query": metrics_query,
     }
+
+
+def _number(value: float) -> float | str:
+    """Return a number as it goes over the wire: JSON has no infinities and no NaN."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else f"{'+' if value > 0 else '-'}Inf"
