@@ -125,6 +125,51 @@ def test_the_watchdog_is_fed_no_more_often_than_it_wants(
     assert told == [["WATCHDOG=1"], [], ["WATCHDOG=1"], [], ["WATCHDOG=1"]]
 
 
+def test_what_was_left_of_the_watchdogs_time_at_worst_is_told_once(
+    manager: Manager, clock: HandClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "8000000")
+    notifier = Notifier(clock.clock)
+    margins = [notifier.take_margin()]
+    notifier.alive()
+    margins.append(notifier.take_margin())
+    for seconds in (1.0, 5.0, 0.5):
+        clock.forward(seconds)
+        notifier.alive()
+    margins += [notifier.take_margin(), notifier.take_margin()]
+    clock.forward(3)
+    clock.suspend(3600)  # the watchdog's clock stands still
+    margins.append(notifier.take_margin())
+    notifier.close()
+    assert margins == [None, 8, 2, 7.5, 4.5]
+
+
+HELD_UP = """
+import ctypes
+from storewatchd.clock import Clock
+from storewatchd.systemd import Notifier
+def hold_up():
+    # PyDLL keeps the interpreter's lock: no other thread of Python's runs meanwhile.
+    ctypes.PyDLL(None).usleep(700_000)
+notifier = Notifier(Clock())
+notifier.alive()
+hold_up()
+notifier.close()
+"""
+
+
+def test_who_holds_everything_up_is_told_before_the_watchdog_bites() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", HELD_UP],
+        env={**os.environ, "WATCHDOG_USEC": "500000"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.startswith("Timeout (0:00:00.450000)!")
+    assert "in hold_up" in done.stderr
+
+
 @pytest.mark.parametrize("microseconds", [None, "", "soon"])
 def test_without_a_watchdog_none_is_fed(
     manager: Manager,
@@ -137,6 +182,7 @@ def test_without_a_watchdog_none_is_fed(
     notifier = Notifier(clock.clock)
     notifier.alive()
     assert manager.heard() == []
+    assert notifier.take_margin() is None
     notifier.close()
 
 

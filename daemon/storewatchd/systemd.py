@@ -3,6 +3,7 @@
 Without systemd every call is harmless: notifications go nowhere and log lines are readable text.
 """
 
+import faulthandler
 import logging
 import logging.handlers
 import os
@@ -17,22 +18,33 @@ import systemd.journal
 
 from storewatchd.clock import Clock
 
+_STANDARD_ERROR = 2
+
 _FIELDS = (
     *("ALERT_ID", "RULE", "SEVERITY", "SOURCE", "RESOURCE", "ALERT_STATE", "NODE"),
     *("COMPONENT", "MESSAGE_ID"),
 )
 
 
+STACK_AT = 0.9
+"""At which part of the watchdog's time the stacks of all threads are written."""
+
+
 class Notifier:
-    """Tells the service manager how the daemon stands."""
+    """Tells the service manager how the daemon stands.
+
+    Shortly before the watchdog bites, the stacks of all threads are written to standard error, by
+    a thread that needs no interpreter: whatever holds it up then, its name is told.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         # sdnotify opens a socket that it never closes where there is nobody to tell.
         self._peer = sdnotify.SystemdNotifier() if os.environ.get("NOTIFY_SOCKET") else None
         microseconds = os.environ.get("WATCHDOG_USEC", "")
-        self._watchdog_s = int(microseconds) / 2e6 if microseconds.isdigit() else None
-        self._fed = float("-inf")
+        self._watchdog_s = int(microseconds) / 1e6 if microseconds.isdigit() else None
+        self._fed: float | None = None  # on the kernel's monotonic clock, which is the manager's
+        self._longest_s = 0.0
         self._status = ""
 
     def _say(self, text: str) -> None:
@@ -45,7 +57,7 @@ class Notifier:
 
     def reloading(self) -> None:
         """Say that a reload began; `ready` says that it ended."""
-        microseconds = int(self._clock.monotonic() * 1e6)
+        microseconds = int(self._clock.awake() * 1e6)
         self._say(f"RELOADING=1\nMONOTONIC_USEC={microseconds}")
 
     def stopping(self) -> None:
@@ -65,13 +77,27 @@ class Notifier:
         """Feed the watchdog, at most as often as it wants: call it from the loop that works."""
         if self._watchdog_s is None:
             return
-        now = self._clock.monotonic()
-        if now - self._fed >= self._watchdog_s / 2:
+        now = self._clock.awake()
+        if self._fed is not None:
+            self._longest_s = max(self._longest_s, now - self._fed)
+        if self._fed is None or now - self._fed >= self._watchdog_s / 4:
             self._fed = now
             self._say("WATCHDOG=1")
+            faulthandler.dump_traceback_later(STACK_AT * self._watchdog_s, file=_STANDARD_ERROR)
+
+    def take_margin(self) -> float | None:
+        """Return how much of the watchdog's time was left at worst since this was last asked,
+        seconds; None without a watchdog, or before it was fed."""
+        if self._watchdog_s is None or self._fed is None:
+            return None
+        longest_s = max(self._longest_s, self._clock.awake() - self._fed)
+        self._longest_s = 0.0
+        return self._watchdog_s - longest_s
 
     def close(self) -> None:
         """Say nothing any more."""
+        if self._fed is not None:
+            faulthandler.cancel_dump_traceback_later()
         if self._peer is not None and self._peer.socket is not None:
             self._peer.socket.close()
 
