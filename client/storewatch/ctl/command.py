@@ -10,6 +10,9 @@ from storewatch import clock
 from storewatch.ctl import words
 from storewatch.ctl.session import Session
 
+LONGEST_S = 315_360_000
+"""The longest duration; the daemon takes no longer one."""
+
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -117,6 +120,8 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # click 8.1's is not
             self.fail(str(error), param, ctx)
         if seconds <= 0:
             self.fail("it must be more than nothing", param, ctx)
+        if seconds > LONGEST_S:
+            self.fail("it must be ten years or less", param, ctx)
         return seconds
 
 

@@ -78,8 +78,12 @@ def plural(count: int, one: str, many: str = "") -> str:
 
 
 def moment(text: str) -> datetime:
-    """Return a wire time in the local zone."""
-    return datetime.fromisoformat(text).astimezone()
+    """Return a wire time in the local zone, or as it is where that has no such time."""
+    when = datetime.fromisoformat(text)
+    try:
+        return when.astimezone()
+    except (ValueError, OverflowError):
+        return when
 
 
 def local_time(text: str | None) -> str:
@@ -133,10 +137,9 @@ def parse_moment(text: str, now: datetime) -> datetime:
     today = now.astimezone().date().isoformat()
     for candidate in (text, f"{today} {text}"):
         try:
-            found = datetime.fromisoformat(candidate)
-        except ValueError:
+            return datetime.fromisoformat(candidate).astimezone(UTC)
+        except (ValueError, OverflowError):
             continue
-        return found.astimezone(UTC)
     raise ValueError(
         f"{text!r} is no time such as 2h (ago), 08:30, 2026-01-31 or 2026-01-31T08:30:00Z"
     )

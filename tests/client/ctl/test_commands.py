@@ -112,6 +112,7 @@ def test_a_daemon_that_is_not_there_is_exit_3_with_the_socket_and_a_hint(
             id="pair",
         ),
         pytest.param(["tokens", "create", "x", "--ttl", "0s"], "more than nothing", id="duration"),
+        pytest.param(["--timeout", "11y", "status"], "ten years or less", id="long duration"),
         pytest.param(["events", "--since", "soon"], "no event's id", id="event id"),
         pytest.param(["events", "--follow", "--limit", "1"], "--limit does not go", id="follow"),
         pytest.param(["metrics", "--text", "--query", "x"], "exclude each other", id="metrics"),

@@ -13,14 +13,19 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-def far_zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put the local clock into a zone, as TZ says it."""
     import time
 
-    monkeypatch.setenv("TZ", "XST-5:30")
+    monkeypatch.setenv("TZ", request.param)
     time.tzset()
     yield
     monkeypatch.undo()
     time.tzset()
+
+
+IN_THE_EAST = pytest.mark.parametrize("zone", ["XST-5:30"], indirect=True)
+IN_THE_WEST = pytest.mark.parametrize("zone", ["WST+8"], indirect=True)
 
 
 @given(st.text())
@@ -102,7 +107,8 @@ def test_what_is_no_duration_is_named(text: str) -> None:
         words.parse_duration(text)
 
 
-@pytest.mark.usefixtures("far_zone")
+@IN_THE_EAST
+@pytest.mark.usefixtures("zone")
 @pytest.mark.parametrize(
     ("text", "wire"),
     [
@@ -119,17 +125,34 @@ def test_a_moment_is_read_in_the_local_zone(text: str, wire: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "yesterday", "25:00", "2026-13-01", "12345", "99999999999999y"]
+    "text",
+    [
+        *("", "yesterday", "25:00", "2026-13-01", "12345", "99999999999999y"),
+        *("9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+01:00"),
+    ],
 )
 def test_what_is_no_moment_is_named(text: str) -> None:
     with pytest.raises(ValueError, match="is no time such as"):
         words.parse_moment(text, NOON)
 
 
-@pytest.mark.usefixtures("far_zone")
+@IN_THE_EAST
+@pytest.mark.usefixtures("zone")
 def test_times_are_shown_in_the_local_zone() -> None:
     assert words.local_time("2026-01-31T20:00:00.250Z") == "2026-02-01 01:30:00"
     assert words.full_time("2026-01-31T20:00:00.250Z") == "2026-02-01 01:30:00.250 XST"
+
+
+@IN_THE_WEST
+@pytest.mark.usefixtures("zone")
+def test_a_time_before_the_first_of_the_local_zone_is_shown_as_it_is() -> None:
+    assert words.full_time("0001-01-01T00:00:00.000Z").endswith("-01-01 00:00:00.000 UTC")
+
+
+@IN_THE_EAST
+@pytest.mark.usefixtures("zone")
+def test_a_time_after_the_last_of_the_local_zone_is_shown_as_it_is() -> None:
+    assert words.full_time("9999-12-31T23:59:59.000Z") == "9999-12-31 23:59:59.000 UTC"
 
 
 @pytest.mark.parametrize(
