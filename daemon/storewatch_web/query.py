@@ -7,6 +7,7 @@ import msgspec
 from aiohttp import web
 
 from storewatch.wire import params
+from storewatch.wire.sentences import sentence_of
 from storewatch_web.problems import Problem
 
 MAX_BODY_BYTES = 1 << 20
@@ -38,8 +39,8 @@ def decode(request: web.Request, kind: type[params.Params]) -> dict[str, Any]:
         try:
             found[name] = msgspec.convert(value, fields[name].type, strict=False)
         except msgspec.ValidationError as error:
-            what = str(error).replace("`", "").split(" - at ")[0]
-            raise Problem(400, f"{name}: {what[:1].lower()}{what[1:]}", parameter=name) from None
+            what = sentence_of(error).rpartition(": ")[2]
+            raise Problem(400, f"{name}: {what}", parameter=name) from None
     return found
 
 

@@ -158,7 +158,7 @@ def test_a_restart_keeps_runs_and_what_follows_from_them() -> None:
     finish(tasks_, start(tasks_), exit_status=1, output="boom")
     start(tasks_, "weekly", now=NOON.later(1))
     runs = [state for state in tasks_.take_changes().values() if state is not None]
-    names = tasks_.take_name_changes()
+    names = {name: about for name, about in tasks_.take_name_changes().items() if about is not None}
     assert (tasks_.take_changes(), tasks_.take_name_changes()) == ({}, {})
     again = book()
     again.restore(runs, names)

@@ -54,11 +54,13 @@ def test_a_query_string_is_the_parameters_of_a_method(query: str, found: dict[st
     ("query", "parameter", "detail"),
     [
         pytest.param("bogus=1", "bogus", "unknown parameter bogus; known are severity", id="name"),
-        pytest.param("limit=many", "limit", "limit: expected int, got str", id="no number"),
-        pytest.param("limit=0", "limit", "limit: expected int >= 1", id="range"),
+        pytest.param(
+            "limit=many", "limit", "limit: expected a whole number, found text", id="no number"
+        ),
+        pytest.param("limit=0", "limit", "limit: expected a whole number >= 1", id="range"),
         pytest.param("limit=1&limit=2", "limit", "limit: given 2 times, once is meant", id="twice"),
         pytest.param("severity=bad", "severity", "severity: invalid enum value", id="closed set"),
-        pytest.param("source=a,,b", "source", "source: expected str of length >= 1", id="empty"),
+        pytest.param("source=a,,b", "source", "source: expected text of at least 1 character", id="empty"),
         pytest.param("acknowledged=maybe", "acknowledged", "acknowledged: ", id="boolean"),
     ],
 )

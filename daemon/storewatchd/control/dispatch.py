@@ -18,6 +18,7 @@ from jsonrpcserver import Error, Result, Success
 
 from storewatch.wire import Code, encode
 from storewatch.wire.methods import METHODS, Method
+from storewatch.wire.sentences import sentence_of
 from storewatchd.control.errors import CODES
 from storewatchd.core.permissions import Caller
 from storewatchd.errors import Forbidden, InvalidParams, RequestError, Unavailable
@@ -162,7 +163,7 @@ class Dispatcher:
         try:
             params = msgspec.convert(named, method.params)
         except msgspec.ValidationError as error:
-            raise InvalidParams(_params_sentence(error)) from None
+            raise InvalidParams(sentence_of(error)) from None
         return Call(caller, context.connection), params
 
     def _prompt_method(self, method: Method, handler: Handler) -> Callable[..., Result]:
@@ -241,18 +242,3 @@ def _envelope_problem(element: Any) -> str:
     if not isinstance(element.get("auth", ""), str):
         return "auth: expected a string"
     return ""
-
-
-def _params_sentence(error: msgspec.ValidationError) -> str:
-    """Turn msgspec's words into one sentence that names the parameter.
-
-    msgspec says `Expected `int`, got `str` - at `$.limit``.
-    """
-    what, _, where = str(error).partition(" - at ")
-    what = what.replace("`", "")
-    if what.startswith("Object contains unknown field"):
-        return f"unknown parameter {what.removeprefix('Object contains unknown field').strip()}"
-    if what.startswith("Object missing required field"):
-        return f"missing parameter {what.removeprefix('Object missing required field').strip()}"
-    name = where.strip("`").removeprefix("$").lstrip(".")
-    return f"{name}: {what[:1].lower()}{what[1:]}" if name else what

@@ -23,6 +23,10 @@ from storewatchd.errors import ConfigError, StorewatchError
 logger = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 512
+CONNECTIONS_A_USER = 256
+"""How many connections one user may have: nobody locks everybody else out. Root and the daemon's
+own user may have all of them."""
+
 PATH_LIMIT_BYTES = 107  # unix(7): sun_path less its terminating zero
 
 
@@ -32,7 +36,7 @@ class ControlServer:
     def __init__(self, dispatcher: Dispatcher, groups: PeerGroups) -> None:
         self._dispatcher = dispatcher
         self._groups = groups
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, int] = {}  # to the peer's uid
         self._tasks = asyncio.TaskGroup()
         self._listeners: list[asyncio.Server] = []
         self._own_path: Path | None = None
@@ -84,14 +88,21 @@ class ControlServer:
             self._dispatcher,
             admit=self._admit,
             spawn=self._spawn,
-            closed=self._connections.discard,
+            closed=self._forget,
         )
 
     def _admit(self, connection: Connection, transport: asyncio.Transport) -> Caller | str:
         if len(self._connections) >= MAX_CONNECTIONS:
             return f"{MAX_CONNECTIONS} connections are open already"
-        self._connections.add(connection)
-        return judge(peer_of(transport.get_extra_info("socket")), self._groups)
+        peer = peer_of(transport.get_extra_info("socket"))
+        mine = sum(uid == peer.uid for uid in self._connections.values())
+        if mine >= CONNECTIONS_A_USER and peer.uid not in (0, os.geteuid()):
+            return f"{CONNECTIONS_A_USER} connections of this user are open already"
+        self._connections[connection] = peer.uid
+        return judge(peer, self._groups)
+
+    def _forget(self, connection: Connection) -> None:
+        self._connections.pop(connection, None)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         return self._tasks.create_task(work)

@@ -21,6 +21,7 @@ from storewatchd.store.tasks import TaskStore
 
 logger = logging.getLogger(__name__)
 
+NOT_YET = "not connected yet"
 # The values are the reason, and will be the next time. Everything else is how the server stands:
 # read-only, without a table, without room.
 _REFUSED = (
@@ -60,7 +61,7 @@ class Store:
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] | None = None
         self._failed_at = float("-inf")
         self.server_version: str | None = None
-        self.problem: str | None = "not connected yet"
+        self.problem: str | None = NOT_YET
         """Why it cannot be used now; None while it can."""
         if self.kind is DatabaseKind.NONE:
             self.problem = "no database is configured"
@@ -180,7 +181,7 @@ class Store:
 
     def _note_failure(self, problem: str) -> None:
         self._failed_at = self._clock.monotonic()
-        if self.problem is None:
+        if self.problem in (None, NOT_YET):
             logger.warning("PostgreSQL is away; history waits in the journal: %s", problem)
         self.problem = problem
 

@@ -101,7 +101,7 @@ async def test_reports_that_come_late_say_when_it_was(control: Control) -> None:
             "tasks.finish",
             {"id": "r1", "bytes": 10**400},
             Code.INVALID_PARAMS,
-            "bytes: expected int <= 9223372036854775807",
+            "bytes: expected a whole number <= 9223372036854775807",
             id="too many bytes",
         ),
         pytest.param(

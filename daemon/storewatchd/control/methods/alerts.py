@@ -55,7 +55,7 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
                 if not history.is_complete:
                     problem = f"only {SCAN_LIMIT} alerts were looked through: narrow the list"
             except StoreError as error:
-                problem = f"history cannot be read: {error}"
+                problem = what_is_missing(error)
         alerts = sorted(page.values(), key=_place, reverse=True)
         shown = alerts[: asked.limit]
         more = len(alerts) > asked.limit
@@ -89,7 +89,7 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
             if alert is None:
                 alert = await store.alerts.get(asked.id)
         except StoreError as error:
-            problem = f"history cannot be read: {error}"
+            problem = what_is_missing(error)
             if alert is None:
                 raise cannot_tell("alert", asked.id, error) from error
         if alert is None:
@@ -165,6 +165,12 @@ def check_id(noun: str, row_id: str) -> None:
         uuid.UUID(row_id)
     except ValueError:
         raise NotFound(f"there is no {noun} {row_id!r}") from None  # the id says it all
+
+
+def what_is_missing(error: StoreError) -> str | None:
+    """Return why an answer is incomplete. Where there is no PostgreSQL by configuration, what the
+    journal keeps is all that there is."""
+    return None if isinstance(error, StoreAbsent) else f"history cannot be read: {error}"
 
 
 def cannot_tell(noun: str, row_id: str, error: StoreError) -> RequestError:

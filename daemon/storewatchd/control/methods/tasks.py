@@ -6,7 +6,7 @@ from typing import Any
 
 from storewatch.wire import params
 from storewatchd.control.dispatch import Call, Handler
-from storewatchd.control.methods.alerts import cannot_tell, time_of
+from storewatchd.control.methods.alerts import cannot_tell, time_of, what_is_missing
 from storewatchd.core.commands import FinishTask, ProgressTask, StartTask
 from storewatchd.core.queries import Position
 from storewatchd.core.tasks import TaskRun
@@ -81,7 +81,7 @@ def handlers(monitor: Monitor, store: Store) -> Mapping[str, Handler]:
                 if known is None or known.version < stored.version:
                     page[stored.id] = stored
         except StoreError as error:
-            problem = f"history cannot be read: {error}"
+            problem = what_is_missing(error)
         runs = sorted(page.values(), key=_place, reverse=True)
         shown = runs[: asked.limit]
         return {
