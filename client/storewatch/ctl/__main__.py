@@ -1,6 +1,7 @@
 """The command line: words in, exit status out."""
 
 import io
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from storewatch.ctl.failures import EXPLAINED, explain
 from storewatch.ctl.output import Output
 from storewatch.ctl.root import root
 from storewatch.ctl.session import Session
+from storewatch.wire import encode
 
 BROKEN_PIPE = 141  # as a shell reports a program that SIGPIPE ended
 INTERRUPTED = 130
@@ -24,8 +26,9 @@ def main(words: Sequence[str] | None = None) -> int:
             # A terminal that cannot show a character gets a substitute, never a traceback.
             stream.reconfigure(errors="backslashreplace")
     session = Session(Output())
+    words = sys.argv[1:] if words is None else list(words)
     try:
-        status = _run(sys.argv[1:] if words is None else list(words), session)
+        status = _run(words, session)
         sys.stdout.flush()
     except BrokenPipeError:
         # Nobody reads any more; what the interpreter still flushes goes nowhere.
@@ -39,6 +42,10 @@ def main(words: Sequence[str] | None = None) -> int:
         if session.is_debugging:
             raise
         failure = explain(error)
+        # A wrong word may be found before --json is.
+        if session.as_json or "--json" in itertools.takewhile("--".__ne__, words):
+            session.out.json_error(encode(failure.document))
+            return int(failure.code)
         session.out.note(failure.sentence)
         if failure.hint:
             sys.stderr.write(f"hint: {failure.hint}\n")

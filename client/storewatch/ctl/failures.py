@@ -29,11 +29,19 @@ class Exit(IntEnum):
 
 
 class Failure(NamedTuple):
-    """What to say, what to try, and how to end."""
+    """What to say, what to try, and how to end. `word` is for programs, where it says more than
+    the exit code."""
 
     sentence: str
     hint: str
     code: int
+    word: str = ""
+
+    @property
+    def document(self) -> dict[str, dict[str, str]]:
+        """What to say to a program."""
+        code = self.word or Exit(self.code).name.lower()
+        return {"error": {"code": code, "message": self.sentence}}
 
 
 class Problem(Exception):
@@ -76,7 +84,8 @@ def explain(error: BaseException) -> Failure:
         return _usage(error)
     if isinstance(error, CallError):
         code, hint = _CALLS.get(error.code, (Exit.FAILED, ""))
-        return Failure(error.message, hint, code)
+        word = Code(error.code).name.lower() if error.code in set(Code) else ""
+        return Failure(error.message, hint, code, word)
     if isinstance(error, Unreachable):
         return _unreachable(error)
     if isinstance(error, ConnectionLost):

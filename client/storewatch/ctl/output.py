@@ -112,6 +112,12 @@ class Output:
         sys.stdout.write(document.decode() + "\n")
         sys.stdout.flush()
 
+    def json_error(self, document: bytes) -> None:
+        """Write what went wrong as one line of JSON, to standard error."""
+        sys.stdout.flush()
+        sys.stderr.write(document.decode() + "\n")
+        sys.stderr.flush()
+
     def fields(self, pairs: Sequence[tuple[str, str | Cell]]) -> None:
         """Write names and values, one pair a line."""
         if self.is_terminal:

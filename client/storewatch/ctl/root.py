@@ -23,7 +23,8 @@ root = Group(
         "The daemon is found by --socket, by STOREWATCH_SOCKET, or at "
         "/run/storewatch/control.sock.\n\n"
         "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 the daemon cannot be reached, 4 not "
-        "permitted, 5 not found."
+        'permitted, 5 not found. With --json an error is {"error": {"code", "message"}} on '
+        "standard error."
     ),
     examples=(
         "storewatchctl status",

@@ -80,6 +80,48 @@ def test_a_daemon_that_is_not_there_is_exit_3_with_the_socket_and_a_hint(
 
 
 @pytest.mark.parametrize(
+    ("code", "word"),
+    [
+        (Code.NOT_FOUND, "not_found"),
+        (Code.CONFLICT, "conflict"),
+        (Code.UNAVAILABLE, "unavailable"),
+        (-1, "failed"),
+    ],
+)
+def test_to_a_program_an_error_is_json_on_standard_error(
+    peer: WirePeer, ctl: Ctl, code: int, word: str
+) -> None:
+    peer.answers["health.get"] = refusing(code, "that cannot be done")
+    _, out, err = ctl("health", "--json")
+    assert out == ""
+    assert json.loads(err) == {"error": {"code": word, "message": "that cannot be done"}}
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "word"),
+    [
+        pytest.param(["alerts", "list", "--limti", "1", "--json"], 2, "usage", id="option"),
+        pytest.param(["--json", "alrts"], 2, "usage", id="command"),
+        pytest.param(["--json", "--socket", "/none", "health"], 3, "unreachable", id="daemon"),
+        pytest.param(["rules", "validate", "/no/file", "--json"], 1, "failed", id="file"),
+    ],
+)
+def test_to_a_program_every_error_is_one_line_of_json(
+    ctl: Ctl, words: list[str], status: int, word: str
+) -> None:
+    ended, out, err = ctl(*words)
+    assert (ended, out, err.count("\n")) == (status, "", 1)
+    error = json.loads(err)["error"]
+    assert error["code"] == word
+    assert error["message"]
+
+
+def test_json_that_is_asked_of_another_program_changes_nothing(ctl: Ctl) -> None:
+    _, _, err = ctl("tasks", "run", "", "--", "lsblk", "--json")
+    assert err.startswith("storewatchctl: NAME is")
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         pytest.param(["alrts"], "there is no command 'alrts': did you mean alerts?", id="command"),
@@ -110,6 +152,17 @@ def test_a_daemon_that_is_not_there_is_exit_3_with_the_socket_and_a_hint(
             ],
             "'x' is not of the form NAME=VALUE",
             id="pair",
+        ),
+        *(
+            pytest.param(
+                [
+                    *("alerts", "create", "--severity", "info", "--source", "s", "--title", "t"),
+                    *(option, "a=1", option, "a=2"),
+                ],
+                f"{option}: 'a' is given twice",
+                id=f"{option} twice",
+            )
+            for option in ("--label", "--annotation")
         ),
         pytest.param(["tokens", "create", "x", "--ttl", "0s"], "more than nothing", id="duration"),
         pytest.param(["--timeout", "11y", "status"], "ten years or less", id="long duration"),

@@ -284,10 +284,23 @@ def create(
 ) -> None:
     session.show(
         "alerts.create",
-        params.AlertCreate(labels=dict(labels), annotations=dict(annotations), **plain),
+        params.AlertCreate(
+            labels=_mapping("--label", labels),
+            annotations=_mapping("--annotation", annotations),
+            **plain,
+        ),
         types.Alert,
         lambda one: session.out.line(one.id),
     )
+
+
+def _mapping(option: str, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name in found:
+            raise click.UsageError(f"{option}: {name!r} is given twice")
+        found[name] = value
+    return found
 
 
 @alerts.command(
