@@ -361,10 +361,35 @@ def test_show_tells_an_alert_with_its_story(peer: WirePeer, ctl: Ctl) -> None:
 
 def test_the_end_of_an_id_is_enough(peer: WirePeer, ctl: Ctl) -> None:
     peer.answers["alerts.list"] = lambda _: alert_list(alert(17), alert(27))
-    peer.answers["alerts.acknowledge"] = lambda params: alert(27, id=params["id"])
+    peer.answers["alerts.acknowledge"] = lambda params: alert(27, acknowledged=True)
     status, out, _ = ctl("alerts", "ack", "27", "--note", "on it")
     assert (status, out) == (0, "acknowledged: Repository archive is 85 % full\n")
     assert peer.wait_for("alerts.acknowledge") == [{"id": alert(27)["id"], "note": "on it"}]
+
+
+@pytest.mark.parametrize(
+    ("command", "answer", "said"),
+    [
+        pytest.param("ack", {"acknowledged": True}, "acknowledged", id="acknowledged"),
+        pytest.param(
+            "ack", {"state": "resolved"}, "not acknowledged, for it is resolved", id="over"
+        ),
+        pytest.param(
+            "ack",
+            {"state": "resolved", "acknowledged": True},
+            "acknowledged",
+            id="over, and acknowledged before",
+        ),
+        pytest.param("resolve", {"state": "resolved"}, "resolved", id="resolved"),
+    ],
+)
+def test_a_mark_is_told_as_the_daemon_has_it(
+    peer: WirePeer, ctl: Ctl, command: str, answer: dict[str, Any], said: str
+) -> None:
+    for method in ("alerts.acknowledge", "alerts.resolve"):
+        peer.answers[method] = lambda _: alert(1, title="Fan", **answer)
+    status, out, _ = ctl("alerts", command, alert(1)["id"])
+    assert (status, out) == (0, f"{said}: Fan\n")
 
 
 def test_an_end_that_fits_two_ids_marks_neither(peer: WirePeer, ctl: Ctl) -> None:

@@ -1,6 +1,6 @@
 """storewatchctl alerts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -212,7 +212,9 @@ def _show_detail(out: Output, found: types.AlertDetail) -> None:
         out.note(f"this is incomplete: {found.incomplete_reason}")
 
 
-def _mark(name: str, method: str, done: str, help_text: str, example: str) -> None:
+def _mark(
+    name: str, method: str, told: Callable[[types.Alert], str], help_text: str, example: str
+) -> None:
     @alerts.command(name, help=help_text, examples=(example,))
     @click.argument("alert_ids", metavar="ALERT…", nargs=-1, required=True)
     @click.option("--note", help="Why, for those who come after you.")
@@ -223,21 +225,22 @@ def _mark(name: str, method: str, done: str, help_text: str, example: str) -> No
                 method,
                 params.AlertMark(id=alert_id, note=note),
                 types.Alert,
-                lambda one: session.out.line(f"{done}: {words.line(one.title)}"),
+                lambda one: session.out.line(f"{told(one)}: {words.line(one.title)}"),
             )
 
 
 _mark(
     "ack",
     "alerts.acknowledge",
-    "acknowledged",
+    # What is over stays as it was.
+    lambda one: "acknowledged" if one.acknowledged else "not acknowledged, for it is resolved",
     "Acknowledge alerts: somebody looks after them. The end of an id is enough.",
     "storewatchctl alerts ack 5f1a2b3c --note 'disk ordered'",
 )
 _mark(
     "resolve",
     "alerts.resolve",
-    "resolved",
+    lambda one: one.state,
     "Resolve alerts by hand. One whose condition still holds stays resolved until it has cleared.",
     "storewatchctl alerts resolve 5f1a2b3c",
 )
