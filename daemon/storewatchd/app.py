@@ -11,9 +11,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from storewatchd.bus import Bus
+from storewatchd.checkpoints import Checkpoints
 from storewatchd.clock import Clock
-from storewatchd.collector import FAMILIES as COLLECTOR_FAMILIES
-from storewatchd.collector import SELF, Collector
+from storewatchd.collector import Collector
 from storewatchd.control.health import HealthChecks
 from storewatchd.control.peer import group_number
 from storewatchd.control.plane import control_plane
@@ -27,6 +27,12 @@ from storewatchd.core.permissions import PeerGroups, TokenBook
 from storewatchd.core.repositories import RepositoryBook
 from storewatchd.core.rules import RuleSet
 from storewatchd.core.series import SeriesTable
+from storewatchd.core.sight import (
+    BLINDNESS,
+    BLINDNESS_FAMILIES,
+    COLLECTOR,
+    COLLECTOR_FAMILIES,
+)
 from storewatchd.core.tasks import FAMILIES as TASK_FAMILIES
 from storewatchd.core.tasks import PROBE as TASKS_PROBE
 from storewatchd.core.tasks import TaskBook
@@ -74,6 +80,7 @@ async def run(source: Source, clock: Clock) -> int:
     """
     settings = load_settings(source)
     began = clock.monotonic()
+    version = importlib.metadata.version("storewatch")
     stopping, reloads = _signals()
     async with AsyncExitStack() as stack:
         logs = LogQueue(settings.daemon.log_level)
@@ -97,6 +104,8 @@ async def run(source: Source, clock: Clock) -> int:
         repositories.declare(settings.storage.named_paths())
         probes = make_probes(repositories, settings)
         _declare(table, probes, settings)
+        checkpoints = Checkpoints(settings.daemon.state_directory, table, version)
+        await checkpoints.load()
         rules = await asyncio.to_thread(_usable_rules, settings, table.probe_families())
         books = _books(journal.node, clock, table, repositories, rules)
         monitor = Monitor(books, journal=journal, bus=bus, clock=clock, alive=notifier.alive)
@@ -142,7 +151,7 @@ async def run(source: Source, clock: Clock) -> int:
             health=health,
             groups=groups,
             read_rules=reloader.read_rules,
-            version=importlib.metadata.version("storewatch"),
+            version=version,
             uptime_s=lambda: clock.monotonic() - began,
         )
         spool = Spool(settings.spool_directory, monitor, groups)
@@ -159,6 +168,7 @@ async def run(source: Source, clock: Clock) -> int:
                     ("collector", collector.run()),
                     ("drain", drain.run()),
                     ("spool", spool.run()),
+                    ("checkpoints", checkpoints.run()),
                     ("status", _tell_status(notifier, monitor)),
                     ("reload", reloader.run(reloads)),
                 )
@@ -200,7 +210,8 @@ def _declare(table: SeriesTable, probes: Sequence[Probe], settings: Settings) ->
     max_age_s = STALE_AFTER_INTERVALS * settings.probes.interval
     for probe in probes:
         table.declare(probe.name, probe.families, max_age_s=max_age_s)
-    table.declare(SELF, COLLECTOR_FAMILIES, max_age_s=max_age_s)
+    table.declare(COLLECTOR, COLLECTOR_FAMILIES, max_age_s=max_age_s)
+    table.declare(BLINDNESS, BLINDNESS_FAMILIES, max_age_s=max_age_s)
     table.declare(TASKS_PROBE, TASK_FAMILIES, max_age_s=float("inf"))
 
 

@@ -100,6 +100,14 @@ class ScopeState:
             if stretch.end is not None:
                 stretch.end += seconds
 
+    def forget_now(self) -> None:
+        """Know nothing of now, as after a restart; what was known before stays known of then."""
+        self.outcome = None
+        self.reason = ""
+        last = self._lasting()
+        if last is not None:
+            last.end = last.last_look
+
     def _forget_the_future(self, at: float) -> None:
         if self._stretches and at < self._stretches[-1].last_look - CLOCK_STEP_S:
             self._stretches.clear()

@@ -228,6 +228,38 @@ class SeriesTable:
                 if state is not None:
                     state.shift(seconds)
 
+    # Over a restart.
+
+    def parts(self) -> tuple[Mapping[str, Series], Mapping[str, ProbeScopes]]:
+        """Return the series by family and the scopes by probe, for `adopt` after a restart."""
+        return self._series, self._probes
+
+    def adopt(self, series: Mapping[str, Series], probes: Mapping[str, ProbeScopes]) -> None:
+        """Take over what an earlier start knew: of its own time it is known, of now nothing is.
+
+        What probes say by other labels now is left out, and what no probe says any more.
+        """
+        for name, owner in probes.items():
+            mine = self._probes.get(name)
+            if mine is not None:
+                owner = ProbeScopes(mine.families, mine.max_age_s, owner.scopes, owner.states)
+            elif not name.startswith(_RECORDER):
+                continue
+            owner.told = False
+            self._probes[name] = owner
+            for state in owner.states:
+                if state is not None:
+                    state.max_age_s = owner.max_age_s
+                    state.forget_now()
+        for name, one in series.items():
+            known = self._series.get(name)
+            is_same = known is not None and known.family == one.family and known.probe == one.probe
+            if one.probe not in self._probes or not (is_same or known is None):
+                continue
+            one.there[:] = False
+            self._series[name] = one
+            self._count += len(one)
+
     # What rules record.
 
     def keep_recordings(self, recordings: Iterable[Scope]) -> None:

@@ -1,0 +1,90 @@
+"""Keeps the table's samples over a restart, so that windows need not fill anew.
+
+The file is written now and then and at the end, and never synced: what is lost with it are minutes
+of samples, and no alert. One that cannot be read is left out.
+"""
+
+import asyncio
+import logging
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from storewatchd.core.freeze import freeze, thaw
+from storewatchd.core.series import SeriesTable
+from storewatchd.errors import RecordingError
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_S = 300.0
+MAX_BYTES = 256 << 20
+
+
+_UNREADABLE = (
+    *(OSError, RecordingError, zlib.error, msgspec.MsgspecError),
+    *(KeyError, AttributeError, TypeError, ValueError),
+)
+
+
+class Checkpoints:
+    """The file of one state directory; that of another version of the daemon is left out."""
+
+    def __init__(self, directory: Path, table: SeriesTable, version: str) -> None:
+        self._path = directory / "samples"
+        self._table = table
+        self._version = version
+
+    async def load(self) -> None:
+        """Take over what the file holds, if it is one of ours."""
+        try:
+            told = await asyncio.to_thread(self._read)
+            if told is None:
+                return
+            series = {name: thaw(one) for name, one in told["series"].items()}
+            probes = {name: thaw(one) for name, one in told["probes"].items()}
+            self._table.adopt(series, probes)
+        except _UNREADABLE as error:
+            logger.warning("the samples of the last run are left out: %s", error)
+
+    async def run(self) -> None:
+        """Write every few minutes until cancelled, and then once more."""
+        try:
+            while True:
+                await asyncio.sleep(INTERVAL_S)
+                await self.write()
+        finally:
+            await self.write()
+
+    async def write(self) -> None:
+        """Write the file. The loop is let go between families."""
+        series, probes = self._table.parts()
+        told: dict[str, Any] = {"version": self._version, "series": {}, "probes": {}}
+        for name, one in list(series.items()):
+            told["series"][name] = freeze(one)
+            await asyncio.sleep(0)
+        # After the series: a place that a row points to must be there.
+        told["probes"] = {name: freeze(one) for name, one in probes.items()}
+        try:
+            await asyncio.to_thread(self._write, told)
+        except OSError as error:
+            logger.debug("the samples cannot be kept over a restart: %s", error)
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return None
+        stream = zlib.decompressobj()
+        told = msgspec.msgpack.decode(stream.decompress(content, MAX_BYTES))
+        if not isinstance(told, dict) or told.get("version") != self._version:
+            logger.info("the samples of the last run are of another version, and left out")
+            return None
+        return told
+
+    def _write(self, told: dict[str, Any]) -> None:
+        fresh = self._path.with_name("samples.new")
+        fresh.write_bytes(zlib.compress(msgspec.msgpack.encode(told), 1))
+        os.replace(fresh, self._path)

@@ -1,0 +1,126 @@
+"""Samples outlive a restart: of their own time they are known, of now nothing is."""
+
+from pathlib import Path
+
+import pytest
+
+from core.fix_engine import FULL, NOON
+from storewatchd.checkpoints import Checkpoints
+from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
+from storewatchd.core.promql import Result, parse, plan
+from storewatchd.core.series import SeriesTable, recording
+
+A, B = (Scope("probe", (("repository", name),)) for name in "ab")
+OTHER = Family("other", MetricType.GAUGE, "Of another probe.")
+
+
+def table(*, labels: tuple[str, ...] = ("repository",), with_other: bool = True) -> SeriesTable:
+    made = SeriesTable()
+    made.declare("probe", (Family(FULL.name, FULL.type, FULL.help, labels),), max_age_s=90.0)
+    if with_other:
+        made.declare("other", (OTHER,), max_age_s=90.0)
+    return made
+
+
+def see(one: SeriesTable, seconds: float, *scopes: Scope) -> None:
+    for scope in scopes:
+        (name,) = dict(scope.labels).values()
+        row = Row((name,), seconds)
+        one.feed(Frame(scope, NOON + seconds, rows={FULL.name: [row]}))
+
+
+def ask(one: SeriesTable, expr: str, seconds: float) -> Result:
+    return plan(parse(expr)).evaluate(one, NOON + seconds)
+
+
+def before() -> SeriesTable:
+    """Return a table that was fed for five minutes."""
+    one = table()
+    one.expect("probe", (A, B))
+    for seconds in range(0, 301, 30):
+        see(one, seconds, A, B)
+    one.feed(Frame(Scope("other"), NOON + 300, rows={"other": [Row((), 7.0)]}))
+    sum_ = recording("full:sum", {})
+    one.keep_recordings([sum_])
+    one.record(sum_, [], [], NOON + 300)
+    return one
+
+
+async def restarted(directory: Path, old: SeriesTable, new: SeriesTable) -> SeriesTable:
+    await Checkpoints(directory, old, "1").write()
+    await Checkpoints(directory, new, "1").load()
+    return new
+
+
+async def test_nothing_is_known_of_now_before_it_was_seen_again(tmp_path: Path) -> None:
+    one = await restarted(tmp_path, before(), table())
+    found = ask(one, "full", 310)
+    assert (found.rows, found.holes) == ([], ({},))
+    one.expect("probe", (A, B))
+    see(one, 311, A)
+    found = ask(one, "full", 311)
+    assert [(row.labels["repository"], row.exact) for row in found.rows] == [("a", True)]
+    assert found.holes == ({"repository": "b"},)
+
+
+async def test_a_window_goes_on_where_it_was(tmp_path: Path) -> None:
+    one = await restarted(tmp_path, before(), table())
+    one.expect("probe", (A, B))
+    see(one, 320, A, B)
+    found = ask(one, "avg_over_time(full[4m])", 320)
+    assert all(row.exact for row in found.rows)
+    assert [row.value for row in found.rows] == [pytest.approx(215.0, abs=10)] * 2
+    fresh = table()
+    fresh.expect("probe", (A, B))
+    see(fresh, 320, A, B)
+    assert not any(row.exact for row in ask(fresh, "avg_over_time(full[4m])", 320).rows)
+
+
+async def test_time_in_which_nobody_ran_is_not_known(tmp_path: Path) -> None:
+    one = await restarted(tmp_path, before(), table())
+    one.expect("probe", (A, B))
+    see(one, 900, A, B)
+    assert not any(row.exact for row in ask(one, "avg_over_time(full[11m])", 900).rows)
+
+
+async def test_what_has_other_labels_or_no_probe_now_is_left_out(tmp_path: Path) -> None:
+    new = table(labels=("repository", "more"), with_other=False)
+    one = await restarted(tmp_path, before(), new)
+    assert len(one) == 0
+    assert one.series("other") is None
+    one.feed(Frame(Scope("probe"), NOON + 310, rows={FULL.name: [Row(("a", "b"), 1.0)]}))
+    assert [row.value for row in ask(one, "full", 310).rows] == [1.0]
+
+
+async def test_recordings_go_on_while_their_rule_is_there(tmp_path: Path) -> None:
+    one = await restarted(tmp_path, before(), table())
+    assert one.series("full:sum") is not None
+    one.keep_recordings([])
+    assert one.series("full:sum") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"x\x9c\x03\x00\x00\x00\x00\x01"])
+async def test_what_cannot_be_read_is_left_out(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "samples").write_bytes(content)
+    one = table()
+    await Checkpoints(tmp_path, one, "1").load()
+    assert len(one) == 0
+
+
+async def test_another_versions_file_is_left_out(tmp_path: Path) -> None:
+    await Checkpoints(tmp_path, before(), "1").write()
+    one = table()
+    await Checkpoints(tmp_path, one, "2").load()
+    assert len(one) == 0
+
+
+async def test_without_a_file_there_is_nothing_to_take_over(tmp_path: Path) -> None:
+    one = table()
+    await Checkpoints(tmp_path, one, "1").load()
+    assert len(one) == 0
+
+
+async def test_a_directory_that_takes_no_file_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "samples.new").mkdir()
+    await Checkpoints(tmp_path, before(), "1").write()
+    assert not (tmp_path / "samples").exists()
