@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from fakes import NOON, HandClock, ScriptedPort, ScriptedProbe
-from storewatchd.collector import DISCOVERY, MAX_LOOKS, SELF, Age, Collector
+from storewatchd.collector import MAX_LOOKS, Collector
 from storewatchd.core.frames import Frame, Outcome, Row, Scope
+from storewatchd.core.sight import BLINDNESS, COLLECTOR, DISCOVERY, Age
 from storewatchd.errors import (
     NotFound,
     ProbeAbsent,
@@ -36,6 +37,8 @@ class Bench:
         self.probe = ScriptedProbe("watched", A, B, found=FOUND)
         self.frames: list[Frame] = []
         self.own: dict[Scope, Frame] = {}
+        self.own_scopes: tuple[Scope, ...] = ()
+        self.blindness: dict[tuple[str, ...], float] = {}
         self.expected: list[tuple[str, tuple[Scope, ...]]] = []
         self.collector = Collector(
             (self.probe, ScriptedProbe("beat")),
@@ -49,15 +52,20 @@ class Bench:
         self._work: asyncio.Task[None] | None = None
 
     async def _feed(self, frame: Frame) -> None:
-        if frame.scope.probe == SELF:
+        if frame.scope.probe == COLLECTOR:
             self.own[frame.scope] = frame
+        elif frame.scope.probe == BLINDNESS:
+            (row,) = frame.rows["storewatch_probe_failed_looks"]
+            if row.value:
+                self.blindness[row.labels] = row.value
         elif frame.scope.probe == "watched":
             self.frames.append(frame)
 
     async def _expect(self, probe: str, scopes: tuple[Scope, ...]) -> None:
         if probe == "watched":
             self.expected.append((probe, scopes))
-        elif probe == SELF:
+        elif probe == COLLECTOR:
+            self.own_scopes = scopes
             self.own = {scope: frame for scope, frame in self.own.items() if scope in scopes}
 
     async def start(self) -> "Bench":
@@ -107,9 +115,6 @@ class Bench:
             found[scope] = row.value
         return found
 
-    def failed_looks(self, scope: str = "path=/a") -> float:
-        return self.told("storewatch_probe_failed_looks")[own("watched", scope)]
-
     def age(self, scope: str = "path=/a") -> Age:
         (age,) = (one for one in self.collector.ages() if one.scope == scope)
         return age
@@ -117,7 +122,7 @@ class Bench:
 
 def own(probe: str, scope: str) -> Scope:
     """Return the scope of what is told of the looks at a scope."""
-    return Scope(SELF, (("probe", probe), ("scope", scope)))
+    return Scope(COLLECTOR, (("probe", probe), ("scope", scope)))
 
 
 def frame(outcome: Outcome, reason: str) -> Frame:
@@ -315,26 +320,6 @@ async def test_another_refusal_speaks_for_itself(bench: Bench) -> None:
 # How the looks fare.
 
 
-async def test_failed_looks_are_counted_until_two_in_a_row_succeed(bench: Bench) -> None:
-    await bench.start()
-    counts = []
-    for is_good in (False, False, True, False, True, True, False):
-        bench.probe.answers[A] = FOUND if is_good else ProbeFailed("input/output error")
-        await bench.look_again()
-        counts.append(bench.failed_looks())
-    assert counts == [1, 2, 2, 3, 3, 0, 1]
-    assert bench.failed_looks("path=/b") == 0
-
-
-async def test_a_deferred_look_counts_neither_way(bench: Bench) -> None:
-    bench.probe.answers[A] = ProbeFailed("input/output error")
-    await bench.start()
-    for _ in range(3):
-        bench.probe.answers[A] = ProbeDeferred("a backup writes")
-        await bench.look_again()
-    assert bench.failed_looks() == 1
-
-
 async def test_a_look_that_takes_long_and_answers_has_not_failed(bench: Bench) -> None:
     gate = bench.probe.hang(A)
     await bench.start()
@@ -342,19 +327,8 @@ async def test_a_look_that_takes_long_and_answers_has_not_failed(bench: Bench) -
     gate.set()
     await bench.probe.began(A, 2)
     await bench.later(0)
-    assert (bench.success()["path=/a"], bench.failed_looks()) == (1.0, 0.0)
+    assert bench.success()["path=/a"] == 1.0
     assert bench.age().age_s == 0
-
-
-async def test_why_a_look_failed_is_told_until_one_succeeds(bench: Bench) -> None:
-    bench.probe.answers[A] = ProbeFailed("input/output error " + 300 * "x")
-    await bench.start()
-    told = [bench.own[own("watched", "path=/a")].rows.get("storewatch_probe_failure_info")]
-    del bench.probe.answers[A]
-    await bench.look_again()
-    told.append(bench.own[own("watched", "path=/a")].rows.get("storewatch_probe_failure_info"))
-    reason = ("input/output error " + 300 * "x")[:300]
-    assert told == [[Row(("watched", "path=/a", reason), 1.0)], None]
 
 
 async def test_a_discovery_is_told_of_as_a_look_is(bench: Bench) -> None:
@@ -367,42 +341,46 @@ async def test_a_discovery_is_told_of_as_a_look_is(bench: Bench) -> None:
     }
 
 
-async def test_the_age_of_what_is_known_grows_until_a_look_succeeds(bench: Bench) -> None:
+async def test_of_a_probe_that_has_found_nothing_yet_anything_may_be_told(bench: Bench) -> None:
+    bench.probe.scopes = ProbeFailed("the reader is gone")
     await bench.start()
+    whole = Scope(COLLECTOR, (("probe", "watched"),))
+    assert whole in bench.own_scopes
+    assert Scope(COLLECTOR, (("probe", "beat"),)) not in bench.own_scopes
+    bench.probe.scopes = (A, B)
+    await bench.look_again()
+    assert whole not in bench.own_scopes
+    assert own("watched", "path=/a") in bench.own_scopes
+
+
+async def test_why_a_look_failed_is_told(bench: Bench) -> None:
     bench.probe.answers[A] = ProbeFailed("input/output error")
+    await bench.start()
+    (why,) = bench.own[own("watched", "path=/a")].rows["storewatch_probe_failure_info"]
+    assert why.labels == ("watched", "path=/a", "input/output error")
+
+
+async def test_what_fails_for_long_is_told_to_be_blind(bench: Bench) -> None:
+    bench.probe.answers[A] = ProbeFailed("input/output error")
+    await bench.start()
+    await bench.look_again()
+    assert bench.blindness == {}
+    await bench.look_again()
+    assert bench.blindness == {("watched", "path=/a"): 3.0}
+
+
+async def test_the_ages_of_all_that_is_looked_at_are_known(bench: Bench) -> None:
+    await bench.start()
+    bench.probe.answers[A] = ReadStuck("no answer", key="statvfs.path:/a", since=NOON - 60)
     await bench.later(1)
     await bench.later(INTERVAL_S)
-    assert bench.age() == Age("watched", "path=/a", INTERVAL_S + 1, INTERVAL_S)
-    assert bench.age("path=/b").age_s == 0
-    bench.probe.answers[A] = ProbeDeferred("a backup writes")
-    await bench.look_again()
-    assert bench.age().age_s == 0
-
-
-async def test_what_was_never_seen_is_as_old_as_it_is_known_of(bench: Bench) -> None:
-    bench.probe.answers[A] = ProbeFailed("input/output error")
-    await bench.start()
-    bench.clock.forward(7)
-    assert bench.age().age_s == 7
-
-
-async def test_nothing_grows_old_by_the_clock_or_in_suspend(bench: Bench) -> None:
-    await bench.start()
-    bench.clock.forward(7)
-    bench.clock.jump(3600)
-    bench.clock.suspend(3600)
-    assert {one.age_s for one in bench.collector.ages()} == {7}
-
-
-async def test_the_age_of_a_stuck_read_is_told_with_its_key(bench: Bench) -> None:
-    bench.probe.answers[A] = ReadStuck("no answer", key="statvfs.path:/a", since=NOON - 60)
-    await bench.start()
-    assert (bench.age().stuck_key, bench.age().stuck_s) == ("statvfs.path:/a", 60)
-    bench.clock.jump(-3600)
-    assert bench.age().stuck_s == 0
-    del bench.probe.answers[A]
-    await bench.look_again()
-    assert (bench.age().stuck_key, bench.age().stuck_s) == ("", None)
+    assert bench.collector.ages() == [
+        Age("watched", DISCOVERY, 0),
+        Age("beat", DISCOVERY, 0),
+        Age("watched", "path=/a", INTERVAL_S + 1, "statvfs.path:/a", 60 + 1 + INTERVAL_S),
+        Age("watched", "path=/b", 0),
+        Age("beat", "", 0),
+    ]
 
 
 # When it is looked.
@@ -729,5 +707,6 @@ async def test_a_collector_without_probes_waits_for_its_end() -> None:
     assert collector.statuses() == []
 
 
-async def _nothing(*_: Any) -> None:
-    raise AssertionError("there is nothing to hand over")
+async def _nothing(*said: Any) -> None:
+    # All that there is to say is that there is nothing to say anything of.
+    assert said in ((COLLECTOR, ()), (BLINDNESS, ()))

@@ -10,13 +10,14 @@ which right is missing.
 import asyncio
 import errno
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from storewatchd.clock import Clock
-from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
+from storewatchd.core.frames import Frame, Outcome, Scope
 from storewatchd.core.model import Instant, format_time
+from storewatchd.core.sight import DISCOVERY, Age, Sight, told_scopes
 from storewatchd.errors import (
     NotFound,
     ProbeAbsent,
@@ -39,43 +40,6 @@ MAX_LOOKS = 16
 # Its multiples, modulo 1, are spread evenly, however many there are (the golden ratio).
 _SPREAD = (5**0.5 - 1) / 2
 
-SELF = "collector"
-DISCOVERY = "discovery"
-
-FAMILIES = (
-    Family(
-        "storewatch_probe_success",
-        MetricType.GAUGE,
-        "Whether the last look of a probe at a scope succeeded.",
-        ("probe", "scope"),
-    ),
-    Family(
-        "storewatch_probe_duration_seconds",
-        MetricType.GAUGE,
-        "How long the last look took.",
-        ("probe", "scope"),
-        "seconds",
-    ),
-    Family(
-        "storewatch_probe_failed_looks",
-        MetricType.GAUGE,
-        "How many looks failed since two in a row did not.",
-        ("probe", "scope"),
-    ),
-    Family(
-        "storewatch_probe_failure_info",
-        MetricType.GAUGE,
-        "Why the last look failed.",
-        ("probe", "scope", "reason"),
-    ),
-)
-
-GOOD_LOOKS = 2
-"""How many looks in a row must not fail before those that did are over."""
-
-MAX_REASON = 300
-"""How much of a reason goes with its metric, characters."""
-
 _MISSING_RIGHTS = {
     errno.EACCES: "the reader lacks CAP_DAC_READ_SEARCH; where it is root, the file system itself "
     "refuses: FUSE without allow_other, NFS with root_squash",
@@ -91,43 +55,21 @@ Expect = Callable[[str, tuple[Scope, ...]], Awaitable[None]]
 
 @dataclass(slots=True)
 class _Look:
-    """How a scope was last looked at, and when next. Times: `due` monotonic, the rest Unix."""
+    """When a scope is looked at next, and how well it could be seen."""
 
     scope: Scope
-    due: float  # by the schedule
+    sight: Sight
+    due: float  # by the schedule, monotonic
     share: float = 1.0  # of the interval, from the second look to the third
     begun: int = 0  # how many looks of the schedule
     asked: bool = False  # for a look beside the schedule; while one runs, for one after it
     running: bool = False
-    outcome: Outcome | None = None
-    reason: str = ""
-    last_run: float | None = None
-    last_seen: float | None = None
-    duration_s: float | None = None
-    stuck_since: float | None = None
-    stuck_key: str = ""
-    failed: int = 0  # how many looks, since two in a row did not fail
-    good: int = 0  # how many looks in a row did not fail
-    good_at: float = 0.0  # when one last did not, or when it was found: by the awake clock
     rows: int = 0
     waiters: list["asyncio.Future[None]"] = field(default_factory=list)  # for the end of this look
     later: list["asyncio.Future[None]"] = field(default_factory=list)  # for the end of the next one
 
     def is_due(self, now: float) -> bool:
         return not self.running and (self.asked or self.due <= now)
-
-
-@dataclass(frozen=True, slots=True)
-class Age:
-    """For how long the looks at a scope have failed, or not been made. `stuck_s` is for how long
-    its read has been stuck, by the key that this closes; None where it is not."""
-
-    probe: str
-    scope: str
-    age_s: float
-    interval_s: float
-    stuck_key: str = ""
-    stuck_s: float | None = None
 
 
 class Collector:
@@ -162,6 +104,7 @@ class Collector:
 
     async def run(self) -> None:
         """Look until cancelled."""
+        await self._tell_scopes()
         async with asyncio.TaskGroup() as tasks:
             while True:
                 now = self._clock.monotonic()
@@ -224,7 +167,7 @@ class Collector:
                 continue
             looks = self._of(name)
             # A discovery is shown only where it is what fails.
-            if not looks or discovery.outcome is Outcome.FAILED:
+            if not looks or discovery.sight.outcome is Outcome.FAILED:
                 looks = [discovery, *looks]
             found += [self._status(name, look) for look in looks]
         return found
@@ -232,22 +175,13 @@ class Collector:
     def ages(self) -> list[Age]:
         """Return how old what is known of every scope is."""
         now = self._clock.now()
-        return [
-            Age(
-                *_own_labels(look.scope),
-                age_s=max(0.0, now.awake - look.good_at),
-                interval_s=self._interval_s,
-                stuck_key=look.stuck_key,
-                stuck_s=None if look.stuck_since is None else max(0.0, now.wall - look.stuck_since),
-            )
-            for look in (*self._discoveries.values(), *self._looks.values())
-        ]
+        return [look.sight.age(now) for look in self._every_look()]
 
     # One look.
 
     def _fresh(self, scope: Scope, share: float = 1.0) -> _Look:
         now = self._clock.now()
-        return _Look(scope, now.monotonic, share, good_at=now.awake)
+        return _Look(scope, Sight(scope, now.awake), now.monotonic, share)
 
     def _begin(self, look: _Look, now: float) -> None:
         look.running, look.asked = True, False
@@ -277,7 +211,7 @@ class Collector:
         except ProbeError as error:
             # Nothing is forgotten: the scopes that were known are still looked at.
             self._note(discovery, Outcome.FAILED, error, began)
-            await self._feed(_own_frame(discovery, self._clock.now()))
+            await self._tell_of(discovery, self._clock.now())
             self._end(discovery)
             return
         self._note(discovery, Outcome.SEEN, None, began)
@@ -291,9 +225,8 @@ class Collector:
                 share = 1 - self._found[name] * _SPREAD % 1
                 self._looks[scope] = self._fresh(scope, share)
                 self._found[name] += 1
-        looks = (*self._discoveries.values(), *self._looks.values())
-        await self._expect(SELF, tuple(_own_scope(look.scope) for look in looks))
-        await self._feed(_own_frame(discovery, self._clock.now()))
+        await self._tell_scopes()
+        await self._tell_of(discovery, self._clock.now())
         self._end(discovery)
 
     async def _collect(self, look: _Look) -> None:
@@ -305,20 +238,24 @@ class Collector:
             self._note(look, Outcome.SEEN, None, began)
             look.rows = sum(map(len, frame.rows.values()))
         except ProbeError as error:
-            if isinstance(error, ProbeAbsent) and look.last_seen and await self._is_gone(look):
+            if (
+                isinstance(error, ProbeAbsent)
+                and look.sight.last_seen
+                and await self._is_gone(look)
+            ):
                 self._end(look)
                 return
             outcome = self._outcome_of(look, error)
             self._note(look, outcome, error, began)
-            frame = Frame(look.scope, 0.0, outcome, reason=look.reason)
+            frame = Frame(look.scope, 0.0, outcome, reason=look.sight.reason)
         # A scope that is gone, or came back meanwhile, is not what was looked at.
         if self._looks.get(look.scope) is look:
             now = self._clock.now()
-            duration_s = look.duration_s or 0.0
+            duration_s = look.sight.duration_s or 0.0
             await self._feed(
                 replace(frame, at=now.wall, duration_s=duration_s, monotonic=now.monotonic)
             )
-            await self._feed(_own_frame(look, now))
+            await self._tell_of(look, now)
         self._end(look)
 
     async def _is_gone(self, look: _Look) -> bool:
@@ -332,28 +269,41 @@ class Collector:
     def _outcome_of(look: _Look, error: ProbeError) -> Outcome:
         if isinstance(error, ProbeDeferred):
             return Outcome.DEFERRED
-        if isinstance(error, ProbeAbsent) and look.last_seen is None:
+        if isinstance(error, ProbeAbsent) and look.sight.last_seen is None:
             return Outcome.ABSENT
         return Outcome.FAILED
 
     def _note(self, look: _Look, outcome: Outcome, error: ProbeError | None, began: float) -> None:
-        before, now = look.outcome, self._clock.now()
-        look.duration_s = now.monotonic - began
-        look.last_run = now.wall
-        look.outcome = outcome
-        look.reason = _words(error)
-        look.stuck_since, look.stuck_key = None, ""
-        if isinstance(error, ReadStuck):
-            look.stuck_since, look.stuck_key = error.since, error.key
-        _count(look, outcome)
-        if outcome is not Outcome.FAILED:
-            look.good_at = now.awake
-        if outcome is Outcome.SEEN:
-            look.last_seen = look.last_run
+        before, now = look.sight.outcome, self._clock.now()
+        look.sight.note(
+            outcome,
+            now,
+            reason=_words(error),
+            duration_s=now.monotonic - began,
+            stuck=(error.key, error.since) if isinstance(error, ReadStuck) else None,
+        )
         if outcome is Outcome.FAILED and before is not Outcome.FAILED:
-            logger.warning("%s cannot be looked at: %s", look.scope, look.reason)
+            logger.warning("%s cannot be looked at: %s", look.scope, look.sight.reason)
         elif outcome is Outcome.SEEN and before is Outcome.FAILED:
             logger.info("%s can be looked at again", look.scope)
+
+    # What is told of the looks.
+
+    async def _tell_scopes(self) -> None:
+        """Say of which looks something will be told; of a probe that has found nothing yet, that
+        nobody knows."""
+        sights = [look.sight for look in self._every_look()]
+        unknown = [name for name, one in self._discoveries.items() if one.sight.last_seen is None]
+        for probe, scopes in told_scopes(sights, unknown):
+            await self._expect(probe, scopes)
+
+    async def _tell_of(self, look: _Look, now: Instant) -> None:
+        for frame in look.sight.frames(now):
+            await self._feed(frame)
+
+    def _every_look(self) -> Iterator[_Look]:
+        yield from self._discoveries.values()
+        yield from self._looks.values()
 
     # Schedule.
 
@@ -396,13 +346,13 @@ class Collector:
         return {
             "probe": probe,
             "scope": {} if look.scope.probe == DISCOVERY else dict(look.scope.labels),
-            "outcome": "pending" if look.outcome is None else look.outcome.value,
-            "reason": look.reason,
-            "last_run": format_time(look.last_run),
-            "last_seen": format_time(look.last_seen),
-            "duration_seconds": look.duration_s,
+            "outcome": "pending" if look.sight.outcome is None else look.sight.outcome.value,
+            "reason": look.sight.reason,
+            "last_run": format_time(look.sight.last_run),
+            "last_seen": format_time(look.sight.last_seen),
+            "duration_seconds": look.sight.duration_s,
             "interval_seconds": self._interval_s,
-            "stuck_since": format_time(look.stuck_since),
+            "stuck_since": format_time(look.sight.stuck_since),
             "rows": look.rows,
         }
 
@@ -418,7 +368,7 @@ async def _asked(answer: Coroutine[Any, Any, T], look: _Look) -> T:
     except ProbeError:
         raise
     except Exception as error:
-        if look.outcome is not Outcome.FAILED:
+        if look.sight.outcome is not Outcome.FAILED:
             logger.exception("%s: the probe is at fault", look.scope)
         raise ProbeFailed(f"the probe is at fault: {error!r}") from error
 
@@ -429,43 +379,6 @@ def _words(error: ProbeError | None) -> str:
         return ""
     missing = _MISSING_RIGHTS.get(error.errno) if isinstance(error, ReadRefused) else None
     return error.reason if missing is None else f"{error.reason} ({missing})"
-
-
-def _count(look: _Look, outcome: Outcome) -> None:
-    """Count a look that failed or did not; one that was deferred is neither."""
-    if outcome is Outcome.FAILED:
-        look.failed += 1
-        look.good = 0
-    elif outcome is not Outcome.DEFERRED:
-        look.good += 1
-        if look.good >= GOOD_LOOKS:
-            look.failed = 0
-
-
-def _own_labels(scope: Scope) -> tuple[str, str]:
-    """Return the labels of what is told of the looks at a scope, or of a discovery."""
-    if scope.probe == DISCOVERY:
-        return dict(scope.labels)["probe"], DISCOVERY
-    return scope.probe, ",".join(f"{name}={value}" for name, value in scope.labels)
-
-
-def _own_scope(scope: Scope) -> Scope:
-    return Scope(SELF, tuple(zip(FAMILIES[0].labels, _own_labels(scope), strict=True)))
-
-
-def _own_frame(look: _Look, now: Instant) -> Frame:
-    """Return how a look that has ended fared."""
-    labels = _own_labels(look.scope)
-    failed = look.outcome is Outcome.FAILED
-    rows = {
-        "storewatch_probe_success": [Row(labels, float(not failed))],
-        "storewatch_probe_duration_seconds": [Row(labels, look.duration_s or 0.0)],
-        "storewatch_probe_failed_looks": [Row(labels, float(look.failed))],
-    }
-    if failed:
-        reason = (*labels, look.reason[:MAX_REASON])
-        rows["storewatch_probe_failure_info"] = [Row(reason, 1.0)]
-    return Frame(_own_scope(look.scope), now.wall, rows=rows, monotonic=now.monotonic)
 
 
 def _let_go(waiters: Iterable["asyncio.Future[None]"]) -> None:

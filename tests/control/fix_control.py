@@ -15,14 +15,19 @@ from control.fix_client import LineClient, request
 from fakes import ScriptedPort, ScriptedProbe
 from fix_node import MAX_AGE_S, Node, open_node, running
 from storewatch.wire.methods import METHODS
-from storewatchd.collector import FAMILIES as OWN_FAMILIES
-from storewatchd.collector import SELF, Collector
+from storewatchd.collector import Collector
 from storewatchd.control.health import HealthChecks
 from storewatchd.control.plane import control_plane
 from storewatchd.core.frames import Family, MetricType
 from storewatchd.core.permissions import PeerGroups
 from storewatchd.core.rules import RuleFile, load
-from storewatchd.journal.journal import DRAIN
+from storewatchd.core.sight import (
+    BLINDNESS,
+    BLINDNESS_FAMILIES,
+    COLLECTOR,
+    COLLECTOR_FAMILIES,
+)
+from storewatchd.journal import DRAIN
 from storewatchd.port.tap import TappedPort
 from storewatchd.probes.storage import RepositoriesProbe
 from storewatchd.settings import DatabaseKind, DatabaseSettings, Settings
@@ -196,7 +201,11 @@ async def open_control(
             open_node(directory, rules=rules, with_repositories=with_repositories, keep=keep)
         )
         clock, monitor = node.clock.clock, node.monitor
-        for name, families in ((SELF, OWN_FAMILIES), (SCRIPTED, (VALUE,))):
+        for name, families in (
+            (COLLECTOR, COLLECTOR_FAMILIES),
+            (BLINDNESS, BLINDNESS_FAMILIES),
+            (SCRIPTED, (VALUE,)),
+        ):
             node.books.table.declare(name, families, max_age_s=MAX_AGE_S)
         repositories = RepositoriesProbe(node.books.repositories, discovers=False)
         store = Store(settings, clock, node=node.journal.node)
