@@ -282,6 +282,37 @@ async def test_what_cannot_be_gone_on_from_is_a_gap_with_its_reason(
     assert re.search(why, found.reason)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "after"),
+    [
+        pytest.param(-10, 0, id="before all"),
+        pytest.param(3, 2, id="of that moment"),
+        pytest.param(2.5, 2, id="between two"),
+        pytest.param(5.5, 5, id="after all"),
+    ],
+)
+async def test_a_client_goes_on_from_a_time(place: Place, seconds: float, after: int) -> None:
+    journal = await place.open()
+    await note(journal, 5)
+    assert await journal.resolve_time(NOON + seconds) == after
+
+
+async def test_what_was_told_after_the_clock_went_back_is_not_left_out(place: Place) -> None:
+    journal = await place.open()
+    await note(journal, 3)
+    await note(journal, time=NOON - 60)
+    await note(journal)
+    assert await journal.resolve_time(NOON + 3) == 2
+    assert await journal.resolve_time(NOON - 60) == 0
+
+
+async def test_a_time_of_which_something_may_be_no_longer_kept_is_a_gap(long: Journal) -> None:
+    found = await long.resolve_time(NOON + 2)
+    assert found == Gap(5, "some of what happened since then may be no longer kept")
+    [_, second, *_] = await long.read(0, 10)
+    assert await long.resolve_time(second.time) == second.seq - 1
+
+
 # Followers.
 
 

@@ -100,8 +100,10 @@ def given(params: Params | None) -> dict[str, Any]:
     if params is None:
         return {}
     return {
-        name: value
-        for name in params.__struct_fields__
+        said: value
+        for name, said in zip(
+            params.__struct_fields__, params.__struct_encode_fields__, strict=True
+        )
         if (value := getattr(params, name)) is not None
     }
 

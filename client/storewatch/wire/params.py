@@ -96,8 +96,12 @@ class EventsUnsubscribe(Params):
 
 
 class EventsList(Params):
+    """`since` is the id of the event after which the list begins, `from` a time: it begins with
+    the first event of that time or later. Without either it is the newest events."""
+
     types: list[EventTypeName] | None = None
     since: Id | None = None
+    from_: str | None = msgspec.field(default=None, name="from")
     limit: Limit = 50
 
 

@@ -90,7 +90,7 @@ class Event(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 class EventList(msgspec.Struct, kw_only=True):
-    """Recent journalled events, oldest first. `gap` says that some before them are gone."""
+    """Journalled events, oldest first. `gap` says that some of what was asked for are gone."""
 
     events: list[Event]
     gap: bool

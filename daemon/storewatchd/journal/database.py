@@ -387,6 +387,12 @@ class Database:
         row = self._connection.execute(query, (seq,)).fetchone()
         return None if row is None else (int(row[0]), float(row[1]))
 
+    def first_at(self, time: float) -> int | None:
+        """Return the number of the first record of a time or later, None where there is none."""
+        query = "SELECT seq FROM record WHERE CAST(time AS REAL) >= ? ORDER BY seq LIMIT 1"
+        row = self._connection.execute(query, (time,)).fetchone()
+        return None if row is None else int(row[0])
+
     def _select(self, clause: str, values: Sequence[object]) -> list[StoredRecord]:
         return [record for _, record in self._rows(clause, values) if record is not None]
 

@@ -153,6 +153,22 @@ class Journal:
             return Gap(oldest_kept, f"what followed {event_id!r} is no longer kept")
         return min(seq, self._last_of(epoch))
 
+    async def resolve_time(self, time: float) -> int | Gap:
+        """Return the number after which a client goes on that wants what happened from a time on
+        (Unix seconds), or why it cannot without a gap."""
+
+        def look(database: Database) -> tuple[int | None, bool]:
+            first = database.first_at(time)
+            oldest = database.first_after(0)
+            return first, oldest is not None and oldest[0] == first
+
+        first, is_oldest = await self._ask_in_time(look)
+        if first is None:
+            return self.last_seq
+        if is_oldest and self._thread.figures.pruned:
+            return Gap(first, "some of what happened since then may be no longer kept")
+        return first - 1
+
     def _last_of(self, epoch: str) -> int:
         """Return the last number of an epoch that is not the next one's too: what is told while
         nothing can be written may have such a number."""

@@ -610,13 +610,47 @@ def test_events_say_that_they_are_not_on_disk_only_where_they_should_be(
     assert json.loads(out)["events"] == told
 
 
-def test_events_since_a_time_leave_out_what_was_before(peer: WirePeer, ctl: Ctl) -> None:
-    peer.answers["events.list"] = lambda _: {
-        "events": [event(1, timestamp="2026-01-01T11:59:59.999Z"), event(2), event(3)],
-        "gap": False,
-    }
-    _, out, _ = ctl("events", "--since", NOON, "--json")
+def listing(*pages: list[dict[str, Any]]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Answer a list from a time with a first page, and go on after the last event of each."""
+    following = {page[-1]["id"]: after for page, after in zip(pages, [*pages[1:], []], strict=True)}
+
+    def answer(params: dict[str, Any]) -> dict[str, Any]:
+        events = pages[0] if "from" in params else following[params["since"]]
+        return {"events": events, "gap": False}
+
+    return answer
+
+
+def test_events_since_a_time_are_found_by_the_daemon_and_come_whole(
+    peer: WirePeer, ctl: Ctl
+) -> None:
+    pages = [[event(number) for number in range(1, 1001)], [event(1001)]]
+    peer.answers["events.list"] = listing(*pages)
+    _, out, err = ctl("events", "--since", NOON, "--json")
+    assert [one["seq"] for one in json.loads(out)["events"]] == list(range(1, 1002))
+    assert peer.wait_for("events.list") == [
+        {"from": NOON, "limit": 1000},
+        {"since": "e.1000", "limit": 1000},
+        {"since": "e.1001", "limit": 1000},
+    ]
+    assert err == ""
+
+
+def test_a_limit_counts_what_is_shown(peer: WirePeer, ctl: Ctl) -> None:
+    critical = {"type": "alert", "kind": "firing", "data": alert(1, severity="critical")}
+    info = {"type": "alert", "kind": "firing", "data": alert(1, severity="info")}
+    peer.answers["events.list"] = listing(
+        [event(1, **info), event(2, **critical)], [event(3, **critical), event(4, **critical)]
+    )
+    words = ("--since", NOON, "--severity", "critical", "--limit", "2", "--json")
+    _, out, _ = ctl("events", *words)
     assert [one["seq"] for one in json.loads(out)["events"]] == [2, 3]
+
+
+def test_events_of_a_time_that_are_gone_are_told(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["events.list"] = lambda _: {"events": [], "gap": True}
+    _, _, err = ctl("events", "--since", NOON)
+    assert "some events since then are no longer kept" in err
 
 
 def test_severity_filters_alerts_and_leaves_the_rest(peer: WirePeer, ctl: Ctl) -> None:

@@ -82,11 +82,25 @@ def test_follow_ends_with_130_when_it_is_interrupted(peer: WirePeer) -> None:
         assert line(process) == ""
 
 
-def test_follow_since_a_time_tells_what_was_and_goes_on_from_there(peer: WirePeer) -> None:
-    peer.answers["events.list"] = lambda _: {"events": [event(4), event(5)], "gap": False}
+@pytest.mark.parametrize(
+    ("since_then", "goes_on_after"),
+    [
+        pytest.param([event(4), event(5)], "e.5", id="something"),
+        pytest.param([], "e.3", id="nothing"),
+    ],
+)
+def test_follow_since_a_time_tells_what_was_and_goes_on_from_there(
+    peer: WirePeer, since_then: list[dict[str, Any]], goes_on_after: str
+) -> None:
+    def answer(params: dict[str, Any]) -> dict[str, Any]:
+        if "from" in params:
+            return {"events": since_then, "gap": False}
+        return {"events": [] if "since" in params else [event(3)], "gap": False}
+
+    peer.answers["events.list"] = answer
     with running(peer, "events", "-f", "--json", "--since", "2026-01-01T12:00:00Z") as process:
-        assert [json.loads(line(process))["seq"] for _ in range(2)] == [4, 5]
-        assert peer.wait_for("events.subscribe")[0]["since"] == "e.5"
+        assert [json.loads(line(process)) for _ in since_then] == since_then
+        assert peer.wait_for("events.subscribe")[0]["since"] == goes_on_after
 
 
 def test_a_reader_that_leaves_ends_it_quietly(peer: WirePeer) -> None:

@@ -76,6 +76,47 @@ async def test_what_is_no_longer_kept_is_a_gap(tmp_path: Path) -> None:
     assert (titles(answer["events"]), answer["gap"]) == (["c"], True)
 
 
+async def test_a_list_begins_with_the_first_event_of_a_time(control: Control) -> None:
+    await create(control, "a")
+    control.node.clock.forward(10)
+    for title in ("b", "c", "d"):
+        await create(control, title)
+    (*_, last) = await listed(control)
+    answer = await control.call("events.list", limit=2, **{"from": last["timestamp"]})
+    assert (titles(answer["events"]), answer["gap"]) == (["b", "c"], False)
+    later = await control.call("events.list", **{"from": "2100-01-01T00:00:00Z"})
+    assert later == {"events": [], "gap": False}
+
+
+async def test_events_of_a_time_that_are_no_longer_kept_are_a_gap(tmp_path: Path) -> None:
+    async with open_control(tmp_path, keep=2) as control:
+        for title in ("a", "b"):
+            await create(control, title)
+        await control.node.journal.confirm("drain", control.node.monitor.last_seq)
+        answer = await control.call("events.list", **{"from": "2020-01-01T00:00:00Z"})
+    assert (titles(answer["events"]), answer["gap"]) == (["b"], True)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        pytest.param({"from": "soon"}, "from: expected a time", id="no time"),
+        pytest.param(
+            {"from": "2026-01-01T12:00:00Z", "since": "a.1"}, "does not go with since", id="both"
+        ),
+    ],
+)
+async def test_a_beginning_that_is_none_is_refused(
+    control: Control, asked: dict[str, str], said: str
+) -> None:
+    await control.client.say(
+        {"jsonrpc": "2.0", "method": "events.list", "params": asked, "id": "q"}
+    )
+    error = (await control.client.hear())["error"]
+    assert error["code"] == Code.INVALID_PARAMS
+    assert said in error["message"]
+
+
 # What happens.
 
 

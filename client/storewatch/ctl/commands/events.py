@@ -1,6 +1,5 @@
 """storewatchctl events."""
 
-import re
 from typing import Any
 
 import click
@@ -23,8 +22,6 @@ COLUMNS = (
 
 PAGE = 1000
 
-# An id is opaque, but never looks like a time.
-_EVENT_ID = re.compile(r"[0-9A-Za-z_-]+\.[0-9A-Za-z_.-]+")
 NEWEST = 50
 
 
@@ -43,7 +40,7 @@ NEWEST = 50
 @click.option("--follow", "-f", "is_following", is_flag=True, help="Go on with what comes.")
 @click.option("--type", "types_", type=EVENT_TYPE, multiple=True, help="Once for each.")
 @click.option("--severity", type=SEVERITY, multiple=True, help="Of alerts; once for each.")
-@click.option("--since", metavar="ID|TIME", help="Begin after this.")
+@click.option("--since", metavar="ID|TIME", help="Begin after this event, or then.")
 @click.option("--limit", type=click.IntRange(1), help="The most to show (50 without --since).")
 @click.pass_obj
 def events(
@@ -57,71 +54,79 @@ def events(
     if is_following and limit is not None:
         raise click.UsageError("--limit does not go with --follow")
     kinds = some(types_)
-    found, begin = _begin(session, since, kinds)
-    if not is_following and (since is None or (begin is not None and not found.events)):
-        found = _listed(session, kinds, begin, limit)
-    if severity:
-        found.events = [one for one in found.events if _has_severity(one, severity)]
+    begin, moment = _beginning(since)
     if is_following:
         from storewatch.ctl.watch import follow_events  # asyncio takes longer than a short command.
 
-        follow_events(session, found.events, kinds, some(severity), begin)
+        found = types.EventList(events=[], gap=False)
+        if moment is not None:
+            found, begin = _caught_up(session, kinds, moment)
+        _tell_gap(session, found)
+        first = [one for one in found.events if _is_wanted(one, severity)]
+        follow_events(session, first, kinds, some(severity), begin)
         return
-    if limit is not None:
-        found.events = found.events[:limit]
+    found = _listed(session, kinds, severity, begin, moment, limit)
     if session.as_json:
         session.out.json(encode(found))
         return
-    if found.gap:
-        session.out.note("some events in between are no longer kept")
+    _tell_gap(session, found)
     session.out.table(COLUMNS, [_row(one) for one in found.events], empty="no events")
 
 
-def _begin(
-    session: Session, since: str | None, kinds: list[Any] | None
-) -> tuple[types.EventList, str | None]:
-    """Return the events that a time has brought already, and the id to go on after."""
-    nothing = types.EventList(events=[], gap=False)
+def _beginning(since: str | None) -> tuple[str | None, str | None]:
+    """Return the event's id, or the time, that --since names."""
     if since is None:
-        return nothing, None
+        return None, None
     try:
-        begin = words.wire_time(words.parse_moment(since, clock.now()))
+        return None, words.wire_time(words.parse_moment(since, clock.now()))
     except ValueError as error:
-        if _EVENT_ID.fullmatch(since):
-            return nothing, since
+        if params.is_event_id(since):  # which never looks like a time
+            return since, None
         raise click.UsageError(f"--since: {error}, and it is no event's id") from error
-    recent = session.ask(
-        "events.list", params.EventsList(types=kinds, limit=PAGE), types.EventList
-    ).events
-    wanted = [one for one in recent if one.timestamp >= begin]
-    is_cut = len(wanted) == PAGE
-    if is_cut:
-        oldest = words.local_time(recent[0].timestamp)
-        session.out.note(f"there are more: the last {PAGE} events begin at {oldest}")
-    return types.EventList(events=wanted, gap=is_cut), recent[-1].id if recent else None
 
 
 def _listed(
-    session: Session, kinds: list[Any] | None, begin: str | None, limit: int | None
+    session: Session,
+    kinds: list[Any] | None,
+    severity: tuple[str, ...],
+    begin: str | None,
+    moment: str | None,
+    limit: int | None,
 ) -> types.EventList:
-    if begin is None:
-        asked = params.EventsList(types=kinds, limit=min(limit or NEWEST, PAGE))
-        return session.ask("events.list", asked, types.EventList)
+    """Return the events after one or from a time on, page by page; the newest without either."""
+    is_newest = begin is None and moment is None
+    size = min(limit or (NEWEST if is_newest else PAGE), PAGE)
     whole = types.EventList(events=[], gap=False)
+    asked = params.EventsList(types=kinds, since=begin, from_=moment, limit=size)
     while limit is None or len(whole.events) < limit:
-        size = PAGE if limit is None else min(PAGE, limit - len(whole.events))
-        asked = params.EventsList(types=kinds, since=begin, limit=size)
         page = session.ask("events.list", asked, types.EventList)
         whole.gap = whole.gap or page.gap
-        whole.events.extend(page.events)
-        if not page.events:
+        whole.events.extend(one for one in page.events if _is_wanted(one, severity))
+        if is_newest or not page.events:
             break
-        begin = page.events[-1].id
+        asked = params.EventsList(types=kinds, since=page.events[-1].id, limit=size)
+    whole.events = whole.events[:limit]
     return whole
 
 
-def _has_severity(event: types.Event, wanted: tuple[str, ...]) -> bool:
-    return event.type != "alert" or event.data.get("severity") in wanted
+def _caught_up(
+    session: Session, kinds: list[Any] | None, moment: str
+) -> tuple[types.EventList, str | None]:
+    """Return the events from a time on, and the id after which everything else comes."""
+    # Asked for first: what happens between the two is not missed.
+    newest = _listed(session, kinds, (), None, None, 1)
+    found = _listed(session, kinds, (), None, moment, None)
+    last = (found.events or newest.events)[-1:]
+    return found, last[0].id if last else None
+
+
+def _tell_gap(session: Session, found: types.EventList) -> None:
+    if found.gap:
+        session.out.note("some events since then are no longer kept")
+
+
+def _is_wanted(event: types.Event, severity: tuple[str, ...]) -> bool:
+    return not severity or event.type != "alert" or event.data.get("severity") in severity
 
 
 def _row(event: types.Event) -> tuple[Any, ...]:

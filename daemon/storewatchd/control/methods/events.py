@@ -8,6 +8,7 @@ import msgspec
 from storewatch.wire import params
 from storewatchd.bus import Published, parse_filter, publishable
 from storewatchd.control.dispatch import Call, Handler
+from storewatchd.control.methods.alerts import time_of
 from storewatchd.control.subscriptions import Subscriptions, published_of
 from storewatchd.core.model import Event, EventType
 from storewatchd.errors import InvalidParams
@@ -27,6 +28,15 @@ def handlers(
         if not params.is_event_id(since):
             raise InvalidParams(f"since: expected the id of an event, found {since!r}")
         return journal.resolve_cursor(since)
+
+    async def beginning(asked: params.EventsList) -> int | Gap | None:
+        """Return the number after which a list begins, None where it is the newest events."""
+        time = time_of("from", asked.from_)
+        if asked.since is None:
+            return None if time is None else await journal.resolve_time(time)
+        if time is not None:
+            raise InvalidParams("from: it does not go with since")
+        return position(asked.since)
 
     def subscribe(call: Call, asked: params.EventsSubscribe) -> dict[str, Any]:
         since: int | None = None
@@ -53,17 +63,15 @@ def handlers(
 
     async def list_events(_: Call, asked: params.EventsList) -> dict[str, Any]:
         types = None if asked.types is None else frozenset(asked.types)
-        gap = False
-        if asked.since is None:
+        after = await beginning(asked)
+        if after is None:
             records = await journal.tail(asked.limit, types=types)
         else:
-            found = position(asked.since)
-            gap = isinstance(found, Gap)
-            after = found.oldest_kept - 1 if isinstance(found, Gap) else found
-            records = await journal.read(after, asked.limit, types=types, events_only=True)
+            number = after.oldest_kept - 1 if isinstance(after, Gap) else after
+            records = await journal.read(number, asked.limit, types=types, events_only=True)
         return {
             "events": [msgspec.Raw(published_of(record).line) for record in records],
-            "gap": gap,
+            "gap": isinstance(after, Gap),
         }
 
     return {
