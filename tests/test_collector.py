@@ -597,6 +597,26 @@ async def test_run_now_of_a_probe_that_finds_nothing_returns(bench: Bench) -> No
     assert bench.status()["outcome"] == "failed"
 
 
+async def test_one_scope_is_looked_at_without_the_others(bench: Bench) -> None:
+    await bench.start()
+    await bench.collector.look_at(A)
+    assert bench.probe.looks == [A, B, A]
+    assert bench.frames[-1].scope == A
+
+
+async def test_one_scope_is_looked_at_that_a_discovery_has_to_find(bench: Bench) -> None:
+    await bench.start()
+    bench.probe.scopes = (A, B, C)
+    await bench.collector.look_at(C)
+    assert bench.probe.looks == [A, B, C]
+
+
+async def test_what_is_no_scope_is_not_waited_for(bench: Bench) -> None:
+    await bench.start()
+    await bench.collector.look_at(C)
+    assert bench.probe.looks == [A, B]
+
+
 async def test_who_gives_up_waiting_for_a_look_disturbs_nobody(bench: Bench) -> None:
     await bench.start()
     gate = bench.probe.hang(A)

@@ -159,6 +159,23 @@ class Collector:
         if waits:
             await asyncio.gather(*waits)
 
+    async def look_at(self, scope: Scope) -> None:
+        """Look at one scope, which a discovery may have to find first; return when that has
+        ended. What is no scope is not waited for.
+
+        Raises:
+            NotFound: there is no such probe.
+        """
+        self.rediscover(scope.probe)
+        await self._next_end(self._discoveries[scope.probe])
+        look = self._looks.get(scope)
+        if look is None:
+            return
+        if not (look.running or look.is_due(self._clock.monotonic())):
+            look.asked = True
+            self._wake.set()
+        await self._next_end(look)
+
     def statuses(self, probe: str | None = None) -> list[dict[str, Any]]:
         """Return how every scope was last looked at, in the wire shape."""
         found = []

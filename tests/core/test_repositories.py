@@ -55,6 +55,17 @@ def test_a_name_or_path_of_another_is_refused(name: str, path: str, why: str) ->
         book().add(name, path)
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "\x1b[2J", "a\x00", "a\u202eb", "a\x85"])
+def test_a_name_can_be_shown_as_it_is(name: str) -> None:
+    with pytest.raises(InvalidParams, match="name: expected printable characters"):
+        book().add(name, "/srv/x")
+
+
+@pytest.mark.parametrize("name", ["a b", "Säule 1", "備份", "a/b"])
+def test_a_name_may_be_of_any_script(name: str) -> None:
+    assert book().add(name, "/srv/x").name == name
+
+
 @pytest.mark.parametrize("path", ["relative", "", "./x", "~/x"])
 def test_a_path_is_absolute(path: str) -> None:
     with pytest.raises(InvalidParams, match="absolute"):

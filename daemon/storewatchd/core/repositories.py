@@ -99,9 +99,11 @@ class RepositoryBook:
         """Add a repository; the same again changes nothing.
 
         Raises:
-            InvalidParams: the path is not absolute.
+            InvalidParams: the path is not absolute, or the name cannot be shown as it is.
             Conflict: the name or the path belongs to another repository.
         """
+        if not name.isprintable():
+            raise InvalidParams(f"name: expected printable characters, found {name!r}")
         path = normal_path(path)
         for known in (*self._declared.values(), *self._added.values()):
             if known.name == name and known.path != path:

@@ -202,9 +202,7 @@ class _Repositories:
                 for mount in local
                 if not mount.read_only and not _NOT_REPOSITORIES.fullmatch(mount.mount_point)
             )
-        return tuple(
-            Scope(probe, (("path", one.path), ("repository", one.name))) for one in self._book
-        )
+        return tuple(repository_scope(probe, one) for one in self._book)
 
     async def see(self, port: Port, scope: Scope) -> _Sight:
         name = dict(scope.labels)["repository"]
@@ -284,6 +282,11 @@ class RepositoriesProbe:
             "repo_readonly": [] if mount is None else [Row(labels, float(mount.read_only))],
             "repo_info": [Row((*labels, *place, repository.origin.value), 1.0)],
         }
+
+
+def repository_scope(probe: str, repository: Repository) -> Scope:
+    """Return the scope that a repository is to a probe of repositories."""
+    return Scope(probe, (("path", repository.path), ("repository", repository.name)))
 
 
 def seen_mount_points(frame: Frame) -> list[tuple[str, str]]:

@@ -767,6 +767,23 @@ def test_a_repository_that_cannot_be_seen_shows_why_and_no_numbers(
     )
 
 
+def test_an_addition_says_what_is_wrong_with_it_now(peer: WirePeer, ctl: Ctl) -> None:
+    facts = ("size", "used", "available")
+    added = {
+        "name": "far",
+        "path": "/srv/far",
+        "origin": "added",
+        "status": "failed",
+        "error": "/srv/far does not exist",
+        **dict.fromkeys(f"{name}_bytes" for name in facts),
+        **dict.fromkeys(("usage_percent", "mount_point", "file_system", "checked_at")),
+    }
+    peer.answers["repositories.add"] = lambda _: added
+    status, out, err = ctl("repositories", "add", "far", "/srv/far")
+    assert (status, out) == (0, "watching far at /srv/far\n")
+    assert err == "storewatchctl: it cannot be used now: /srv/far does not exist\n"
+
+
 def test_a_path_relative_to_here_is_sent_absolute(
     peer: WirePeer, ctl: Ctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from control.fix_control import SCRIPTED, VALUE, Control, open_control
 from fix_node import MAX_AGE_S
 from storewatch.wire import Code
 from storewatch_reader.table import ROWS
+from storewatchd.control.methods import probes as probes_module
 from storewatchd.core.frames import Row, Scope
 from storewatchd.errors import ProbeAbsent, ProbeDeferred, ProbeFailed, ReadStuck
 from storewatchd.probes.storage import REPOSITORIES
@@ -98,21 +99,8 @@ async def test_what_is_not_looked_at_has_no_plan(control: Control) -> None:
 async def test_a_repository_is_added_looked_at_and_shown(control: Control) -> None:
     control.outside.see_directory("/srv/a", used=60, free=40, device="8:2")
     added = await control.call("repositories.add", name="a", path="/srv/./a/")
-    assert added == {
-        "name": "a",
-        "path": "/srv/a",
-        "origin": "added",
-        "status": "unknown",
-        "error": None,
-        "size_bytes": None,
-        "used_bytes": None,
-        "available_bytes": None,
-        "usage_percent": None,
-        "mount_point": None,
-        "file_system": None,
-        "checked_at": None,
-    }
-    await look(control)
+    assert (added["name"], added["path"], added["error"]) == ("a", "/srv/a", None)
+    await control.node.settled()
     assert await repository(control) == {
         "name": "a",
         "path": "/srv/a",
@@ -129,10 +117,41 @@ async def test_a_repository_is_added_looked_at_and_shown(control: Control) -> No
     }
 
 
-async def test_a_repository_that_was_added_is_looked_at_unasked(control: Control) -> None:
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        pytest.param({"exists": False}, "/a does not exist", id="missing"),
+        pytest.param({"exists": True, "is_directory": False}, "/a is no directory", id="file"),
+        pytest.param(ProbeFailed("it hangs"), "it hangs", id="hung"),
+    ],
+)
+async def test_an_addition_says_what_is_wrong_now(control: Control, value: Any, error: str) -> None:
+    control.outside.port.readings["statvfs.path", "/a"] = value
+    added = await control.call("repositories.add", name="a", path="/a")
+    assert (added["status"], added["error"], added["size_bytes"]) == ("failed", error, None)
+    assert (await repository(control))["name"] == "a"
+
+
+async def test_an_addition_is_answered_though_nothing_is_looked_at(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes_module, "FIRST_LOOK_S", 0.01)
+    control.stop_looking()
+    added = await control.call("repositories.add", name="a", path="/a")
+    assert (added["status"], added["error"]) == ("unknown", None)
+
+
+async def test_another_repository_is_not_looked_at_for_an_addition(control: Control) -> None:
     control.outside.see_directory("/a")
+    control.outside.see_directory("/b")
     await control.call("repositories.add", name="a", path="/a")
-    await control.outside.port.asked("statvfs.path", "/a")
+    control.node.clock.forward(0.5)
+    await control.call("repositories.add", name="b", path="/b")
+    await control.node.settled()
+    assert [(await repository(control, name))["checked_at"] for name in ("a", "b")] == [
+        "2026-01-01T12:00:00.000Z",
+        "2026-01-01T12:00:00.500Z",
+    ]
 
 
 async def test_repositories_are_listed_by_name_with_their_origin(control: Control) -> None:
@@ -221,6 +240,13 @@ async def test_a_removed_repository_is_gone_and_its_look_is_no_failure(
             Code.INVALID_PARAMS,
             "path: expected an absolute path, found 'b'",
             id="relative path",
+        ),
+        pytest.param(
+            "repositories.add",
+            {"name": "b\n", "path": "/b"},
+            Code.INVALID_PARAMS,
+            "name: expected printable characters, found 'b\\n'",
+            id="line break",
         ),
         pytest.param(
             "repositories.add",

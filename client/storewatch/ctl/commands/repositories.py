@@ -91,11 +91,14 @@ def list_repositories(session: Session) -> None:
 def add(session: Session, name: str, path: str) -> None:
     if path in (".", "..") or path.startswith(("./", "../")):
         path = os.path.abspath(path)
+
+    def show(one: types.Repository) -> None:
+        session.out.line(f"watching {words.line(one.name)} at {words.line(one.path)}")
+        if one.error:
+            session.out.note(f"it cannot be used now: {one.error}")
+
     session.show(
-        "repositories.add",
-        params.RepositoryAdd(name=name, path=path),
-        types.Repository,
-        lambda one: session.out.line(f"watching {words.line(one.name)} at {words.line(one.path)}"),
+        "repositories.add", params.RepositoryAdd(name=name, path=path), types.Repository, show
     )
 
 

@@ -1,5 +1,6 @@
 """probes.* and repositories.*: what is looked at, and how that goes."""
 
+import asyncio
 import contextlib
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +19,15 @@ from storewatchd.core.series import SeriesTable
 from storewatchd.core.snapshot import percent
 from storewatchd.errors import NotFound
 from storewatchd.monitor import Monitor
-from storewatchd.probes.storage import FILE_SYSTEMS, REPOSITORIES
+from storewatchd.probes.storage import (
+    FILE_SYSTEMS,
+    REPOSITORIES,
+    REPOSITORY_STATES,
+    repository_scope,
+)
+
+FIRST_LOOK_S = 10.0
+"""How long the answer to an addition waits for the first look."""
 
 _STATUS = {Outcome.SEEN: "ok", Outcome.ABSENT: "absent", Outcome.DEFERRED: "ok"}
 
@@ -62,14 +71,20 @@ def handlers(
 
     async def add(call: Call, asked: params.RepositoryAdd) -> dict[str, Any]:
         repository = await monitor.command(AddRepository(call.caller.name, asked.name, asked.path))
-        with contextlib.suppress(NotFound):  # their probe may be disabled
-            collector.trigger(REPOSITORIES)
-        return _shape(repository, None, "unknown", {}, {})
+        _rediscover(collector, REPOSITORY_STATES)
+        # What is wrong with it now is told, whatever becomes of it.
+        with contextlib.suppress(NotFound, TimeoutError):
+            async with asyncio.timeout(FIRST_LOOK_S):
+                await collector.look_at(repository_scope(REPOSITORIES, repository))
+        shown = next(
+            (one for one in _repositories(monitor) if one["name"] == repository.name),
+            _shape(repository, None, "unknown", {}, {}),
+        )
+        return {**shown, **_failure(collector, repository)}
 
     async def remove(call: Call, asked: params.RepositoryName) -> bool:
         await monitor.command(RemoveRepository(call.caller.name, asked.name))
-        with contextlib.suppress(NotFound):
-            collector.rediscover(REPOSITORIES)
+        _rediscover(collector, REPOSITORIES, REPOSITORY_STATES)
         return True
 
     return {
@@ -81,6 +96,25 @@ def handlers(
         "repositories.add": add,
         "repositories.remove": remove,
     }
+
+
+def _rediscover(collector: Collector, *probes: str) -> None:
+    for probe in probes:
+        with contextlib.suppress(NotFound):  # it may be disabled
+            collector.rediscover(probe)
+
+
+def _failure(collector: Collector, repository: Repository) -> dict[str, Any]:
+    """Return why a repository could not be looked at last; nothing where it could."""
+    labels = dict(repository_scope(REPOSITORIES, repository).labels)
+    return next(
+        (
+            {"status": "failed", "error": one["reason"]}
+            for one in collector.statuses(REPOSITORIES)
+            if one["scope"] == labels and one["outcome"] == Outcome.FAILED
+        ),
+        {},
+    )
 
 
 def _objects(collector: Collector) -> list[str]:
