@@ -274,6 +274,44 @@ def test_rules_of_one_name_freeze_an_alert_once() -> None:
     assert sorted(kinds(desk.later(60).see({"a": 0.1}))) == ["resolved", "resolved"]
 
 
+OTHER = Family("other", MetricType.GAUGE, "", ("repository",))
+APART = """
+groups:
+- name: g
+  rules:
+  - {alert: Full, expr: full > 0.8, labels: {severity: critical}}
+  - {alert: Full, expr: other > 0.8, labels: {severity: warning}}
+"""
+
+
+def with_another_probe(desk: Desk, *rows: str) -> list[Transition]:
+    """Let another probe report these rows, and judge."""
+    found = [Row((name,), 0.9) for name in rows]
+    desk.table.declare("other", (OTHER,), max_age_s=MAX_AGE_S)
+    return desk.judge(desk.table.feed(Frame(Scope("other"), desk.now.wall, rows={"other": found})))
+
+
+def test_a_rule_that_sees_nothing_of_an_alert_keeps_its_namesake_from_ending_it() -> None:
+    desk = Desk(APART)
+    with_another_probe(desk)
+    desk.see({"a": 0.99})
+    desk.restart()
+    assert kinds(with_another_probe(desk)) == ["stale"]
+    for _ in range(3):
+        assert with_another_probe(desk.later(10)) == []
+    assert kinds(desk.later(10).see({"a": 0.1})) == ["fresh", "resolved"]
+
+
+def test_a_rule_that_sees_nothing_does_not_freeze_what_its_namesake_sees() -> None:
+    desk = Desk(APART.replace("severity: critical", "severity: warning"))
+    desk.see({"a": 0.1})
+    assert kinds(with_another_probe(desk, "a")) == ["firing"]
+    assert desk.later(1).fail() == []
+    assert with_another_probe(desk.later(1), "a") == []
+    assert desk.open[0].alert.stale_since is None
+    assert kinds(with_another_probe(desk.later(1))) == ["stale"], "nobody sees it any more"
+
+
 def test_rules_of_one_name_keep_each_other_s_alerts_quiet() -> None:
     desk = Desk(NAMESAKES)
     for fired in desk.see({"a": 0.99}):

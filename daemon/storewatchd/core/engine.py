@@ -10,7 +10,7 @@ no other of them holds, and nothing before all of them were evaluated.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
@@ -52,9 +52,11 @@ class RuleState:
     identities: dict[_Place, tuple[str, dict[str, str]]] | None = None
     held: set[str] | None = None
     """The keys whose condition its last evaluation did not see to be false; None before one."""
+    unsure: set[str] = field(default_factory=set)
+    """Those of them whose condition it did not see at all."""
 
 
-_KEPT_OF_RULES = ("due", "last_evaluation", "error", "unknown", "held")
+_KEPT_OF_RULES = ("due", "last_evaluation", "error", "unknown", "held", "unsure")
 
 
 class Engine:
@@ -192,6 +194,7 @@ class Engine:
         rule = state.rule
         transitions: list[Transition] = []
         held: set[str] = set()
+        unsure: set[str] = set()
         for row in _exact_first(result.rows):
             key, labels = self._identity(state, row, now)
             if key in held:
@@ -201,7 +204,8 @@ class Engine:
             held.add(key)
             incident = self._incidents.find(key)
             if not row.exact:
-                if incident is not None:
+                unsure.add(key)
+                if incident is not None and not self._is_held_elsewhere(state, key, surely=True):
                     transitions += self._freeze(incident, now, [row.labels])
             elif incident is None:
                 if not self._incidents.is_quieted(key):
@@ -210,29 +214,36 @@ class Engine:
                 transitions += self._hold(rule, incident, row, now)
         unseen = _Unseen(result)
         for incident in self._incidents.of_rule(rule.name):
-            if incident.key in held or self._is_held_elsewhere(state, incident.key):
+            key = incident.key
+            if key in held:
                 continue
             hiding = unseen.hiding(incident.series)
             if hiding:
-                transitions += self._freeze(incident, now, hiding)
+                held.add(key)
+                unsure.add(key)
+            if self._is_held_elsewhere(state, key, surely=True):
+                continue
+            if hiding or self._is_held_elsewhere(state, key):
+                transitions += self._freeze(incident, now, hiding or [incident.series])
             else:
                 transitions += self._clear(rule, incident, now)
-            if self._incidents.find(incident.key) is not None:
-                held.add(incident.key)
+                if self._incidents.find(key) is not None:
+                    held.add(key)
         for quieted in self._incidents.quieted(rule.name):
-            if quieted.key in held or self._is_held_elsewhere(state, quieted.key):
+            if quieted.key in held:
                 continue
             if unseen.hiding(quieted.series):
                 held.add(quieted.key)
-            else:
+            elif not self._is_held_elsewhere(state, quieted.key):
                 self._incidents.forget_quieted(quieted.key)
-        state.held = held
+        state.held, state.unsure = held, unsure
         return transitions
 
-    def _is_held_elsewhere(self, state: RuleState, key: str) -> bool:
-        """Whether another rule of the same name holds a key, or may."""
+    def _is_held_elsewhere(self, state: RuleState, key: str, *, surely: bool = False) -> bool:
+        """Whether another rule of the same name holds a key, or may; one that was not evaluated
+        yet surely may."""
         return any(
-            other.held is None or key in other.held
+            other.held is None or (key in other.held and not (surely and key in other.unsure))
             for other in self._namesakes[state.rule.name]
             if other is not state
         )
