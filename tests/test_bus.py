@@ -53,6 +53,25 @@ def test_an_event_says_that_it_is_not_on_disk_only_where_it_should_be() -> None:
     assert json.loads(told.line) == {**json.loads(event(7).line), "unjournalled": True}
 
 
+def test_what_was_told_is_counted_by_type_and_kind() -> None:
+    bus = Bus(4)
+    bus.publish([event(5), event(6), metrics(7)])
+    assert bus.told == {("system", "noted"): 2, ("metrics", "noted"): 1}
+
+
+async def test_the_longest_queue_is_that_of_whom_most_waits_for() -> None:
+    bus = Bus(4)
+    lengths = [bus.longest_queue()]
+    quick, slow = bus.subscribe(ALL), bus.subscribe(ALL)
+    bus.publish([event(5), event(6)])
+    await quick.batch()
+    bus.publish([event(7)])
+    lengths.append(bus.longest_queue())
+    slow.end("gone")
+    lengths.append(bus.longest_queue())
+    assert lengths == [0, 3, 1]
+
+
 async def test_everybody_gets_the_events_in_their_order() -> None:
     bus = Bus(4)
     both = [bus.subscribe(ALL), bus.subscribe(ALL)]

@@ -367,6 +367,7 @@ async def test_what_fails_for_long_is_told_to_be_blind(bench: Bench) -> None:
     assert bench.blindness == {}
     await bench.look_again()
     assert bench.blindness == {("watched", "path=/a"): 3.0}
+    assert bench.collector.blind() == [("watched", "path=/a")]
 
 
 async def test_the_ages_of_all_that_is_looked_at_are_known(bench: Bench) -> None:

@@ -22,7 +22,6 @@ from storewatchd.control.spool import Spool
 from storewatchd.core.engine import Engine
 from storewatchd.core.ids import Ids
 from storewatchd.core.incidents import Incidents
-from storewatchd.core.model import Severity
 from storewatchd.core.permissions import PeerGroups, TokenBook
 from storewatchd.core.repositories import RepositoryBook
 from storewatchd.core.rules import RuleSet
@@ -46,11 +45,14 @@ from storewatchd.port.reader import ReaderPort
 from storewatchd.port.tap import TappedPort
 from storewatchd.probes import make_probes
 from storewatchd.probes.base import STALE_AFTER_INTERVALS, Probe
+from storewatchd.probes.self import Own
 from storewatchd.reload import Reloader, load_settings
 from storewatchd.rule_files import read_rules
 from storewatchd.settings import Settings, Source
+from storewatchd.stalls import LoopWatch
 from storewatchd.store import Store
 from storewatchd.systemd import LogQueue, Notifier, passed_sockets
+from storewatchd.vitals import Vitals
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +104,8 @@ async def run(source: Source, clock: Clock) -> int:
         bus = Bus(journal.last_seq)
         table, repositories = SeriesTable(), RepositoryBook()
         repositories.declare(settings.storage.named_paths())
-        probes = make_probes(repositories, settings)
+        own = Own()
+        probes = make_probes(repositories, settings, own)
         _declare(table, probes, settings)
         checkpoints = Checkpoints(settings.daemon.state_directory, table, version)
         await checkpoints.load()
@@ -128,6 +131,7 @@ async def run(source: Source, clock: Clock) -> int:
             feed=monitor.feed,
             expect=monitor.expect,
         )
+        monitor.resumed = collector.trigger_all
         health = HealthChecks(monitor, collector, store)
         groups = PeerGroups(
             read=group_number(settings.control.read_group),
@@ -157,6 +161,21 @@ async def run(source: Source, clock: Clock) -> int:
         spool = Spool(settings.spool_directory, monitor, groups)
         spool.prepare()
         drain = Drain(journal, store, confirmed=monitor.confirmed)
+        loop_watch = LoopWatch(clock)
+        vitals = Vitals(
+            version=version,
+            monitor=monitor,
+            collector=collector,
+            bus=bus,
+            journal=journal,
+            journal_limit_bytes=settings.journal.max_megabytes << 20,
+            store=store,
+            loop_watch=loop_watch,
+            notifier=notifier,
+            connections=lambda: len(server),
+            reload_succeeded=lambda: reloader.last_succeeded,
+        )
+        own.vitals, own.database = vitals.rows, vitals.database_rows
 
         await stack.enter_async_context(server)
         await _listen(server, settings)
@@ -169,7 +188,8 @@ async def run(source: Source, clock: Clock) -> int:
                     ("drain", drain.run()),
                     ("spool", spool.run()),
                     ("checkpoints", checkpoints.run()),
-                    ("status", _tell_status(notifier, monitor)),
+                    ("loop watch", loop_watch.run()),
+                    ("status", _tell_status(notifier, vitals)),
                     ("reload", reloader.run(reloads)),
                 )
             ]
@@ -257,17 +277,7 @@ async def _listen(server: ControlServer, settings: Settings) -> None:
         await server.listen_at(settings.control_socket)
 
 
-async def _tell_status(notifier: Notifier, monitor: Monitor) -> None:
+async def _tell_status(notifier: Notifier, vitals: Vitals) -> None:
     while True:
-        firing = [alert for alert in monitor.view.all_alerts() if alert.state == "firing"]
-        critical = [alert for alert in firing if alert.severity is Severity.CRITICAL]
-        count = len(list(monitor.books.repositories))
-        sentence = f"watching {count} {'repository' if count == 1 else 'repositories'}"
-        if critical:
-            sentence += f"; {len(critical)} critical: {critical[0].title}"
-        elif firing:
-            sentence += f"; {len(firing)} alerts: {firing[0].title}"
-        else:
-            sentence += "; nothing fires"
-        notifier.status(sentence)
+        notifier.status(vitals.sentence())
         await asyncio.sleep(STATUS_S)

@@ -8,7 +8,7 @@ replay.
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -107,6 +107,11 @@ class Subscription:
         self._queue.clear()
         return events
 
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be read."""
+        return len(self._queue)
+
     def _drop_metrics(self) -> bool:
         kept = [one for one in self._queue if one.event.type is not EventType.METRICS]
         dropped = len(self._queue) - len(kept)
@@ -119,6 +124,8 @@ class Bus:
 
     def __init__(self, last_seq: int) -> None:
         self.last_seq = last_seq
+        self.told: Counter[tuple[str, str]] = Counter()
+        """How many events were published since the start, by type and kind."""
         self._subscriptions: set[Subscription] = set()
 
     def __len__(self) -> int:
@@ -128,6 +135,7 @@ class Bus:
         """Hand events to everybody, in ascending order of their numbers."""
         for published in events:
             self.last_seq = published.event.seq
+            self.told[published.event.type.value, published.event.kind] += 1
             for subscription in tuple(self._subscriptions):
                 subscription.offer(published)
 
@@ -136,6 +144,10 @@ class Bus:
         subscription = Subscription(self, wanted, limit)
         self._subscriptions.add(subscription)
         return subscription
+
+    def longest_queue(self) -> int:
+        """Return how many events wait for the subscriber for whom most do."""
+        return max((one.waiting for one in self._subscriptions), default=0)
 
     def forget(self, subscription: Subscription) -> None:
         """Leave nothing of a subscription behind."""

@@ -88,7 +88,8 @@ class Collector:
         self._probes = {probe.name: probe for probe in probes}
         self._port = port
         self._clock = clock
-        self._interval_s = interval_s
+        self.interval_s = interval_s
+        """How often every scope is looked at."""
         self._feed = feed
         self._expect = expect
         self._looks: dict[Scope, _Look] = {}
@@ -100,7 +101,7 @@ class Collector:
 
     def set_interval(self, interval_s: float) -> None:
         """Change how often every scope is looked at, from the next look on."""
-        self._interval_s = interval_s
+        self.interval_s = interval_s
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -194,6 +195,10 @@ class Collector:
         now = self._clock.now()
         return [look.sight.age(now) for look in self._every_look()]
 
+    def blind(self) -> list[tuple[str, str]]:
+        """Return the probe and scope of all that cannot be seen any more."""
+        return [look.sight.labels for look in self._every_look() if look.sight.is_blind]
+
     # One look.
 
     def _fresh(self, scope: Scope, share: float = 1.0) -> _Look:
@@ -207,13 +212,13 @@ class Collector:
         look.begun += 1
         if look.begun == 1:
             # What tells a rate needs two looks: the second one comes soon.
-            look.due = now + min(SECOND_LOOK_S, self._interval_s)
+            look.due = now + min(SECOND_LOOK_S, self.interval_s)
         elif look.begun == 2:
-            look.due = now + look.share * self._interval_s
+            look.due = now + look.share * self.interval_s
         else:
             # Schedules keep their phase: a late look does not delay the next one.
-            missed = (now - look.due) // self._interval_s
-            look.due += (missed + 1) * self._interval_s
+            missed = (now - look.due) // self.interval_s
+            look.due += (missed + 1) * self.interval_s
 
     def _end(self, look: _Look) -> None:
         look.running = False
@@ -368,7 +373,7 @@ class Collector:
             "last_run": format_time(look.sight.last_run),
             "last_seen": format_time(look.sight.last_seen),
             "duration_seconds": look.sight.duration_s,
-            "interval_seconds": self._interval_s,
+            "interval_seconds": self.interval_s,
             "stuck_since": format_time(look.sight.stuck_since),
             "rows": look.rows,
         }

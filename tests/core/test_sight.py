@@ -56,7 +56,9 @@ def blindness(made: Sight) -> float | None:
 def test_failed_looks_are_counted_until_two_in_a_row_succeed(
     outcomes: tuple[Outcome, ...], failed: float | None
 ) -> None:
-    assert blindness(sight(*outcomes)) == failed
+    made = sight(*outcomes)
+    assert blindness(made) == failed
+    assert made.is_blind == (failed is not None and failed >= 3)
 
 
 @pytest.mark.parametrize(

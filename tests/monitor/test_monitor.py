@@ -257,6 +257,35 @@ async def test_the_writer_says_that_it_is_alive_with_nothing_to_do(node: Node) -
     assert await node.records() == []
 
 
+# Clocks.
+
+
+@pytest.mark.parametrize("jump_s", [3600, -3600])
+async def test_a_clock_that_is_set_is_told_and_freezes_nothing(
+    node: Node, caplog: pytest.LogCaptureFixture, jump_s: float
+) -> None:
+    await node.see(a=0.9)
+    told = node.hear()
+    node.clock.jump(jump_s)
+    await node.settled()
+    (event,) = await events(told)
+    assert (event.event.kind, event.event.data) == ("clock_jumped", b'{"seconds":%.1f}' % jump_s)
+    assert event.event.time == NOON + jump_s
+    (alert,) = node.monitor.view.all_alerts()
+    assert (alert.state, alert.stale_since) == (AlertState.FIRING, None)
+    assert f"the wall clock was set by {jump_s:+.3f} s" in caplog.messages
+
+
+async def test_after_a_suspend_somebody_is_asked_to_look_again(node: Node) -> None:
+    calls: list[float] = []
+    node.monitor.resumed = lambda: calls.append(node.clock.wall())
+    await node.settled()
+    node.clock.suspend(3600)
+    await node.settled()
+    await node.beat()
+    assert calls == [NOON + 3600]
+
+
 # A disk that refuses.
 
 

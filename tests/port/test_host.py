@@ -55,3 +55,11 @@ def test_text_that_is_none_is_still_read(tmp_path: Path) -> None:
 def test_an_unknown_fact_is_a_mistake_of_the_asker() -> None:
     with pytest.raises(KeyError):
         fact("weather")
+
+
+def test_the_process_tells_what_it_takes() -> None:
+    process = fact("process")
+    assert process["resident_bytes"] <= process["virtual_bytes"]
+    assert 0 < process["open_fds"] <= process["max_fds"]
+    assert process["threads"] >= 1
+    assert 0 < process["start_time"] <= fact("time")

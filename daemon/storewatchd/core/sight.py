@@ -97,6 +97,11 @@ class Sight:
             return dict(self.scope.labels)["probe"], DISCOVERY
         return self.scope.probe, ",".join(f"{name}={value}" for name, value in self.scope.labels)
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether so many looks failed that it cannot be seen any more."""
+        return self._failed >= FAILED_LOOKS
+
     def note(
         self,
         outcome: Outcome,
@@ -123,7 +128,7 @@ class Sight:
             self._good += 1
             if self._good >= GOOD_LOOKS:
                 self._failed = 0
-        self._is_decided |= self._good >= GOOD_LOOKS or self._failed >= FAILED_LOOKS
+        self._is_decided |= self._good >= GOOD_LOOKS or self.is_blind
 
     def frames(self, now: Instant) -> Iterator[Frame]:
         """Yield what is told of the last look."""

@@ -200,6 +200,10 @@ class Monitor:
         whatever the journal gives."""
         return self._writer.waiting()
 
+    def queues(self) -> dict[str, int]:
+        """Return how much waits to be taken, and to be written."""
+        return {"inbox": self._inbox.qsize(), "journal": self._writer.backlog}
+
     @property
     def node(self) -> str:
         return self._journal.node
@@ -290,6 +294,7 @@ class Monitor:
         ]
         inputs = [*told, *(one.input for one in taken)]
         batch, answers = self._judge.round(self._clock.now(), inputs)
+        self._tell_of_clocks()
         is_on_disk = await self._writer.write(batch)
         for one in refused:
             _settle(one, Refused(Unavailable(f"{problem}: nothing was changed")))
@@ -299,6 +304,14 @@ class Monitor:
                 _settle(one, Refused(Unavailable(why)))
             else:
                 _settle(one, answer)
+
+    def _tell_of_clocks(self) -> None:
+        jumped_s, suspended_s = self._judge.happened
+        if jumped_s:
+            logger.warning("the wall clock was set by %+.3f s", jumped_s)
+        if suspended_s:
+            logger.info("the machine was suspended for %.0f s", suspended_s)
+            self.resumed()
 
 
 def _settle(handed: _Handed, answer: Any) -> None:

@@ -88,6 +88,11 @@ class Writer:
         taken, self._notices = self._notices, []
         return taken
 
+    @property
+    def backlog(self) -> int:
+        """How many records are not known to be on disk."""
+        return len(self._backlog)
+
     def waiting(self) -> list[StoredRecord]:
         """Return the records that are told and not known to be on disk, in order."""
         return [self._journal.stored(record) for record in self._backlog.records()]

@@ -4,6 +4,7 @@ Each fact is a function of nothing, by name, so that it can be recorded and repl
 """
 
 import os
+import resource
 import socket
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -39,6 +40,22 @@ def _network() -> dict[str, dict[str, Any]]:
     }
 
 
+def _process() -> dict[str, float]:
+    """Return what the daemon itself takes of the machine."""
+    process = psutil.Process()
+    with process.oneshot():
+        cpu, memory = process.cpu_times(), process.memory_info()
+        return {
+            "cpu_seconds": cpu.user + cpu.system,
+            "resident_bytes": memory.rss,
+            "virtual_bytes": memory.vms,
+            "open_fds": process.num_fds(),
+            "max_fds": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            "threads": process.num_threads(),
+            "start_time": process.create_time(),
+        }
+
+
 FACTS: Mapping[str, Callable[[], Any]] = {
     "cpu_times": _cpu_times,
     "boot_time": psutil.boot_time,
@@ -51,6 +68,7 @@ FACTS: Mapping[str, Callable[[], Any]] = {
     "pressure_memory": lambda: _text("/proc/pressure/memory"),
     "file_nr": lambda: _text("/proc/sys/fs/file-nr"),
     "network": _network,
+    "process": _process,
     "host_name": socket.gethostname,
     "time": lambda: Clock().wall(),
 }

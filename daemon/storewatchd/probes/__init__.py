@@ -6,6 +6,7 @@ from storewatchd.core.repositories import RepositoryBook
 from storewatchd.errors import ConfigError
 from storewatchd.probes.base import Probe
 from storewatchd.probes.block import BlockProbe, ProcessesProbe, SensorsProbe
+from storewatchd.probes.self import DatabaseProbe, Own, SelfProbe
 from storewatchd.probes.storage import FileSystemsProbe, RepositoriesProbe, RepositoryStatesProbe
 from storewatchd.probes.system import SystemProbe
 from storewatchd.settings import Settings
@@ -28,8 +29,12 @@ def check_names(names: Iterable[str], path: str) -> None:
             )
 
 
-def make_probes(repositories: RepositoryBook, settings: Settings) -> tuple[Probe, ...]:
-    """Return the probes that the settings leave enabled."""
+def make_probes(
+    repositories: RepositoryBook, settings: Settings, own: Own | None = None
+) -> tuple[Probe, ...]:
+    """Return the probes that the settings leave enabled; `own` is what the daemon says of
+    itself."""
+    own = Own() if own is None else own
     probes: tuple[Probe, ...] = (
         SystemProbe(),
         FileSystemsProbe(),
@@ -38,5 +43,7 @@ def make_probes(repositories: RepositoryBook, settings: Settings) -> tuple[Probe
         BlockProbe(),
         SensorsProbe(),
         ProcessesProbe(),
+        DatabaseProbe(own),
+        SelfProbe(own),
     )
     return tuple(probe for probe in probes if probe.name not in settings.probes.disabled)

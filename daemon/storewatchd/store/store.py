@@ -73,6 +73,11 @@ class Store:
         self.alerts = AlertStore(self.connection, node)
         self.tasks = TaskStore(self.connection, node)
 
+    @property
+    def was_tried(self) -> bool:
+        """Whether it is known if it can be used: an attempt to connect has ended."""
+        return self.problem is None or self._failed_at > float("-inf")
+
     async def connect(self) -> None:
         """Have the server running and up to date, and connections at hand.
 
