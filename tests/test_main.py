@@ -54,7 +54,7 @@ def test_a_check_says_that_all_is_right_and_starts_nothing(
     settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--check-config", "--config", str(settings)]) == 0
-    assert capsys.readouterr().out == "the settings are right; 3 rules\n"
+    assert capsys.readouterr().out == "the settings are right; 10 rules\n"
     assert sorted(tmp_path.iterdir()) == [settings]
 
 
