@@ -107,8 +107,8 @@ def incident_of(alert: Alert, reason: Mapping[str, Any], now: Instant) -> Incide
     """Return the incident of an open alert. `reason` is what its records say of why: the series
     for an alert of a rule, and key and time to live for one that was created."""
 
-    def monotonic(wall: float) -> float:
-        return min(now.monotonic + (wall - now.wall), now.monotonic)
+    def ago_s(wall: float) -> float:
+        return max(0.0, now.wall - wall)
 
     key, ttl_s = reason.get("key"), reason.get("ttl_seconds")
     if alert.rule:
@@ -124,7 +124,7 @@ def incident_of(alert: Alert, reason: Mapping[str, Any], now: Instant) -> Incide
         alert=alert,
         key=identity,
         series=series if alert.rule else {},
-        since=monotonic(alert.first_seen),
-        frozen_since=None if alert.stale_since is None else monotonic(alert.stale_since),
-        expires=None if ttl_s is None else monotonic(alert.last_seen) + ttl_s,
+        since=now.awake - ago_s(alert.first_seen),
+        frozen_since=None if alert.stale_since is None else now.awake - ago_s(alert.stale_since),
+        expires=None if ttl_s is None else now.monotonic - ago_s(alert.last_seen) + ttl_s,
     )
