@@ -1,4 +1,4 @@
-"""Books that are dumped and loaded again: they know and do what they did before."""
+"""Books that are loaded again, from a dump or from the journal: they go on as before."""
 
 import itertools
 
@@ -59,3 +59,32 @@ def test_an_engine_goes_on_with_what_it_had_worked_out() -> None:
     assert (state.due, state.held) == (desk.now.monotonic + 30, set())
     assert state.last_evaluation == desk.now.wall
     assert kinds(after.evaluate(desk.now, frozenset())) == []
+
+
+def test_keep_firing_for_begins_anew_where_the_condition_held_again_before_a_restart() -> None:
+    desk = Desk(rule(keep_firing_for="1m"))
+    desk.see({"a": 0.9})
+    desk.later(1).see({"a": 0.1})
+    desk.later(30).see({"a": 0.9})
+    desk.restart()
+    assert kinds(desk.later(1).see({"a": 0.1})) == []
+    assert kinds(desk.later(59).see({"a": 0.1})) == []
+    assert kinds(desk.later(1).see({"a": 0.1})) == ["resolved"]
+
+
+def test_keep_firing_for_goes_on_over_a_restart() -> None:
+    desk = Desk(rule(keep_firing_for="1m"))
+    desk.see({"a": 0.9})
+    desk.later(1).see({"a": 0.1})
+    desk.later(30)
+    desk.restart()
+    assert kinds(desk.later(29).see({"a": 0.1})) == []
+    assert kinds(desk.later(1).see({"a": 0.1})) == ["resolved"]
+
+
+def test_what_was_resolved_before_a_restart_is_so_after_it() -> None:
+    desk = Desk(rule())
+    desk.see({"a": 0.9})
+    desk.later(1).see({"a": 0.1})
+    desk.restart()
+    assert desk.open == []

@@ -70,6 +70,8 @@ def test_some_that_cannot_be_used_degrade_and_all_are_unhealthy() -> None:
     assert every.status is Status.UNHEALTHY
     gone = Bench("a", "b").see(a=0.1).end("b", Outcome.ABSENT, "removed").judge()
     assert gone.status is Status.DEGRADED
+    neither = Bench("a", "b").end("a", Outcome.FAILED, "x").end("b", Outcome.ABSENT, "y").judge()
+    assert neither.status is Status.UNHEALTHY
 
 
 def test_silence_is_not_health() -> None:

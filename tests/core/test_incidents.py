@@ -84,6 +84,15 @@ def test_it_expires_unless_it_is_created_again() -> None:
     assert (ended.kind, ended.alert.resolved_by) == ("resolved", "expired")
 
 
+def test_what_is_over_is_not_there_after_a_restart() -> None:
+    incidents = book()
+    incidents.create(wish(key="k", ttl_s=10), NOON)
+    incidents.open(of_rule(), NOON)
+    incidents.close(incidents.get("id-0"), NOON, by="rule", reason={})
+    incidents.expire(NOON.later(10))
+    assert incidents.take_changes() == {"id-0": None, "id-1": None}
+
+
 def test_acknowledging_marks_once() -> None:
     incidents = book()
     alert, _ = incidents.create(wish(), NOON)

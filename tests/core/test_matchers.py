@@ -55,6 +55,15 @@ def test_a_bad_pattern_is_refused_with_a_reason(pattern: str) -> None:
         make_matcher("a", "=~", pattern)
 
 
+def test_a_pattern_may_be_as_long_as_is_said() -> None:
+    assert make_matcher("a", "=~", "x" * MAX_PATTERN_BYTES).admits("x" * MAX_PATTERN_BYTES)
+
+
+def test_why_a_pattern_is_bad_is_said_in_words() -> None:
+    with pytest.raises(RuleError, match=r"^bad pattern '\(': missing \)"):
+        make_matcher("a", "=~", "(")
+
+
 def test_a_pattern_that_explodes_elsewhere_is_answered() -> None:
     assert not make_matcher("a", "=~", "(a+)+b").admits("a" * 100_000)
 

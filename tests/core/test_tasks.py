@@ -63,6 +63,14 @@ def test_failure_is_what_was_said_or_follows(report: dict[str, Any], state: Task
     assert finish(tasks_, start(tasks_), **report).state is state
 
 
+def test_what_a_finished_run_moved_is_told() -> None:
+    tasks_ = book()
+    run = start(tasks_)
+    assert "task_last_bytes" not in values(tasks_)
+    finish(tasks_, run, bytes=7)
+    assert values(tasks_)["task_last_bytes"] == [(("nightly",), 7)]
+
+
 @pytest.mark.parametrize("report", [{"exit_status": 1}, {"signal": "SIGTERM"}])
 def test_a_report_that_contradicts_itself_is_refused(report: dict[str, Any]) -> None:
     tasks_ = book()
