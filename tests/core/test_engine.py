@@ -220,6 +220,60 @@ def test_a_failure_resolves_and_hides_only_what_it_concerns() -> None:
     assert sorted(kinds(parts(desk, 1, a=0.1, b=None))) == ["resolved", "stale"]
 
 
+def test_a_bound_that_decides_fires_and_says_that_it_is_one() -> None:
+    desk = Desk(rule("max(full) > 0.8"))
+    (fired,) = parts(desk, 0, a=0.9, b=None)
+    assert (fired.kind, fired.reason["value"], fired.reason["state"]) == ("firing", 0.9, "at_least")
+    assert parts(desk, 1, a=0.9, b=None) == []
+    assert parts(desk, 1, a=0.95, b=0.99) == []
+
+
+def test_a_bound_that_does_not_decide_freezes() -> None:
+    desk = Desk(rule("max(full) > 0.8"))
+    assert parts(desk, 0, a=0.1, b=None) == []
+    parts(desk, 1, a=0.9, b=0.9)
+    assert kinds(parts(desk, 1, a=0.1, b=None)) == ["stale"]
+    assert kinds(parts(desk, 1, a=0.9, b=None)) == ["fresh"]
+
+
+def test_a_bound_that_decides_against_it_resolves() -> None:
+    desk = Desk(rule("min(full) > 0.8"))
+    (fired,) = parts(desk, 0, a=0.9, b=0.95)
+    assert fired.reason["state"] == "exact"
+    assert kinds(parts(desk, 1, a=0.7, b=None)) == ["resolved"]
+
+
+def test_a_bound_names_no_alert_whose_labels_depend_on_the_value() -> None:
+    step = '\n        step: "{{ if gt $value 0.9 }}high{{ else }}low{{ end }}"'
+    desk = Desk(rule("max(full) > 0.8", labels=step))
+    assert parts(desk, 0, a=0.85, b=None) == []
+    parts(desk, 1, a=0.85, b=0.95)
+    assert kinds(parts(desk, 1, a=0.85, b=None)) == ["stale"], "it may be high still"
+
+
+def test_a_recording_keeps_a_bound_for_the_rules_behind_it() -> None:
+    desk = Desk(
+        "groups:\n- name: g\n  rules:\n"
+        "  - record: r\n    expr: max(full)\n"
+        "  - alert: Full\n    expr: r > 0.8\n"
+    )
+    (fired,) = parts(desk, 0, a=0.9, b=None)
+    assert (fired.kind, fired.reason["state"]) == ("firing", "at_least")
+    assert desk.engine.states[0].unknown
+
+
+def test_recorded_bounds_that_do_not_differ_are_an_error() -> None:
+    desk = Desk(
+        "groups:\n- name: g\n  rules:\n"
+        "  - record: r\n    expr: max by (repository) (full)\n    labels: {repository: same}\n",
+        families=(Family("full", MetricType.GAUGE, ".", ("repository", "part")),),
+    )
+    rows = {"full": [Row((name, "1"), 0.9) for name in "ab"]}
+    desk.table.feed(Frame(Scope("probe", (("part", "1"),)), NOON, rows=rows))
+    desk.judge(desk.table.feed(Frame(Scope("probe", (("part", "2"),)), NOON, Outcome.FAILED)))
+    assert "do not differ" in (desk.engine.states[0].error or "")
+
+
 def test_a_window_that_was_not_seen_since_the_start_resolves_nothing() -> None:
     desk = Desk(rule("increase(full[5m]) > 0"))
     for number in range(12):

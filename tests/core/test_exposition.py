@@ -4,7 +4,8 @@ import math
 
 from storewatchd.core.exposition import Exposition
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
-from storewatchd.core.series import SeriesTable
+from storewatchd.core.rowstate import RowState
+from storewatchd.core.series import Recorded, SeriesTable, recording
 
 NOON = 1_767_268_800.0
 
@@ -56,6 +57,19 @@ def test_what_is_not_known_now_is_left_out() -> None:
     assert exposition.text(table, NOON + 91) == ""
     table.feed(Frame(Scope("p"), NOON, Outcome.FAILED))
     assert exposition.text(table, NOON) == ""
+
+
+def test_what_is_only_a_bound_is_left_out() -> None:
+    table = SeriesTable()
+    scope = recording("r", {})
+    table.keep_recordings([scope])
+    rows = [
+        Recorded({"k": "1"}, 1.0, RowState.EXACT),
+        Recorded({"k": "2"}, 2.0, RowState.AT_LEAST),
+        Recorded({"k": "3"}, 3.0, RowState.UNKNOWN),
+    ]
+    table.record(scope, rows, (), NOON)
+    assert Exposition().text(table, NOON).splitlines()[2:] == ['r{k="1"} 1']
 
 
 def test_rows_that_come_and_go_are_followed() -> None:

@@ -6,7 +6,8 @@ import pytest
 from storewatchd.core.columns import GONE, LOST, SAMPLE, UNSAID
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
 from storewatchd.core.holes import Hole
-from storewatchd.core.series import Recorded, SeriesTable, recording
+from storewatchd.core.rowstate import RowState
+from storewatchd.core.series import CEILING, FLOOR, Recorded, SeriesTable, recording
 
 NOON = 1_767_268_800.0
 GAUGE = Family("g", MetricType.GAUGE, "A gauge.", ("x",))
@@ -172,7 +173,7 @@ R = recording("r", {})
 
 
 def record(table: SeriesTable, *rows: dict[str, str], at: float = NOON, scope: Scope = R) -> None:
-    table.record(scope, [Recorded(labels, 1.0, True) for labels in rows], (), at)
+    table.record(scope, [Recorded(labels, 1.0, RowState.EXACT) for labels in rows], (), at)
 
 
 def recorded(table: SeriesTable, at: float = NOON) -> list[dict[str, str]]:
@@ -255,10 +256,44 @@ def test_what_a_recording_may_still_have_is_not_gone() -> None:
     ]
 
 
+def test_a_recording_keeps_how_each_row_stood() -> None:
+    table = table_with()
+    table.keep_recordings([R])
+    states = (RowState.AT_MOST, RowState.EXACT, RowState.AT_LEAST, RowState.UNKNOWN)
+    for step, state in enumerate(states):
+        table.record(R, [Recorded({"a": "1"}, 1.0, state)], (), NOON + 30 * step)
+    series = table.series("r")
+    assert series is not None
+    window = series.columns.window(0, NOON + 90, 1)
+    assert window.marks[:, 0].tolist() == [CEILING, SAMPLE, FLOOR, LOST]
+    assert window.values[:, 0].tolist() == [1.0] * 4
+    assert series.states[0] == RowState.UNKNOWN
+
+
+def test_a_bound_is_not_read_as_a_value() -> None:
+    table = table_with()
+    table.keep_recordings([R])
+    table.record(R, [Recorded({"a": "1"}, 1.0, RowState.AT_LEAST)], (), NOON)
+    assert [reading.exact for reading in table.read("r", NOON)] == [False]
+
+
+@pytest.mark.parametrize("state", [RowState.UNKNOWN, RowState.AT_LEAST], ids=["unknown", "bound"])
+def test_rows_that_were_never_seen_whole_are_kept_while_an_offset_may_ask(state: RowState) -> None:
+    table = table_with()
+    table.keep_recordings([R])
+    rows = [Recorded({"a": str(number)}, 1.0, state) for number in range(200)]
+    table.record(R, rows, (), NOON)
+    for step in (1, 2):
+        table.record(R, [], (), NOON + 30 * step)
+    assert len(table) == 200
+    table.record(R, [], (), NOON + 4000)
+    assert len(table) == 0
+
+
 def test_recorded_rows_beyond_the_bound_are_dropped() -> None:
     table = table_with(max_series=1)
     table.keep_recordings([R])
-    rows = [Recorded({"a": "1"}, 1.0, False), Recorded({"a": "2"}, 1.0, False)]
+    rows = [Recorded({"a": key}, 1.0, RowState.UNKNOWN) for key in "12"]
     table.record(R, rows, ({"a": "3"},), NOON)
     assert [reading.exact for reading in table.read("r", NOON)] == [False]
     assert holes(table, NOON, "r") == ({}, {"a": "3"})

@@ -1,6 +1,7 @@
 """The snapshot: what is known, once; what is not, null."""
 
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
+from storewatchd.core.rowstate import RowState
 from storewatchd.core.series import Recorded, SeriesTable, recording
 from storewatchd.core.snapshot import percent, snapshot
 from storewatchd.core.tasks import TaskRun, TaskState
@@ -99,8 +100,12 @@ def test_what_a_rule_recorded_without_knowing_it_is_null() -> None:
     look = table()
     scope = recording("node_disks", {})
     look.keep_recordings([scope])
-    for exact, disks in ((True, 3.0), (False, None)):
-        look.record(scope, [Recorded({}, 3.0, exact)], (), NOON)
+    for state, disks in (
+        (RowState.EXACT, 3.0),
+        (RowState.UNKNOWN, None),
+        (RowState.AT_LEAST, None),
+    ):
+        look.record(scope, [Recorded({}, 3.0, state)], (), NOON)
         assert snapshot(look, [], 0, "n", NOON)["storage"]["total_disks"] == disks
 
 

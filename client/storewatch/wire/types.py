@@ -13,6 +13,7 @@ State = Literal["pending", "firing", "resolved"]
 EventTypeName = Literal["alert", "task", "system", "storage", "scst", "tape", "vtl", "metrics"]
 HealthStatus = Literal["healthy", "degraded", "unhealthy", "unknown"]
 TaskState = Literal["pending", "running", "completed", "failed"]
+RowStateName = Literal["exact", "at_least", "at_most", "unknown"]
 PermissionName = Literal["monitoring:read", "monitoring:write", "monitoring:admin"]
 
 
@@ -381,11 +382,14 @@ NotFinite = Literal["+Inf", "-Inf", "NaN"]
 
 
 class QueryRow(msgspec.Struct, kw_only=True):
-    """One row of an instant query. `value` is a number wherever JSON has one."""
+    """One row of an instant query, which is there unless its `state` is unknown. `value` is then
+    its value or, where not all could be seen, what that is at least or at most; the one of an
+    unknown row means nothing. It is a number wherever JSON has one."""
 
     labels: dict[str, str]
     value: float | NotFinite
-    exact: bool
+    exact: bool  # whether `state` is exact
+    state: RowStateName
 
 
 class QueryAnswer(msgspec.Struct, kw_only=True):

@@ -1,9 +1,9 @@
 """Evaluates rules over the table and decides what becomes of their incidents.
 
-A row that is known makes an alert pend or fire; a row that is unknown, or a hole that could hide
-the row, freezes it as it is; only a known absence resolves it. Durations run on the clock
-that stands still while the machine is suspended. Nothing here is written or shown: the caller
-journals the transitions first.
+A row that is surely there, with its value or a bound of it, makes an alert pend or fire; a row
+that is unknown, or a hole that could hide the row, freezes it as it is; only a known absence
+resolves it. Durations run on the clock that stands still while the machine is suspended. Nothing
+here is written or shown: the caller journals the transitions first.
 
 Several rules may share a name, as one for each severity does. Each judges only the incidents that
 no other of them holds, and nothing before all of them were evaluated.
@@ -27,6 +27,7 @@ from storewatchd.core.model import (
     to_milliseconds,
 )
 from storewatchd.core.promql import Result, ResultRow, parse, plan
+from storewatchd.core.rowstate import RowState
 from storewatchd.core.rules import Rule, RuleSet
 from storewatchd.core.series import Recorded, SeriesTable, recording
 from storewatchd.core.templates import Context, QueryRow
@@ -171,12 +172,12 @@ class Engine:
         scope = _recording(state.rule)
         added = dict(scope.labels)
         rows: dict[_Place, Recorded] = {}
-        for row in _exact_first(result.rows):
+        for row in _surest_first(result.rows):
             labels = {**_series(row), **added}
             place = _place(labels)
             if place not in rows:
-                rows[place] = Recorded(labels, row.value, row.exact)
-            elif row.exact:
+                rows[place] = Recorded(labels, row.value, row.state)
+            elif row.is_there:
                 state.error = "the recorded rows do not differ in their labels"
         try:
             if state.error is None:
@@ -192,18 +193,20 @@ class Engine:
 
     def _judge(self, state: RuleState, result: Result, now: Instant) -> list[Transition]:
         rule = state.rule
+        if not _is_named_by_labels(rule):
+            result = _without_bounds(result)
         transitions: list[Transition] = []
         held: set[str] = set()
         unsure: set[str] = set()
-        for row in _exact_first(result.rows):
+        for row in _surest_first(result.rows):
             key, labels = self._identity(state, row, now)
             if key in held:
-                if row.exact:
+                if row.is_there:
                     state.error = "two rows give the same alert: their labels do not differ"
                 continue
             held.add(key)
             incident = self._incidents.find(key)
-            if not row.exact:
+            if not row.is_there:
                 unsure.add(key)
                 if incident is not None and not self._is_held_elsewhere(state, key, surely=True):
                     transitions += self._freeze(incident, now, [row.labels])
@@ -373,7 +376,7 @@ class Engine:
         labels = {**_series(row), **added}
         labels = {name: value for name, value in labels.items() if value}
         identity = fingerprint(rule.name, labels), labels
-        if all(template.depends_on_labels_only for template in rule.labels.values()):
+        if _is_named_by_labels(rule):
             state.identities[place] = identity
         return identity
 
@@ -409,7 +412,7 @@ class _Unseen:
 
     def __init__(self, result: Result) -> None:
         self._holes = result.holes
-        self._maybe = {_place(_series(row)) for row in result.rows if not row.exact}
+        self._maybe = {_place(_series(row)) for row in result.rows if not row.is_there}
 
     def hiding(self, series: Mapping[str, str]) -> list[Hole]:
         """Return what may hide the row of a series."""
@@ -423,9 +426,26 @@ def _recording(rule: Rule) -> Scope:
     return recording(rule.name, {name: template.text for name, template in rule.labels.items()})
 
 
-def _exact_first(rows: list[ResultRow]) -> list[ResultRow]:
+def _is_named_by_labels(rule: Rule) -> bool:
+    """Whether which alert a row belongs to depends on its labels only, not on its value."""
+    return all(template.depends_on_labels_only for template in rule.labels.values())
+
+
+def _without_bounds(result: Result) -> Result:
+    """Return an answer in which the rows with a bound are unknown: which alert they are about
+    depends on their values."""
+    if all(row.exact or not row.is_there for row in result.rows):
+        return result
+    rows = [
+        row if row.exact else ResultRow(row.labels, row.value, RowState.UNKNOWN)
+        for row in result.rows
+    ]
+    return Result(rows, result.holes)
+
+
+def _surest_first(rows: list[ResultRow]) -> list[ResultRow]:
     """Return the rows that surely are there before those that may be."""
-    return sorted(rows, key=lambda row: not row.exact)
+    return sorted(rows, key=lambda row: not row.is_there)
 
 
 def _series(row: ResultRow) -> dict[str, str]:
@@ -442,6 +462,7 @@ def _evidence(rule: Rule, row: ResultRow) -> dict[str, Any]:
         "version": rule.version,
         "expr": rule.expr,
         "value": row.value,
+        "state": row.state.word,
         "series": dict(row.labels),
         "for_seconds": rule.for_s,
     }

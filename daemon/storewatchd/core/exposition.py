@@ -1,7 +1,8 @@
 """The whole table in Prometheus' text format.
 
 Format: https://prometheus.io/docs/instrumenting/exposition_formats/ (version 0.0.4).
-Rows that are not known now are left out: a scraper must see that they are gone.
+Rows whose value is not known now are left out, a recorded bound too: a scraper must see that they
+are gone, and would take a bound for the value.
 """
 
 import math
@@ -20,7 +21,7 @@ class Exposition:
         self._heads: dict[str, tuple[Series, int, list[str]]] = {}
 
     def text(self, table: SeriesTable, at: float) -> str:
-        """Return every known row at a moment."""
+        """Return every row whose value is known at a moment."""
         lines: list[str] = []
         for name in sorted(table.names()):
             series = table.series(name)

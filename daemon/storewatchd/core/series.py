@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from storewatchd.core.columns import GONE, LOST, Columns
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
 from storewatchd.core.holes import Hole, Holes, is_compatible
+from storewatchd.core.rowstate import RowState
 from storewatchd.core.scopes import ScopeState
 
 MARGIN_S = 300.0
@@ -28,13 +29,19 @@ WINDOW_COVERAGE = 0.9
 
 _RECORDER = "rule:"
 
+FLOOR, CEILING = LOST + 1, LOST + 2
+"""What columns say of a recorded row, beside what they say of any: that its value is at least, or
+at most, the one that they hold."""
+
+_MARKS = {RowState.UNKNOWN: LOST, RowState.AT_LEAST: FLOOR, RowState.AT_MOST: CEILING}
+
 
 class Recorded(NamedTuple):
-    """One row of a recording; the value of a row that is not exact means nothing."""
+    """One row of a recording: its value, or its bound; that of an unknown row means nothing."""
 
     labels: Mapping[str, str]
     value: float
-    exact: bool
+    state: RowState
 
 
 class Reading(NamedTuple):
@@ -68,7 +75,7 @@ class Series:
         self.scope_of: NDArray[np.int32] = np.zeros(0, np.int32)
         self.there: NDArray[np.bool_] = np.zeros(0, np.bool_)
         self.last: NDArray[np.float64] = np.zeros(0)
-        self.uncertain: NDArray[np.bool_] = np.zeros(0, np.bool_)  # recorded rows that were unknown
+        self.states: NDArray[np.int8] = np.zeros(0, np.int8)  # EXACT but for recorded rows
         self.holes = Holes()  # beside those of its scopes: recorded, or for want of a place
         self.rows_version = 0  # grows when rows are added or dropped
 
@@ -89,10 +96,10 @@ class Series:
             self.scope_of = np.resize(self.scope_of, grown)
             self.there = _grown(self.there, grown)
             self.last = _grown(self.last, grown)
-            self.uncertain = _grown(self.uncertain, grown)
+            self.states = _grown(self.states, grown)
         self.scope_of[place] = scope
         self.there[place] = False
-        self.uncertain[place] = False
+        self.states[place] = RowState.EXACT
         self.rows_version += 1
         return place
 
@@ -107,13 +114,15 @@ class Series:
         self.rows_version += 1
 
     def drop_old_rows(self, oldest: float, *, spared: int) -> None:
-        """Forget rows that are not there and have no sample since `oldest`, where more than a
+        """Forget rows that are not there and surely were not since `oldest`, where more than a
         number are not there."""
         count = len(self.labels)
         gone = ~self.there[:count]
         if np.count_nonzero(gone) <= spared:
             return
         keep = self.there[:count] | self.columns.has_sample_since(oldest, count)
+        marks = self.columns.window(oldest, np.inf, count).marks
+        keep[: marks.shape[1]] |= (marks >= LOST).any(axis=0)
         places = np.flatnonzero(keep)
         if len(places) == count:
             return
@@ -122,7 +131,7 @@ class Series:
         self.scope_of = self.scope_of[places]
         self.there = self.there[places]
         self.last = self.last[places]
-        self.uncertain = self.uncertain[places]
+        self.states = self.states[places]
         self.columns.keep_rows(places)
         self.rows_version += 1
 
@@ -296,20 +305,22 @@ class SeriesTable:
         frame = Frame(recording, at, rows={series.family.name: found})
         touched = self.feed(frame)
         holes = list(holes)
-        unknown = [
-            place
+        marks = {
+            place: LOST
             for place in (np.flatnonzero(~series.there[: len(series)]).tolist() if holes else ())
             if any(is_compatible(hole, series.labels_of(place)) for hole in holes)
-        ]
+        }
         for row, recorded in zip(found, rows, strict=True):
             place = series.index.get(row.labels)
             if place is not None:
-                series.uncertain[place] = not recorded.exact
-                if not recorded.exact:
-                    unknown.append(place)
-        if unknown:
+                series.states[place] = recorded.state
+                if recorded.state in _MARKS:
+                    marks[place] = _MARKS[recorded.state]
+        if marks:
             self._open_column(series, at)
-            series.columns.mark(np.array(unknown, np.int64), LOST)
+        for mark in sorted(set(marks.values())):
+            places = [place for place, its in marks.items() if its == mark]
+            series.columns.mark(np.array(places, np.int64), mark)
         series.holes.note(("recorded", recording), holes, at, kept_s=self._kept_s)
         return touched
 
@@ -352,10 +363,10 @@ class SeriesTable:
         return self._probes[series.probe].max_age_s
 
     def known_rows(self, series: Series, at: float) -> NDArray[np.bool_]:
-        """Return for each row whether it is known at a moment that is now."""
+        """Return for each row whether its value is known, exactly, at a moment that is now."""
         count = len(series)
         known = self.known_scopes(series, at)[series.scope_of[:count]]
-        return np.logical_and(known, ~series.uncertain[:count])
+        return np.logical_and(known, np.equal(series.states[:count], RowState.EXACT))
 
     def known_scopes(self, series: Series, at: float) -> NDArray[np.bool_]:
         """Return for each scope of a family's probe whether it is known at a moment that is now."""

@@ -542,12 +542,18 @@ def test_metrics_tell_unknown_from_nothing_there(peer: WirePeer, ctl: Ctl) -> No
     assert "tape not there" in shown
 
 
+def query_row(value: float | str, state: str, **labels: str) -> dict[str, Any]:
+    return {"labels": labels, "value": value, "exact": state == "exact", "state": state}
+
+
 def test_a_query_shows_rows_what_is_unknown_and_the_holes(peer: WirePeer, ctl: Ctl) -> None:
     peer.answers["metrics.query"] = lambda _: {
         "rows": [
-            {"labels": {"__name__": "up", "a": 'x"y'}, "value": 1.0, "exact": True},
-            {"labels": {}, "value": 0.25, "exact": False},
-            {"labels": {"a": "y"}, "value": "+Inf", "exact": True},
+            query_row(1.0, "exact", __name__="up", a='x"y'),
+            query_row(0.25, "unknown"),
+            query_row("+Inf", "exact", a="y"),
+            query_row(5.0, "at_least", a="z"),
+            query_row("-Inf", "at_most"),
         ],
         "holes": [{"repository": "far"}],
     }
@@ -556,6 +562,8 @@ def test_a_query_shows_rows_what_is_unknown_and_the_holes(peer: WirePeer, ctl: C
         ['up{a="x\\"y"}', "1", "ok"],
         ["{}", "0.25", "unknown"],
         ['{a="y"}', "+Inf", "ok"],
+        ['{a="z"}', "≥", "5", "at", "least"],
+        ["{}", "≤", "-Inf", "at", "most"],
     ]
     assert 'could not be looked at: {repository="far"}' in err
     assert peer.wait_for("metrics.query") == [{"expr": "up"}]

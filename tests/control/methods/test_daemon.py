@@ -94,13 +94,31 @@ async def test_the_families_are_told_as_prometheus_reads_them(control: Control) 
 async def test_a_query_gives_rows_and_what_could_not_be_looked_at(control: Control) -> None:
     await control.node.see(a=0.9, b=0.5)
     assert await control.call("metrics.query", expr="full > 0.8") == {
-        "rows": [{"labels": {"__name__": "full", "repository": "a"}, "value": 0.9, "exact": True}],
+        "rows": [
+            {
+                "labels": {"__name__": "full", "repository": "a"},
+                "value": 0.9,
+                "exact": True,
+                "state": "exact",
+            }
+        ],
         "holes": [],
     }
     await control.node.fail()
     found = await control.call("metrics.query", expr="full > 0.8")
     assert [row["exact"] for row in found["rows"]] == [False, False]
+    assert [row["state"] for row in found["rows"]] == ["unknown", "unknown"]
     assert found["holes"] == [{}]
+
+
+@pytest.mark.parametrize(("function", "state"), [("max", "at_least"), ("min", "at_most")])
+async def test_a_query_says_which_values_are_bounds(
+    control: Control, function: str, state: str
+) -> None:
+    await control.node.see(a=0.9)
+    await control.node.fail()
+    found = await control.call("metrics.query", expr=f"{function}(absent(nothing) or full)")
+    assert found["rows"] == [{"labels": {}, "value": 1.0, "exact": False, "state": state}]
 
 
 @pytest.mark.parametrize(

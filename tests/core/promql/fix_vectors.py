@@ -1,11 +1,11 @@
-"""Vectors in few words: a row is its labels and its value, `x1` with a state."""
+"""Vectors in few words: a row is its labels and its value, or how it stands where that is open."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from storewatchd.core.promql.labels import LabelFrame
-from storewatchd.core.promql.vector import ABSENT, EXACT, UNKNOWN, Vector
+from storewatchd.core.promql.vector import ABSENT, AT_LEAST, AT_MOST, EXACT, UNKNOWN, Vector
 
 MAYBE, GONE = "maybe", "gone"
 """Values of rows that are unknown, and of rows that are surely not there."""
@@ -13,7 +13,18 @@ MAYBE, GONE = "maybe", "gone"
 Value = float | str
 Rows = Mapping[str, Value]
 
-_STATES = {MAYBE: UNKNOWN, GONE: ABSENT}
+_WORDS = {MAYBE: UNKNOWN, GONE: ABSENT, ">=": AT_LEAST, "<=": AT_MOST}
+_BOUNDS = {AT_LEAST: ">=", AT_MOST: "<="}
+
+
+def at_least(value: float) -> str:
+    """Return the value of a row that is there with this value or a higher one."""
+    return f">= {value:g}"
+
+
+def at_most(value: float) -> str:
+    """Return the value of a row that is there with this value or a lower one."""
+    return f"<= {value:g}"
 
 
 def vector(
@@ -22,10 +33,11 @@ def vector(
     """Return a vector of rows such as `{"1 y": 2.0}`: labels in the order of the names, `-` for
     none, and the value of each."""
     labels = [tuple("" if one == "-" else one for one in row.split()) for row in rows]
-    states = [
-        _STATES.get(value, EXACT) if isinstance(value, str) else EXACT for value in rows.values()
-    ]
-    values = [0.0 if isinstance(value, str) else value for value in rows.values()]
+    states, values = [], []
+    for value in rows.values():
+        word, _, bound = value.partition(" ") if isinstance(value, str) else ("", "", value)
+        states.append(_WORDS.get(word, EXACT))
+        values.append(float(bound or 0))
     frame = LabelFrame(tuple(names), labels, [metric] * len(labels))
     return Vector(frame, np.array(states, np.int8), np.array(values, np.float64), holes)
 
@@ -35,7 +47,10 @@ def rows(found: Vector) -> dict[str, Value]:
     shown: dict[str, Value] = {}
     for place in np.flatnonzero(found.possible).tolist():
         labels = " ".join(value or "-" for value in found.frame.rows[place])
-        is_exact = found.states[place] == EXACT
+        state, value = int(found.states[place]), float(found.values[place])
         assert labels not in shown
-        shown[labels] = float(found.values[place]) if is_exact else MAYBE
+        if state == EXACT:
+            shown[labels] = value
+        else:
+            shown[labels] = f"{_BOUNDS[state]} {value:g}" if state in _BOUNDS else MAYBE
     return shown

@@ -1,13 +1,19 @@
 """Binary operators between vectors: what is known of the result, row by row."""
 
-import math
-
-import numpy as np
 import pytest
 
-from core.promql.fix_vectors import GONE, MAYBE, Rows, Value, rows, vector
+from core.promql.fix_vectors import (
+    GONE,
+    MAYBE,
+    Rows,
+    Value,
+    at_least,
+    at_most,
+    rows,
+    vector,
+)
 from storewatchd.core.promql import parse
-from storewatchd.core.promql.combine import Combination, arithmetic, compare
+from storewatchd.core.promql.combine import Combination
 from storewatchd.core.promql.syntax import Binary
 from storewatchd.core.promql.vector import Vector
 from storewatchd.errors import ExpressionError
@@ -23,41 +29,6 @@ def combination(operator: str) -> Combination:
 
 def combine(left: Vector, operator: str, right: Vector) -> Vector:
     return combination(operator).apply(left, right)
-
-
-@pytest.mark.parametrize(
-    ("operator", "values"),
-    [
-        ("+", [9, math.inf]),
-        ("-", [-5, math.inf]),
-        ("*", [14, math.nan]),
-        ("/", [2 / 7, math.inf]),
-        ("%", [2, math.nan]),
-        ("^", [128, 1]),
-    ],
-)
-def test_arithmetic_is_that_of_floats(operator: str, values: list[float]) -> None:
-    with np.errstate(all="ignore"):
-        found = arithmetic(operator, np.array([2.0, math.inf]), np.array([7.0, 0.0]))
-    assert found.tolist() == pytest.approx(values, nan_ok=True)
-
-
-@pytest.mark.parametrize(
-    ("operator", "verdicts"),
-    [
-        ("==", [False, True, False]),
-        ("!=", [True, False, True]),
-        ("<", [True, False, False]),
-        (">", [False, False, False]),
-        ("<=", [True, True, False]),
-        (">=", [False, True, False]),
-    ],
-)
-def test_nothing_compares_with_nan_but_by_being_different(
-    operator: str, verdicts: list[bool]
-) -> None:
-    found = compare(operator, np.array([1.0, 2.0, math.nan]), np.array([2.0, 2.0, math.nan]))
-    assert found.tolist() == verdicts
 
 
 @pytest.mark.parametrize(
@@ -84,6 +55,13 @@ def test_nothing_compares_with_nan_but_by_being_different(
         pytest.param(GONE, "or", 2.0, 2.0, id="or: left is not there"),
         pytest.param(GONE, "or", MAYBE, MAYBE, id="or: left is not there, right may be"),
         pytest.param(GONE, "or", GONE, None, id="or: neither is there"),
+        pytest.param(at_least(1), "+", 2.0, at_least(3), id="a bound and what is known"),
+        pytest.param(at_least(1), "and", at_most(2), at_least(1), id="and: bounds are there"),
+        pytest.param(at_least(1), "and", MAYBE, MAYBE, id="and: a bound, right may be"),
+        pytest.param(1.0, "unless", at_least(2), None, id="unless: a bound is there"),
+        pytest.param(at_most(1), "unless", GONE, at_most(1), id="unless: nothing but a bound"),
+        pytest.param(at_most(1), "or", 2.0, at_most(1), id="or: a bound is there"),
+        pytest.param(GONE, "or", at_least(2), at_least(2), id="or: right has a bound"),
     ],
 )
 def test_a_pair_of_rows_decides_as_far_as_it_is_known(
@@ -93,8 +71,9 @@ def test_a_pair_of_rows_decides_as_far_as_it_is_known(
     assert rows(found) == ({} if result is None else {"1 a": result})
 
 
-def test_or_with_a_left_side_that_may_be_leaves_both_open() -> None:
-    found = combine(vector({"1 a": MAYBE}), "or", vector({"1 a": 2.0}))
+@pytest.mark.parametrize("right", [2.0, at_least(2)], ids=["exact", "bound"])
+def test_or_with_a_left_side_that_may_be_leaves_both_open(right: Value) -> None:
+    found = combine(vector({"1 a": MAYBE}), "or", vector({"1 a": right}))
     assert found.unknown.tolist() == [True, True]
 
 
@@ -175,6 +154,16 @@ def test_a_result_is_called_as_in_prometheus(operator: str, labels: dict[str, st
         ),
         pytest.param({"1 a": 1.0, "1 b": 1.0}, "+ on (s)", {"1 a": 1.0}, "on the left", id="left"),
         pytest.param(
+            {"1 a": 1.0}, "+ on (s)", {"1 a": at_least(1), "1 b": 1.0}, "on the right", id="bounds"
+        ),
+        pytest.param(
+            {"1 a": 1.0, "1 b": at_most(1)},
+            "+ on (s)",
+            {"1 a": 1.0},
+            "on the left",
+            id="bounds, left",
+        ),
+        pytest.param(
             {"1 a": MAYBE}, "+ on (s)", {"1 a": 1.0, "1 b": 1.0}, "on the right", id="left may be"
         ),
     ],
@@ -201,6 +190,9 @@ def test_several_rows_to_one_are_an_error(
         ),
         pytest.param(
             {"1 a": 1.0}, "+ on (s)", {"1 a": MAYBE, "1 b": GONE}, {"1": MAYBE}, id="if at all"
+        ),
+        pytest.param(
+            {"1 a": at_most(1), "1 b": 5.0}, "> on (s)", {"1 a": 2.0}, {"1": 5.0}, id="one is out"
         ),
         pytest.param(
             {"1 a": GONE, "1 b": 1.0}, "+ on (s)", {"1 a": 2.0}, {"1": 3.0}, id="one was there"

@@ -7,6 +7,7 @@ import pytest
 from core.promql.table import NOON, Bench
 from storewatchd.core.frames import Frame, Outcome, Scope
 from storewatchd.core.promql import parse, plan
+from storewatchd.core.rowstate import RowState
 from storewatchd.core.series import Recorded, recording
 from storewatchd.errors import ExpressionError
 
@@ -191,6 +192,43 @@ def test_an_aggregation_over_a_hole_is_unknown(bench: Bench) -> None:
     assert bench.values("sum by (s) (a)") == {(("s", "2"),): 1.0}
 
 
+@pytest.mark.parametrize(
+    ("text", "state", "value"),
+    [
+        pytest.param("count(a)", RowState.AT_LEAST, 1, id="count"),
+        pytest.param("max(a)", RowState.AT_LEAST, 1, id="max"),
+        pytest.param("min(a)", RowState.AT_MOST, 1, id="min"),
+        pytest.param("-max(a)", RowState.AT_MOST, -1, id="turned"),
+        pytest.param("2 * max(a) + 1", RowState.AT_LEAST, 3, id="with exact numbers"),
+        pytest.param("1 - max(a)", RowState.AT_MOST, 0, id="from an exact number"),
+        pytest.param("max(a) > 0", RowState.AT_LEAST, 1, id="over"),
+        pytest.param("0 < max(a)", RowState.AT_LEAST, 1, id="over, the other way round"),
+        pytest.param("max(a) > 1", RowState.UNKNOWN, None, id="not over"),
+        pytest.param("max(a) > bool 0", RowState.EXACT, 1, id="a verdict"),
+        pytest.param("1 <= bool min(a)", RowState.UNKNOWN, None, id="no verdict"),
+        pytest.param('max(a) + on () b{x="z"}', RowState.AT_LEAST, 10, id="with an exact row"),
+        pytest.param("max(max by (s) (a))", RowState.AT_LEAST, 1, id="of bounds"),
+        pytest.param("max(a) and on () count(b)", RowState.AT_LEAST, 1, id="and a bound"),
+    ],
+)
+def test_what_is_seen_bounds_what_is_not(
+    bench: Bench, text: str, state: RowState, value: float | None
+) -> None:
+    bench.fail("1")
+    (row,) = bench.ask(text).rows
+    assert row.state is state
+    assert value in (None, row.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["min(a) > 1", "2 < min(a)", "max(a) < 1", "absent(max(a))", "count(a) unless on () max(a)"],
+)
+def test_a_bound_proves_that_nothing_is_there(bench: Bench, text: str) -> None:
+    bench.fail("1")
+    assert bench.ask(text).rows == []
+
+
 def test_set_operators_decide_what_the_seen_side_decides(bench: Bench) -> None:
     bench.fail("2")
     assert bench.values('a{s="1"} and b') == {
@@ -299,7 +337,7 @@ def test_a_recorded_row_keeps_what_it_did_not_know() -> None:
     bench = Bench("a")
     scope = recording("r", {})
     bench.table.keep_recordings([scope])
-    rows = [Recorded({"k": "1"}, 1.0, True), Recorded({"k": "2"}, 2.0, False)]
+    rows = [Recorded({"k": "1"}, 1.0, RowState.EXACT), Recorded({"k": "2"}, 2.0, RowState.UNKNOWN)]
     bench.table.record(scope, rows, ({"k": "3"},), NOON)
     answer = bench.ask("r")
     assert {row.labels["k"]: row.exact for row in answer.rows} == {"1": True, "2": False}
@@ -311,7 +349,9 @@ def test_what_a_recording_did_not_know_is_no_sample_of_a_window() -> None:
     scope = recording("r", {})
     bench.table.keep_recordings([scope])
     for step in range(11):
-        row = Recorded({}, 100.0 if step == 5 else 1.0, step != 5)
+        row = Recorded(
+            {}, 100.0 if step == 5 else 1.0, RowState.UNKNOWN if step == 5 else RowState.EXACT
+        )
         bench.table.record(scope, [row], (), NOON + 30 * step)
     (short,) = bench.ask("max_over_time(r[2m] offset 100s)", NOON + 300).rows
     assert not short.exact

@@ -2,12 +2,14 @@
 
 import pytest
 
-from core.promql.fix_vectors import MAYBE, Rows, rows
+from core.promql.fix_vectors import MAYBE, Rows, Value, at_least, at_most, rows
 from core.promql.table import NOON, Bench
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Scope
 from storewatchd.core.promql import parse
 from storewatchd.core.promql.select import Selection, Window
 from storewatchd.core.promql.syntax import Selector
+from storewatchd.core.rowstate import RowState
+from storewatchd.core.series import Recorded, recording
 
 STEP_S = 30.0
 
@@ -150,6 +152,57 @@ def test_an_offset_knows_no_look_that_was_overdue() -> None:
     bench.see("1", NOON + 600, a={("x",): 1.0})
     assert instant(bench, "a offset 5m", NOON + 600) == {}
     assert selection("a offset 5m").instant(bench.table, NOON + 600).holes == ({"s": "1"},)
+
+
+R = recording("r", {})
+
+
+def recorded(*rows: Recorded) -> Bench:
+    """Return a table with a recording of one row, one state after the other."""
+    bench = Bench("a")
+    bench.table.keep_recordings([R])
+    for number, row in enumerate(rows):
+        bench.table.record(R, [row], (), NOON + STEP_S * number)
+    return bench
+
+
+BOUNDS = pytest.mark.parametrize(
+    ("state", "value"),
+    [
+        pytest.param(RowState.AT_LEAST, at_least(5), id="at least"),
+        pytest.param(RowState.AT_MOST, at_most(5), id="at most"),
+        pytest.param(RowState.UNKNOWN, MAYBE, id="unknown"),
+    ],
+)
+
+
+@BOUNDS
+def test_a_recorded_row_stands_as_it_was_recorded(state: RowState, value: Value) -> None:
+    bench = recorded(Recorded({}, 5.0, state))
+    assert instant(bench, "r") == {"": value}
+
+
+@BOUNDS
+def test_an_offset_sees_a_recorded_row_as_it_stood_then(state: RowState, value: Value) -> None:
+    bench = recorded(Recorded({}, 5.0, state), Recorded({}, 6.0, RowState.EXACT))
+    assert instant(bench, "r", NOON + STEP_S) == {"": 6.0}
+    assert instant(bench, "r offset 30s", NOON + STEP_S) == {"": value}
+
+
+@BOUNDS
+def test_a_bound_is_no_sample_of_a_window(state: RowState, value: Value) -> None:
+    exact = Recorded({}, 6.0, RowState.EXACT)
+    bench = recorded(exact, exact, Recorded({}, 5.0, state), exact)
+    at = NOON + STEP_S * 3
+    assert window(bench, "r[2m]", at).lost.tolist() == [1]
+    assert standing(bench, "r[2m]", at) == {"": False}
+
+
+@BOUNDS
+def test_a_window_ends_with_a_value_and_no_bound(state: RowState, value: Value) -> None:
+    exact = Recorded({}, 6.0, RowState.EXACT)
+    bench = recorded(*[exact] * 20, Recorded({}, 5.0, state))
+    assert standing(bench, "r[10m]", NOON + STEP_S * 20) == {"": False}
 
 
 def test_an_offset_picks_the_admitted_rows() -> None:

@@ -9,6 +9,7 @@ from storewatch.ctl.output import Cell, Column, state
 from storewatch.ctl.session import Session, decoded
 from storewatch.wire import params, types
 
+_BOUNDS = {"at_least": "≥ ", "at_most": "≤ "}
 PARTS = ("system", "storage", "scst", "tape", "vtl", "tasks", "api")
 
 
@@ -54,8 +55,8 @@ def _show_rows(session: Session, found: types.QueryAnswer) -> None:
         [
             (
                 words.line(labels_text(one.labels)),
-                words.number(one.value) if isinstance(one.value, float) else one.value,
-                state("ok") if one.exact else state("unknown"),
+                _BOUNDS.get(one.state, "") + _number(one.value),
+                state("ok" if one.exact else one.state.replace("_", " ")),
             )
             for one in found.rows
         ],
@@ -64,6 +65,10 @@ def _show_rows(session: Session, found: types.QueryAnswer) -> None:
     for hole in found.holes:
         about = labels_text(hole) if hole else "anything"
         session.out.note(f"could not be looked at: {about}")
+
+
+def _number(value: float | types.NotFinite) -> str:
+    return words.number(value) if isinstance(value, float) else value
 
 
 def labels_text(labels: dict[str, str]) -> str:

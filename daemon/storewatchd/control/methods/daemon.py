@@ -74,7 +74,12 @@ def handlers(
             raise InvalidParams(f"expr: {error}", line=error.line, column=error.column) from error
         return {
             "rows": [
-                {"labels": row.labels, "value": _number(row.value), "exact": row.exact}
+                {
+                    "labels": row.labels,
+                    "value": _number(row.value),
+                    "exact": row.exact,
+                    "state": row.state.word,
+                }
                 for row in result.rows
             ],
             "holes": [dict(hole) for hole in result.holes],

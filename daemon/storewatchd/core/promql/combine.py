@@ -4,7 +4,7 @@ Which rows match is worked out once for two frames and kept in the operator's `C
 Semantics: https://prometheus.io/docs/prometheus/latest/querying/operators/
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,44 +12,16 @@ from numpy.typing import NDArray
 
 from storewatchd.core.holes import Hole
 from storewatchd.core.promql.labels import LabelFrame, concatenated
+from storewatchd.core.promql.operate import Side, operate
 from storewatchd.core.promql.syntax import COMPARISONS, Binary, Matching
 from storewatchd.core.promql.vector import (
     ABSENT,
     EXACT,
     UNKNOWN,
-    States,
-    Values,
     Vector,
     distinct_holes,
 )
 from storewatchd.errors import ExpressionError
-
-_ARITHMETIC: dict[str, Callable[[Values, Values], Values]] = {
-    "+": np.add,
-    "-": np.subtract,
-    "*": np.multiply,
-    "/": np.divide,
-    "%": np.fmod,
-    "^": np.power,
-}
-_COMPARISON: dict[str, Callable[[Values, Values], NDArray[np.bool_]]] = {
-    "==": np.equal,
-    "!=": np.not_equal,
-    "<": np.less,
-    ">": np.greater,
-    "<=": np.less_equal,
-    ">=": np.greater_equal,
-}
-
-
-def arithmetic(operator: str, left: Values, right: Values) -> Values:
-    """Return IEEE arithmetic, element by element."""
-    return _ARITHMETIC[operator](left, right)
-
-
-def compare(operator: str, left: Values, right: Values) -> NDArray[np.bool_]:
-    """Return a comparison, element by element; NaN equals nothing."""
-    return _COMPARISON[operator](left, right)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +73,18 @@ class Combination:
         if not pairs.one_to_one:
             pick, ambiguous = self._resolve(pairs, left, right)
         paired = pick >= 0
-        partner_states: States = np.zeros(len(pick), np.int8)
-        partner_states[paired] = right.states[pick[paired]]
-        partner_values = np.zeros(len(pick))
-        partner_values[paired] = right.values[pick[paired]]
-        states: States = np.full(len(pick), UNKNOWN, np.int8)
-        states[left.exact & (partner_states == EXACT)] = EXACT
-        states[left.states == ABSENT] = ABSENT
-        lonely = (partner_states == ABSENT) & (states != ABSENT)
-        states[lonely] = ABSENT
+        partner = Side(np.zeros(len(pick), np.int8), np.zeros(len(pick)))
+        partner.states[paired] = right.states[pick[paired]]
+        partner.values[paired] = right.values[pick[paired]]
+        partner.states[ambiguous] = UNKNOWN
+        lonely = (partner.states == ABSENT) & left.possible
         if right.holes and lonely.any():
-            open_rows = _touched(left.frame, self._matching, right.holes, lonely)
-            states[open_rows] = UNKNOWN
-        states[ambiguous & (states != ABSENT)] = UNKNOWN
-        values, states = self._values(left.values, partner_values, states)
+            partner.states[_touched(left.frame, self._matching, right.holes, lonely)] = UNKNOWN
+        mine = Side(left.states, left.values)
+        found = operate(self._node, mine, partner, kept=mine)
         if not pairs.one_to_one:
-            matched = np.bincount(pairs.left_groups[states == EXACT], minlength=pairs.groups)
+            there = np.greater_equal(found.states, EXACT)
+            matched = np.bincount(pairs.left_groups[there], minlength=pairs.groups)
             if (matched > 1).any():
                 raise self._error(
                     "several rows on the left match one on the right: say on(...) or "
@@ -124,30 +92,19 @@ class Combination:
                 )
         frame = self._result_frame(left.frame)
         holes = self._projected(left.holes)
-        return Vector(frame, states, values, distinct_holes(holes))
-
-    def _values(self, left: Values, right: Values, states: States) -> tuple[Values, States]:
-        operator = self._node.operator
-        if operator not in COMPARISONS:
-            return arithmetic(operator, left, right), states
-        verdict = compare(operator, left, right)
-        if self._node.returns_bool:
-            return verdict.astype(np.float64), states
-        states = states.copy()
-        states[(states == EXACT) & ~verdict] = ABSENT
-        return left, states
+        return Vector(frame, found.states, found.values, distinct_holes(holes))
 
     def _resolve(
         self, pairs: _Pairs, left: Vector, right: Vector
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Pick the right row of each left row where groups have several candidates."""
-        surely_right = np.bincount(pairs.right_groups[right.exact], minlength=pairs.groups)
+        surely_right = np.bincount(pairs.right_groups[right.there], minlength=pairs.groups)
         # With nothing on the left there is nothing to match, as in Prometheus.
         if (surely_right > 1).any() and (left.possible.any() or left.holes):
             raise self._error("several rows on the right have the same labels to match by")
         maybe_right = np.bincount(pairs.right_groups[right.possible], minlength=pairs.groups)
         chosen = np.full(pairs.groups, -1, np.int64)
-        for rows in (right.unknown, right.exact):
+        for rows in (right.unknown, right.there):
             places = np.flatnonzero(rows)
             chosen[pairs.right_groups[places]] = places
         return chosen[pairs.left_groups], (maybe_right > 1)[pairs.left_groups]
@@ -187,7 +144,7 @@ class Combination:
         maybe[touched] = True
         keep, drop = (surely, ~maybe) if wanted else (~maybe, surely)
         states = left.states.copy()
-        states[(left.states == EXACT) & ~keep] = UNKNOWN
+        states[left.there & ~keep] = UNKNOWN
         states[drop] = ABSENT
         return Vector(left.frame, states, left.values, left.holes)
 
@@ -195,7 +152,7 @@ class Combination:
     def _presence(pairs: _Pairs, other: Vector) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return for each left row whether the right side surely, or maybe, has its group."""
         surely = np.zeros(pairs.groups, np.bool_)
-        surely[pairs.right_groups[other.exact]] = True
+        surely[pairs.right_groups[other.there]] = True
         maybe = np.zeros(pairs.groups, np.bool_)
         maybe[pairs.right_groups[other.possible]] = True
         return surely[pairs.left_groups], maybe[pairs.left_groups]
@@ -203,14 +160,14 @@ class Combination:
     def _or(self, left: Vector, right: Vector) -> Vector:
         pairs = self._pairs(left.frame, right.frame)
         surely = np.zeros(pairs.groups, np.bool_)
-        surely[pairs.left_groups[left.exact]] = True
+        surely[pairs.left_groups[left.there]] = True
         maybe = np.zeros(pairs.groups, np.bool_)
         maybe[pairs.left_groups[left.possible]] = True
         states = right.states.copy()
         covered = surely[pairs.right_groups]
         open_rows = maybe[pairs.right_groups] & ~covered
         open_rows |= _touched(right.frame, self._matching, left.holes, right.possible & ~covered)
-        states[(states == EXACT) & open_rows] = UNKNOWN
+        states[right.there & open_rows] = UNKNOWN
         states[covered] = ABSENT
         if self._frame is None or self._frame[0] is not pairs.left:
             self._frame = (pairs.left, concatenated((left.frame, right.frame)))

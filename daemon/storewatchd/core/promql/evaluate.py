@@ -12,8 +12,9 @@ import numpy as np
 
 from storewatchd.core.holes import Hole
 from storewatchd.core.promql.aggregate import Aggregation
-from storewatchd.core.promql.combine import Combination, arithmetic, compare
+from storewatchd.core.promql.combine import Combination
 from storewatchd.core.promql.labels import SCALAR, LabelFrame
+from storewatchd.core.promql.operate import Side, operate
 from storewatchd.core.promql.parse import type_of, walk
 from storewatchd.core.promql.select import Selection
 from storewatchd.core.promql.syntax import (
@@ -27,19 +28,30 @@ from storewatchd.core.promql.syntax import (
     Selector,
     ValueType,
 )
-from storewatchd.core.promql.vector import ABSENT, EXACT, UNKNOWN, Vector
+from storewatchd.core.promql.vector import ABSENT, EXACT, UNKNOWN, Vector, turned
 from storewatchd.core.promql.windows import over_time
+from storewatchd.core.rowstate import RowState
 from storewatchd.core.series import SeriesTable
 from storewatchd.errors import ExpressionError
 
 
 @dataclass(frozen=True, slots=True)
 class ResultRow:
-    """One row of an answer; `value` of a row that is not exact means nothing."""
+    """One row of an answer; `value` of a row that is bounded is the bound, and of one that is
+    unknown it means nothing."""
 
     labels: dict[str, str]
     value: float
-    exact: bool
+    state: RowState
+
+    @property
+    def exact(self) -> bool:
+        return self.state == RowState.EXACT
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the row is there whatever could not be seen: exact or bounded."""
+        return self.state >= RowState.EXACT
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +61,8 @@ class Result:
     rows: list[ResultRow]
     holes: tuple[Hole, ...]
 
+
+_STATES = tuple(RowState)
 
 _Step = Callable[[SeriesTable, float], Vector]
 
@@ -95,14 +109,15 @@ class Plan:
         with np.errstate(all="ignore"):
             # IEEE arithmetic, as in Prometheus: x/0 is an infinity or NaN, not an error.
             vector = self._step(table, at)
-        places = np.flatnonzero(vector.possible).tolist()
+        places = np.flatnonzero(vector.possible)
         rows = [
-            ResultRow(
-                vector.frame.labels(place),
-                float(vector.values[place]),
-                bool(vector.states[place] == EXACT),
+            ResultRow(vector.frame.labels(place), value, _STATES[state])
+            for place, value, state in zip(
+                places.tolist(),
+                vector.values[places].tolist(),
+                vector.states[places].tolist(),
+                strict=True,
             )
-            for place in places
         ]
         return Result(rows, vector.holes)
 
@@ -143,8 +158,8 @@ def _distinct(step: _Step) -> _Step:
         vector = step(table, at)
         if vector.frame.has_duplicates:
             identities = vector.frame.identities
-            exact = [identities[place] for place in np.flatnonzero(vector.exact)]
-            if len(set(exact)) < len(exact):
+            there = [identities[place] for place in np.flatnonzero(vector.there)]
+            if len(set(there)) < len(there):
                 raise ExpressionError("several rows have the same labels")
         return vector
 
@@ -164,7 +179,7 @@ def _negation(operand: _Step, is_scalar: bool) -> _Step:
     def negated(table: SeriesTable, at: float) -> Vector:
         vector = operand(table, at)
         frame = vector.frame if is_scalar else vector.frame.nameless
-        return Vector(frame, vector.states, -vector.values, vector.holes)
+        return Vector(frame, turned(vector.states), -vector.values, vector.holes)
 
     return negated
 
@@ -201,7 +216,7 @@ def _absent(operand: _Step, argument: Expr) -> _Step:
 
     def absent(table: SeriesTable, at: float) -> Vector:
         vector = operand(table, at)
-        if vector.exact.any():
+        if vector.there.any():
             state = ABSENT
         elif vector.unknown.any() or vector.holes:
             state = UNKNOWN
@@ -239,21 +254,15 @@ def _binary(expr: Binary) -> _Step:
     if not any(scalars):
         combination = Combination(expr)
         return lambda table, at: combination.apply(left(table, at), right(table, at))
-    operator, returns_bool = expr.operator, expr.returns_bool
     vector_is_left = scalars[1]
+    keeps_name = expr.operator in COMPARISONS and not expr.returns_bool
 
     def with_scalar(table: SeriesTable, at: float) -> Vector:
         a, b = left(table, at), right(table, at)
         vector = a if vector_is_left else b
-        nameless = vector.frame if all(scalars) else vector.frame.nameless
-        if operator not in COMPARISONS:
-            values = arithmetic(operator, a.values, b.values)
-            return Vector(nameless, vector.states, values, vector.holes)
-        verdict = compare(operator, a.values, b.values)
-        if returns_bool:
-            return Vector(nameless, vector.states, verdict.astype(np.float64), vector.holes)
-        states = vector.states.copy()
-        states[(states == EXACT) & ~verdict] = ABSENT
-        return Vector(vector.frame, states, vector.values, vector.holes)
+        sides = Side(a.states, a.values), Side(b.states, b.values)
+        found = operate(expr, *sides, kept=sides[0 if vector_is_left else 1])
+        frame = vector.frame if keeps_name or all(scalars) else vector.frame.nameless
+        return Vector(frame, found.states, found.values, vector.holes)
 
     return with_scalar

@@ -15,6 +15,8 @@ from storewatchd.core.promql.labels import LabelFrame, concatenated
 from storewatchd.core.promql.syntax import Selector
 from storewatchd.core.promql.vector import (
     ABSENT,
+    AT_LEAST,
+    AT_MOST,
     EXACT,
     NOTHING,
     UNKNOWN,
@@ -22,7 +24,11 @@ from storewatchd.core.promql.vector import (
     Vector,
     distinct_holes,
 )
-from storewatchd.core.series import WINDOW_COVERAGE, Series, SeriesTable
+from storewatchd.core.series import CEILING, FLOOR, WINDOW_COVERAGE, Series, SeriesTable
+
+_STATE_OF_MARK = np.zeros(6, np.int8)
+_STATE_OF_MARK[[UNSAID, GONE]] = ABSENT
+_STATE_OF_MARK[[SAMPLE, LOST, FLOOR, CEILING]] = EXACT, UNKNOWN, AT_LEAST, AT_MOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,7 @@ class Window:
     times: NDArray[np.float64]
     values: NDArray[np.float64]
     valid: NDArray[np.bool_]
-    lost: NDArray[np.int64]  # how many samples of each row are unknown
+    lost: NDArray[np.int64]  # how many samples of each row are unknown, or only bounds
 
 
 class Selection:
@@ -132,7 +138,7 @@ class Selection:
         if self.selector.offset_s:
             return self._earlier(table, admitted, at)
         known = table.known_scopes(series, at)[series.scope_of[places]]
-        states: States = np.where(known & ~series.uncertain[places], EXACT, UNKNOWN).astype(np.int8)
+        states: States = np.where(known, series.states[places], np.int8(UNKNOWN))
         states[~series.there[places]] = ABSENT
         holes = self._unseen(table.holes(series, at))
         return Vector(admitted.frame, states, series.last[places], holes)
@@ -150,9 +156,8 @@ class Selection:
         marks[said] = samples.marks[:, places][newest[said], said]
         values = np.zeros(len(newest))
         values[said] = samples.values[:, places][newest[said], said]
-        states: States = np.full(len(newest), UNKNOWN, np.int8)
-        states[(marks == SAMPLE) & known[series.scope_of[places]]] = EXACT
-        states[(marks == UNSAID) | (marks == GONE)] = ABSENT
+        states = _STATE_OF_MARK[marks]
+        states[(states != ABSENT) & ~known[series.scope_of[places]]] = UNKNOWN
         holes = self._unseen(table.past_holes(series, known, then, then))
         return Vector(admitted.frame, states, values, holes)
 
@@ -170,7 +175,7 @@ class Selection:
         values, marks = values[:, places], marks[:, places]
         valid = np.equal(marks, SAMPLE)
         count = valid.sum(axis=0)
-        lost = np.equal(marks, LOST).sum(axis=0)
+        lost = np.greater_equal(marks, LOST).sum(axis=0)
         states: States = np.full(len(count), UNKNOWN, np.int8)
         if count.any():
             last = times[len(times) - 1 - np.argmax(valid[::-1], axis=0)]
@@ -182,7 +187,7 @@ class Selection:
             exact &= end - first + spacing >= WINDOW_COVERAGE * range_s
             exact &= count >= WINDOW_COVERAGE * (count + lost)
             if not self.selector.offset_s:
-                exact &= series.there[places] & ~series.uncertain[places]
+                exact &= series.there[places] & (series.states[places] == EXACT)
             states[exact] = EXACT
         holes = self._unseen(table.past_holes(series, seen, start, end))
         vector = Vector(admitted.frame, states, np.zeros(len(states)), holes)

@@ -1,8 +1,9 @@
-"""A vector: rows with values, each surely there, unknown, or surely not there; and holes.
+"""A vector: rows, each exact, bounded, unknown or surely not there; and holes.
 
-*Unknown* rows may have any value and may also be absent. *Holes* are label equalities that rows
-which nobody could look at would carry. The law: what is called known is equal in every completion
-of the data.
+*Exact* rows are there with their value. *Bounded* rows are there too; their value is a number, not
+NaN, at least or at most the one that is said. *Unknown* rows may have any value and may also be
+absent. *Holes* are label equalities that rows which nobody could look at would carry. The law:
+what is called known is so in every completion of the data.
 """
 
 from dataclasses import dataclass
@@ -12,18 +13,20 @@ from numpy.typing import NDArray
 
 from storewatchd.core.holes import Hole
 from storewatchd.core.promql.labels import EMPTY, LabelFrame
+from storewatchd.core.rowstate import RowState
 
-# Row states. Bounds (at least, at most) would be further values here; every operation decides
-# by "exact" and "absent" and treats all else as open.
-ABSENT, EXACT, UNKNOWN = 0, 1, 2
+ABSENT, UNKNOWN, EXACT, AT_LEAST, AT_MOST = map(int, RowState)
+"""The states as plain integers, which numpy compares without widening a column."""
 
 States = NDArray[np.int8]
 Values = NDArray[np.float64]
 
+_TURNED = np.array([ABSENT, UNKNOWN, EXACT, AT_MOST, AT_LEAST], np.int8)
+
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """Rows over a frame of labels. Values of rows that are not EXACT mean nothing."""
+    """Rows over a frame of labels. Values of rows that are not there mean nothing."""
 
     frame: LabelFrame
     states: States
@@ -33,6 +36,11 @@ class Vector:
     @property
     def exact(self) -> NDArray[np.bool_]:
         return np.equal(self.states, EXACT)
+
+    @property
+    def there(self) -> NDArray[np.bool_]:
+        """The rows that are there, whatever could not be seen: exact or bounded."""
+        return np.greater_equal(self.states, EXACT)
 
     @property
     def unknown(self) -> NDArray[np.bool_]:
@@ -45,6 +53,12 @@ class Vector:
 
 
 NOTHING = Vector(EMPTY, np.zeros(0, np.int8), np.zeros(0))
+
+
+def turned(states: States) -> States:
+    """Return the states of rows whose values are turned about zero: a bound is on the other
+    side then."""
+    return _TURNED[states]
 
 
 def distinct_holes(holes: tuple[Hole, ...]) -> tuple[Hole, ...]:
