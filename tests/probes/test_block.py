@@ -15,7 +15,7 @@ from probes.fix_probes import (
     values,
 )
 from storewatchd.core.frames import Frame, Scope
-from storewatchd.errors import ProbeAbsent, ProbeFailed
+from storewatchd.errors import ProbeAbsent, ProbeFailed, ReadRefused
 from storewatchd.probes.base import Probe
 from storewatchd.probes.block import (
     BLOCK_FAMILIES,
@@ -253,6 +253,22 @@ def test_a_machine_without_sensors_is_no_failure(attributes: dict[str, bytes | i
     port.readings[("sys.thermal", "")] = {"cooling_device0/type": b"Processor\n"}
     with pytest.raises(ProbeAbsent, match="no sensors"):
         asyncio.run(SensorsProbe().collect(port, Scope("sensors")))
+
+
+@pytest.mark.parametrize("tree", ["sys.hwmon", "sys.thermal"])
+def test_sensors_that_may_not_be_read_are_not_absent(tree: str) -> None:
+    port = ScriptedPort()
+    port.readings |= {("sys.hwmon", ""): {}, ("sys.thermal", ""): {}}
+    port.readings[(tree, "")] = {"hwmon0/temp1_input": -errno.EACCES}
+    with pytest.raises(ReadRefused, match="Permission denied"):
+        asyncio.run(SensorsProbe().collect(port, Scope("sensors")))
+
+
+def test_a_disk_whose_size_may_not_be_read_is_not_left_out() -> None:
+    port = ScriptedPort()
+    port.readings[("sys.block", "")] = {"sda/size": -errno.EACCES, "sda/stat": b"0"}
+    with pytest.raises(ReadRefused, match="sda/size: Permission denied"):
+        asyncio.run(BlockProbe().collect(port, Scope("block")))
 
 
 ODD_NAMES = ("x", "x/", "/_", "x/_input", "", "x/temp1_input_", "thermal_zone/temp")

@@ -1,8 +1,12 @@
 """What a probe is, and what most of them need."""
 
+import errno
+import os
+from collections.abc import Mapping
 from typing import Protocol
 
 from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
+from storewatchd.errors import ReadRefused
 from storewatchd.port import Port
 
 STALE_AFTER_INTERVALS = 5
@@ -39,3 +43,15 @@ def counter(name: str, help_text: str, *labels: str, unit: str = "") -> Family:
 def seen(scope: Scope, rows: dict[str, list[Row]]) -> Frame:
     """Return the frame of a look that saw everything; its time is the collector's to set."""
     return Frame(scope, 0.0, rows=rows)
+
+
+def check_permitted(attributes: Mapping[str, bytes | int]) -> None:
+    """Refuse to take what may not be read for what is not there.
+
+    Raises:
+        ReadRefused: an attribute of a tree may not be read.
+    """
+    for path, content in attributes.items():
+        if content in (-errno.EACCES, -errno.EPERM):
+            assert isinstance(content, int)
+            raise ReadRefused(f"{path}: {os.strerror(-content)}", errno=-content)

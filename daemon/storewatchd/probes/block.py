@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from storewatchd.core.frames import Frame, Row, Scope
 from storewatchd.errors import ProbeAbsent
 from storewatchd.port import Port
-from storewatchd.probes.base import counter, gauge, seen
+from storewatchd.probes.base import check_permitted, counter, gauge, seen
 
 SECTOR_BYTES = 512
 
@@ -75,7 +75,10 @@ class BlockProbe:
         return (Scope(self.name),)
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
-        return seen(scope, parse_block((await port.read("sys.block")).value))
+        attributes = (await port.read("sys.block")).value
+        # A device whose size cannot be read would pass for one that holds nothing.
+        check_permitted({path: value for path, value in attributes.items() if _is_size(path)})
+        return seen(scope, parse_block(attributes))
 
 
 class SensorsProbe:
@@ -88,11 +91,14 @@ class SensorsProbe:
         return (Scope(self.name),)
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
-        rows = parse_sensors((await port.read("sys.hwmon")).value)
+        attributes = (await port.read("sys.hwmon")).value
+        rows = parse_sensors(attributes)
         if not rows["node_hwmon_temp_celsius"]:
-            zones = parse_thermal_zones((await port.read("sys.thermal")).value)
-            rows["node_thermal_zone_temp"] = zones
+            zones = (await port.read("sys.thermal")).value
+            rows["node_thermal_zone_temp"] = parse_thermal_zones(zones)
+            attributes = {**attributes, **zones}
         if not any(rows.values()):
+            check_permitted(attributes)
             raise ProbeAbsent("this machine has no sensors that the kernel knows")
         return seen(scope, rows)
 
@@ -123,6 +129,10 @@ class ProcessesProbe:
                 ],
             },
         )
+
+
+def _is_size(path: str) -> bool:
+    return path.partition("/")[2] == "size"
 
 
 def parse_block(attributes: Attributes) -> dict[str, list[Row]]:
