@@ -11,7 +11,7 @@ from fakes import NOON
 from fix_records import no_room
 from storewatchd.core.frames import Scope
 from storewatchd.errors import ProbeFailed
-from storewatchd.monitor import monitor as monitor_module
+from storewatchd.monitor import writer as writer_module
 from storewatchd.probes.storage import REPOSITORIES
 
 
@@ -100,7 +100,7 @@ async def test_a_database_that_refuses_records_degrades(control: Control) -> Non
 async def test_a_journal_that_refuses_is_unhealthy_whatever_the_database(
     tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(monitor_module, "RETRY_S", 0.01)
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.01)
     async with open_control(tmp_path, settings=settings) as control:
         with no_room():
             await control.client.say(
@@ -175,11 +175,20 @@ async def test_tasks_are_healthy_while_none_has_failed(control: Control) -> None
     assert verdict(control, "tasks") == ("healthy", "1 running, none failed")
 
 
-async def test_tasks_are_degraded_while_an_alert_says_that_one_failed(control: Control) -> None:
+async def test_an_alert_that_people_create_makes_no_task_fail(control: Control) -> None:
     await control.call("tasks.start", name="nightly")
-    for name in ("d", "c", "b", "a"):
-        await control.node.create(source="task", resource_id=name)
-    assert verdict(control, "tasks") == ("degraded", "failed and not run since: a, b, c")
+    await control.node.create(source="task", resource_id="what people say is no failed task")
+    assert verdict(control, "tasks") == ("healthy", "1 running, none failed")
+
+
+async def test_tasks_whose_failure_a_rule_tells_are_named(tmp_path: Path) -> None:
+    labels = '{source: task, resource_id: "{{ $labels.task }}"}'
+    failed = rule('task_runs_total{result="failed"} > 0', labels=labels)
+    async with open_control(tmp_path, rules=failed) as control:
+        for name in ("d", "c", "b", "a"):
+            run = await control.call("tasks.start", name=name)
+            await control.call("tasks.finish", id=run["id"], exit_status=1)
+        assert verdict(control, "tasks") == ("degraded", "failed and not run since: a, b, c")
 
 
 # Rules.

@@ -248,7 +248,7 @@ class Monitor:
         return {
             alert.resource_id
             for alert in self.view.all_alerts()
-            if alert.is_open and alert.source == "task"
+            if alert.is_open and alert.source == "task" and alert.rule
         }
 
     # The life of the writer.
