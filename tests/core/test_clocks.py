@@ -3,7 +3,7 @@
 import pytest
 
 from fakes import NOON, jumped, suspended
-from storewatchd.core.clocks import JUMP_S, Passed, passed, wall_of
+from storewatchd.core.clocks import JUMP_S, Passed, as_set_at, passed, wall_of
 from storewatchd.core.model import Instant
 
 NOW = Instant(NOON, 1000.0, 50.0)
@@ -30,6 +30,12 @@ def test_a_clock_that_was_set_and_a_suspended_machine_are_told_apart(
     after: Instant, what: Passed
 ) -> None:
     assert passed(NOW, after) == what
+
+
+def test_a_moment_can_be_told_by_the_clock_as_it_was_set() -> None:
+    later = NOW.later(30)
+    assert as_set_at(NOW, later) == later
+    assert as_set_at(NOW, jumped(later, -HOUR_S)) == later
 
 
 def test_a_moment_is_dated_by_the_clock_as_it_is_set_now() -> None:

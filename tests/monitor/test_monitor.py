@@ -276,6 +276,18 @@ async def test_a_clock_that_is_set_is_told_and_freezes_nothing(
     assert f"the wall clock was set by {jump_s:+.3f} s" in caplog.messages
 
 
+async def test_until_the_books_know_that_a_clock_was_set_they_are_read_by_the_old_one(
+    node: Node,
+) -> None:
+    await node.see(a=0.5)
+    node.clock.jump(3600)
+    at = node.monitor.now().wall
+    (reading,) = node.books.table.read("full", at)
+    assert (at, reading.exact) == (NOON, True)
+    await node.settled()
+    assert node.monitor.now().wall == NOON + 3600
+
+
 async def test_after_a_suspend_somebody_is_asked_to_look_again(node: Node) -> None:
     calls: list[float] = []
     node.monitor.resumed = lambda: calls.append(node.clock.wall())

@@ -29,6 +29,11 @@ def passed(before: Instant, now: Instant) -> Passed:
     )
 
 
+def as_set_at(before: Instant, now: Instant) -> Instant:
+    """Return a moment by the wall clock as it was set at an earlier one."""
+    return now._replace(wall=now.wall - passed(before, now).jumped_s)
+
+
 def wall_of(monotonic: float, now: Instant) -> float:
     """Return when something was by the wall clock as it is set now."""
     return now.wall - (now.monotonic - monotonic)

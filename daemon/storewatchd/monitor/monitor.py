@@ -17,6 +17,7 @@ import msgspec
 
 from storewatchd.bus import Bus
 from storewatchd.clock import Clock
+from storewatchd.core.clocks import as_set_at
 from storewatchd.core.commands import (
     KINDS,
     AcknowledgeAlert,
@@ -218,7 +219,10 @@ class Monitor:
         return self._bus.last_seq
 
     def now(self) -> Instant:
-        return self._clock.now()
+        """Return this moment, by the wall clock as the books know it: where that was set since
+        the last round, they are dated anew in the next one."""
+        now = self._clock.now()
+        return as_set_at(self._judge.before or now, now)
 
     def new_id(self, wall: float) -> str:
         return self.books.incidents.new_id(wall)
@@ -231,7 +235,7 @@ class Monitor:
             books.tasks.runs(),
             len(list(books.repositories)),
             self.node,
-            self._clock.wall(),
+            self.now().wall,
         )
 
     def counts(self) -> dict[str, int]:
