@@ -12,6 +12,7 @@ from storewatchd.core.rules import RuleSet
 from storewatchd.errors import RuleError, StorewatchError
 from storewatchd.monitor import Monitor
 from storewatchd.probes import check_names
+from storewatchd.probes.base import STALE_AFTER_INTERVALS
 from storewatchd.rule_files import read_rules
 from storewatchd.settings import Settings, Source
 from storewatchd.systemd import LogQueue, Notifier
@@ -89,6 +90,8 @@ class Reloader:
         self.last_succeeded = True
         self._logs.set_level(settings.daemon.log_level)
         self._collector.set_interval(settings.probes.interval)
+        max_age_s = STALE_AFTER_INTERVALS * settings.probes.interval
+        self._monitor.books.table.set_max_age(max_age_s)
         self._monitor.books.repositories.declare(settings.storage.named_paths())
         await self._monitor.command(ReplaceRules("SIGHUP", rules))
         self._collector.trigger_all()

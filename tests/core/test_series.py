@@ -310,6 +310,17 @@ def test_a_name_that_a_probe_owns_is_no_place_for_a_recording() -> None:
     assert len(table.read("g", NOON)) == 1
 
 
+def test_what_probes_say_may_hold_for_another_time_from_now_on() -> None:
+    table = table_with(1)
+    table.expect("p", [SCOPE, Scope("p", (("x", "gone"),))])
+    table.expect("p", [SCOPE])
+    table.keep_recordings([recording("r", {})])
+    table.record(recording("r", {}), [], [], NOON)
+    table.set_max_age(10)
+    assert [r.exact for at in (10, 11) for r in table.read("g", NOON + at)] == [True, False]
+    assert holes(table, NOON + 1000, "r") == ()
+
+
 @pytest.mark.parametrize("jump_s", [3600, -3600])
 def test_everything_goes_along_with_a_clock_that_is_set(jump_s: float) -> None:
     table = table_with(3, max_series=2)

@@ -63,6 +63,31 @@ def test_a_reload_puts_new_rules_and_repositories_in_force(running: Appliance) -
     )
 
 
+def test_a_longer_interval_makes_nothing_overdue(appliance: Appliance) -> None:
+    appliance.configure(repositories={"root": "/"})
+    appliance.start()
+
+    def status() -> str:
+        (repository,) = appliance.call("repositories.list")["repositories"]
+        return str(repository["status"])
+
+    wait_for("sight", lambda: status() == "ok")
+    appliance.configure(interval_s=60, repositories={"root": "/"})
+    assert appliance.daemon is not None
+    appliance.daemon.send_signal(signal.SIGHUP)
+    wait_for("the reload", lambda: "reloaded" in appliance.log.read_text())
+    uptime_s = appliance.call("daemon.status")["uptime_seconds"]
+    seen = set()
+
+    def looked_long_enough() -> bool:
+        seen.add(status())
+        now_s = appliance.call("daemon.status")["uptime_seconds"]
+        return bool(now_s > uptime_s + 7)  # more than five of the shorter intervals
+
+    wait_for("time", looked_long_enough)
+    assert seen == {"ok"}
+
+
 def test_a_wrong_rule_file_changes_nothing_and_is_named_with_its_place(running: Appliance) -> None:
     (running.rules / "mine.yml").write_text(GOOD)
     assert running.call("rules.reload")["valid"]

@@ -180,6 +180,15 @@ class SeriesTable:
             if family.name not in self._series:
                 self._series[family.name] = Series(family, probe)
 
+    def set_max_age(self, max_age_s: float) -> None:
+        """Change for how long what probes say holds; what holds for ever still does."""
+        for owner in self._probes.values():
+            if owner.max_age_s < float("inf"):
+                owner.max_age_s = max_age_s
+                for state in owner.states:
+                    if state is not None:
+                        state.max_age_s = max_age_s
+
     def expect(self, probe: str, scopes: Iterable[Scope]) -> frozenset[str]:
         """Say which scopes there are; return the families that this touches.
 
