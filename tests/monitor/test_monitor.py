@@ -14,7 +14,7 @@ import pytest
 from core.fix_engine import rule, rule_set
 from fakes import NOON, HandClock
 from fix_node import PROBE, Node, events, kinds, open_node, running, running_node
-from fix_records import no_room
+from fix_records import alert, no_room
 from storewatchd.core.commands import (
     AcknowledgeAlert,
     AddRepository,
@@ -619,18 +619,24 @@ async def test_what_a_person_did_is_logged_with_the_person(
     assert len(ids) == 2
 
 
-async def test_failing_tasks_are_those_of_open_alerts(node: Node) -> None:
-    await node.create(source="task", resource_id="nightly")
-    weekly = await node.create(source="task", resource_id="weekly")
-    await node.create(source="test", resource_id="other")
-    await node.monitor.command(ResolveAlert("ann", weekly.id))
+async def test_failing_tasks_are_those_that_a_rule_has_an_open_alert_for(node: Node) -> None:
+    failed: dict[str, Any] = {"source": "task", "state": AlertState.FIRING}
+    for number, changes in enumerate(
+        (
+            {**failed, "resource_id": "nightly"},
+            {**failed, "resource_id": "weekly", "state": AlertState.RESOLVED},
+            {**failed, "resource_id": "somebody's", "rule": ""},
+            {**failed, "resource_id": "no task", "source": "storage"},
+        )
+    ):
+        node.monitor.view.put_alert(alert("node", number, **changes), 1)
     assert node.monitor.failing_tasks() == {"nightly"}
 
 
 async def test_an_announcement_is_told_and_audited_as_the_daemons(node: Node) -> None:
     told = node.hear()
-    await node.monitor.command(Announce(EventType.SYSTEM, "journal_set_aside", {"path": "/x"}))
-    assert await kinds(told) == [("system", "journal_set_aside")]
+    await node.monitor.command(Announce(EventType.SYSTEM, "noted", {"path": "/x"}))
+    assert await kinds(told) == [("system", "noted")]
     assert [line["actor"] for line in await node.audit()] == ["storewatchd"]
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from storewatchd.errors import JournalDamaged, JournalError
 from storewatchd.journal.failures import failure
-from storewatchd.journal.records import NOTICE, Notice, Rebuild, StoredRecord
+from storewatchd.journal.records import NOTICE, Counted, Notice, Rebuild, StoredRecord
 from storewatchd.journal.tables import (
     CURSOR,
     EPOCH,
@@ -25,6 +25,7 @@ from storewatchd.journal.tables import (
     Table,
     record_checksum,
     record_of,
+    schema_as_kept,
     state_checksum,
     with_checksum,
 )
@@ -100,7 +101,8 @@ class Database:
                     run(statement)
                 self.set_meta("schema", str(SCHEMA_VERSION))
         self._check()
-        self.records, self.states = self.counted()
+        counted = self.counted()
+        self.records, self.states = counted.records, counted.states
 
     def _check(self) -> None:
         """Check all but the rows of state and of records.
@@ -114,9 +116,13 @@ class Database:
                 f"{self.path} is from a newer version ({version}, this one knows "
                 f"{SCHEMA_VERSION}): install that version again"
             )
-        found = self._connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        # Not the quick check: a row that its index does not know is lost to whoever asks by key.
+        found = self._connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if found != "ok":
             raise JournalDamaged(f"{self.path} is damaged or no journal: {found}")
+        schema = self._connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
+        if [sql for (sql,) in schema] != schema_as_kept():
+            raise JournalDamaged(f"{self.path} is damaged: its schema is spoilt")
         for table in SMALL:
             if table.damaged(self._connection):
                 raise JournalDamaged(f"{self.path} is damaged: the table {table.name} is spoilt")
@@ -142,10 +148,9 @@ class Database:
             with_checksum(META, key, value),
         )
 
-    def counted(self) -> tuple[int, int]:
-        """Return how many records and pieces of state there are, as the last write noted it."""
-        records, _, states = (self.meta("count") or "0 0").partition(" ")
-        return int(records), int(states)
+    def counted(self) -> Counted:
+        """Return which rows there are, as the last write noted it."""
+        return Counted.from_text(self.meta("count") or "")
 
     def epochs(self) -> dict[str, int]:
         """Return every epoch's first number, in the order of these."""
@@ -185,13 +190,18 @@ class Database:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Do everything or nothing, durably, and note how many rows there are then."""
+        """Do everything or nothing, durably, and note what rows there are then."""
         before = self.records, self.states
         try:
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield
-                self.set_meta("count", f"{self.records} {self.states}")
+                highest = self._connection.execute(
+                    "SELECT coalesce((SELECT max(seq) FROM record), 0),"
+                    " coalesce((SELECT max(id) FROM state), 0)"
+                ).fetchone()
+                counted = Counted(self.records, self.states, *highest)
+                self.set_meta("count", counted.to_text())
         except BaseException:
             self.records, self.states = before
             raise
@@ -247,6 +257,14 @@ class Database:
         busy, _, _ = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise JournalError(f"{self.path} is in use by another program")
+
+    def checkpoint(self) -> None:
+        """Bring what can be brought from the write-ahead log into the file; a disk that is full
+        for that is no error."""
+        try:
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.OperationalError as error:
+            logger.debug("the write-ahead log stays as it is: %s", error)
 
     # Dropping.
 

@@ -86,6 +86,23 @@ class Notice:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """Which rows a file has by its own account: by that a loss is known, and where to look."""
+
+    records: int = 0
+    states: int = 0
+    last_seq: int = 0
+    last_state: int = 0
+
+    def to_text(self) -> str:
+        return f"{self.records} {self.states} {self.last_seq} {self.last_state}"
+
+    @classmethod
+    def from_text(cls, text: str) -> "Counted":
+        return cls(*map(int, text.split()))
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """How the journal stands. Times are Unix seconds, sizes bytes on disk."""
 

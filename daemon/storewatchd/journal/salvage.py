@@ -10,26 +10,31 @@ import logging
 import shutil
 import sqlite3
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from storewatchd.journal.database import Database, lenient
+from storewatchd.journal.records import Counted
 from storewatchd.journal.tables import META, RECORD, SMALL, STATE, Row, Table
 
 logger = logging.getLogger(__name__)
 
 BATCH = 500
-MOST_TRIES = 20_000
+NARROW = 64
+"""In a range of so many numbers that cannot be read as a whole, each is asked for by itself."""
+
+FARTHEST = 1 << 20
+"""How far beyond what can be read numbers are looked for."""
+
+MOST_TRIES = 10_000
 """How often a table is asked for a part of it, however much of it is damaged."""
+
+_HIGHEST = (1 << 63) - 1
 
 _PAGE_BYTES = 4096
 _SIDES = ("", "-wal")
-
-
-Counted = tuple[int, ...]
-"""How many records and pieces of state a file says it has; nothing where it does not say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,33 +64,44 @@ def salvage(source: Path, into: Database) -> Salvaged:
         finally:
             for side in (*_SIDES, "-shm"):
                 Path(f"{copy}{side}").unlink(missing_ok=True)
-    lost_records = lost_states = None
-    if counted:
-        lost_records = max(0, counted[0] - into.records)
-        lost_states = max(0, counted[1] - into.states)
-    return Salvaged(into.records, into.states, lost_records, lost_states)
+    if counted is None:
+        return Salvaged(into.records, into.states, None, None)
+    return Salvaged(
+        into.records,
+        into.states,
+        max(0, counted.records - into.records),
+        max(0, counted.states - into.states),
+    )
 
 
-def _take_over(source: Path, into: Database) -> tuple[Counted, bool]:
-    """Copy the whole rows; return how many there were, and whether SQLite knows every table."""
+def _take_over(source: Path, into: Database) -> tuple[Counted | None, bool]:
+    """Copy the whole rows; return which there were by the file's own account, and whether SQLite
+    knows every table."""
     # Read-only: what is set aside stays as it was found.
     uri = f"{source.absolute().as_uri()}?mode=ro"
     try:
         connection = lenient(sqlite3.connect(uri, uri=True, isolation_level=None))
     except sqlite3.Error:
-        return (), False
-    counted: Counted = ()
+        return None, False
+    counted: Counted | None = None
     is_all = True
     with closing(connection):
         for table in (*SMALL, STATE, RECORD):
             if not _is_known(connection, table):
                 is_all = False
                 continue
-            for rows in _batches(_whole_rows(connection, table)):
+            for rows in _batches(_whole_rows(connection, table, _highest(table, counted))):
                 into.adopt(table, rows)
-                if table is META:
-                    counted = _counted(rows) or counted
+                for key, value, _ in rows if table is META else ():
+                    counted = Counted.from_text(value) if key == "count" else counted
     return counted, is_all
+
+
+def _highest(table: Table, counted: Counted | None) -> int | None:
+    """Return the highest number that a table had, None where that is not known."""
+    if counted is None or table in SMALL:
+        return None
+    return counted.last_seq if table is RECORD else counted.last_state
 
 
 def _is_known(connection: sqlite3.Connection, table: Table) -> bool:
@@ -96,14 +112,6 @@ def _is_known(connection: sqlite3.Connection, table: Table) -> bool:
     except (sqlite3.Error, UnicodeDecodeError):
         return False
     return True
-
-
-def _counted(rows: Iterable[Row]) -> Counted:
-    for key, value, _ in rows:
-        if key == "count":
-            records, _, states = value.partition(" ")
-            return int(records), int(states)
-    return ()
 
 
 def _copy_with_whole_head(source: Path, copy: Path, model: Database) -> None:
@@ -127,39 +135,53 @@ def _copy_with_whole_head(source: Path, copy: Path, model: Database) -> None:
         file.write(head)
 
 
-def _whole_rows(connection: sqlite3.Connection, table: Table) -> Iterator[Row]:
-    for numbered in _rows(connection, table):
+def _whole_rows(connection: sqlite3.Connection, table: Table, highest: int | None) -> Iterator[Row]:
+    for numbered in _rows(connection, table, highest):
         if table.is_whole(numbered[1:]):
             yield numbered[1:]
 
 
-def _rows(connection: sqlite3.Connection, table: Table) -> Iterator[Row]:
-    """Yield every row that can be read with its number before it, some of them twice."""
-    up = _Scan(connection, table, "ASC")
+def _rows(connection: sqlite3.Connection, table: Table, highest: int | None) -> Iterator[Row]:
+    """Yield every row that can be read with its number before it, many of them twice."""
+    up, down = _Scan(connection, table, "ASC"), _Scan(connection, table, "DESC")
     yield from up
     if up.is_whole:
         return
-    down = _Scan(connection, table, "DESC")
     yield from down
-    gaps = deque([(_beyond(up, 1, 1), _beyond(down, -1, _highest(connection, table)))])
-    for _ in range(MOST_TRIES):
-        if not gaps:
-            return
+    low, high = up.beyond(1), down.beyond(_HIGHEST)
+    if high == _HIGHEST and highest is None:
+        gaps = deque(_doubling(low))
+    else:
+        gaps = deque([(low, high if highest is None else min(high, highest))])
+    tries = 0
+    while gaps and tries < MOST_TRIES:
         low, high = gaps.popleft()
-        if low == high:
-            yield from _Scan(connection, table, "ASC", (low, high))
+        if high - low < NARROW:
+            # A range would look at the row after it, which may be damaged.
+            for number in range(low, high + 1):
+                yield from _Scan(connection, table, "ASC", (number, number))
+            tries += NARROW
             continue
         up = _Scan(connection, table, "ASC", (low, high))
         yield from up
-        if up.is_whole:
-            continue
         down = _Scan(connection, table, "DESC", (low, high))
         yield from down
-        low, high = _beyond(up, 1, low), _beyond(down, -1, high)
-        if low <= high:
-            middle = (low + high) // 2
-            halves = ((low, middle), (middle + 1, high))
-            gaps.extend(half for half in halves if half[0] <= half[1])
+        tries += 2
+        if up.is_whole and down.is_whole and up.count == down.count:
+            continue
+        low, high = up.beyond(low), down.beyond(high)
+        middle = (low + high) // 2
+        gaps.extend(((low, middle), (middle + 1, high)))
+
+
+def _doubling(low: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges that begin at a number and are twice as long each time: the last rows cannot be
+    read, and how far the numbers go is not known."""
+    length = NARROW
+    while length <= FARTHEST:
+        yield low, low + length - 1
+        low += length
+        length *= 2
 
 
 class _Scan:
@@ -175,7 +197,6 @@ class _Scan:
         where = ""
         self._values: tuple[int, ...] = between or ()
         if between is not None and between[0] == between[1]:
-            # A range would look at the row after it, which may be damaged.
             where, self._values = f"WHERE {table.number} = ?", between[:1]
         elif between is not None:
             where = f"WHERE {table.number} BETWEEN ? AND ?"
@@ -184,37 +205,31 @@ class _Scan:
             f"SELECT {table.number}, {table.select} FROM {table.name} {where}"  # noqa: S608
             f" ORDER BY {table.number} {order}"
         )
-        self.last: int | None = None
-        """The number of the last row that could be read; None before the first."""
+        self._step = 1 if order == "ASC" else -1
+        self._last: int | None = None
+        self._is_ordered = True
+        self.count = 0
         self.is_whole = False
-        """Whether there was no row that could not be read."""
+        """Whether it did not break off."""
 
     def __iter__(self) -> Iterator[Row]:
         try:
             with closing(self._connection.execute(self._query, self._values)) as rows:
                 for row in rows:
-                    self.last = row[0]
+                    before, self._last = self._last, row[0]
+                    self.count += 1
+                    if before is not None and (self._last - before) * self._step <= 0:
+                        self._is_ordered = False
                     yield row
             self.is_whole = True
         except (sqlite3.Error, MemoryError, OverflowError) as error:
-            logger.debug("a scan breaks off after %s: %s", self.last, error)
+            logger.debug("a scan breaks off after %s: %s", self._last, error)
 
-
-def _beyond(scan: _Scan, step: int, end: int) -> int:
-    """Return the first number that a scan did not come to, `end` where it came to none."""
-    return end if scan.last is None else scan.last + step
-
-
-def _highest(connection: sqlite3.Connection, table: Table) -> int:
-    """Return a number that none in a table is above, as low as can be found."""
-    query = f"SELECT max({table.number}) FROM {table.name} WHERE {table.number} < ?"  # noqa: S608
-    for exponent in range(62, 0, -1):
-        try:
-            connection.execute(query, (1 << exponent,)).fetchone()
-        except sqlite3.Error:
-            continue
-        return 1 << exponent + 1
-    return 0
+    def beyond(self, begin: int) -> int:
+        """Return the first number that it did not come to; `begin` where that cannot be told."""
+        if self._last is None or not self._is_ordered or (self._last - begin) * self._step < 0:
+            return begin
+        return min(self._last + self._step, _HIGHEST)
 
 
 def _batches(rows: Iterator[Row]) -> Iterator[list[Row]]:

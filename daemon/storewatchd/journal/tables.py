@@ -5,6 +5,7 @@ Every table has an integer key, so that all of them are salvaged the same way.
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +56,16 @@ CREATE TABLE record (
 );
 CREATE INDEX record_key ON record (key, seq) WHERE key <> '';
 """
+
+
+def schema_as_kept() -> list[str]:
+    """Return the schema as SQLite keeps it in every file: a flipped bit in it changes what the
+    values of a column become."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(SCHEMA)
+        kept = connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")
+        return [sql for (sql,) in kept]
+
 
 Row = tuple[Any, ...]
 

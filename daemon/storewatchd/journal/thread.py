@@ -177,7 +177,10 @@ class JournalThread:
         try:
             return call(self._database)
         except sqlite3.Error as error:
-            if is_for_want_of_room(error) and self.reserve.release():
+            if is_for_want_of_room(error):
+                self.reserve.release()
+                # The log begins anew once all of it is in the file, which may hold free pages.
+                self._database.checkpoint()
                 return call(self._database)
             if is_broken(error):
                 self._mend(error)
