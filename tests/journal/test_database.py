@@ -16,7 +16,7 @@ from fakes import NOON
 from fix_records import no_room, stored
 from storewatchd.errors import JournalDamaged, JournalError
 from storewatchd.journal.database import Database
-from storewatchd.journal.records import StoredRecord, checksum_of
+from storewatchd.journal.records import Counted, Notice, StoredRecord
 
 FEW = [stored(seq) for seq in (1, 2, 3)]
 
@@ -43,22 +43,6 @@ def change(path: Path, statement: str, *values: object) -> None:
 
 def everything(database: Database) -> list[StoredRecord]:
     return database.read(0, 10_000, None, False)
-
-
-# Checksums.
-
-
-def test_a_checksum_tells_where_one_part_ends() -> None:
-    assert checksum_of(b"ab", b"c") != checksum_of(b"a", b"bc")
-
-
-@given(st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=4), st.data())
-def test_a_checksum_notices_every_flipped_bit(parts: list[bytes], data: st.DataObject) -> None:
-    which = data.draw(st.integers(0, len(parts) - 1))
-    bit = data.draw(st.integers(0, 8 * len(parts[which]) - 1))
-    flipped = bytearray(parts[which])
-    flipped[bit // 8] ^= 1 << bit % 8
-    assert checksum_of(*parts[:which], bytes(flipped), *parts[which + 1 :]) != checksum_of(*parts)
 
 
 # Opening.
@@ -242,6 +226,36 @@ def test_pruning_counts_records_not_numbers(path: Path) -> None:
     database = make(path, *(stored(seq) for seq in (1, 500, 1000, 1500)))
     assert database.prune(2, before=1500) == 500
     assert [one.seq for one in everything(database)] == [1000, 1500]
+    database.close()
+
+
+def test_dropping_what_is_not_there_changes_nothing(path: Path) -> None:
+    database = make(path, *FEW)
+    database.drop(2)
+    database.drop(1)
+    assert (database.pruned(), database.records) == (2, 1)
+    database.close()
+
+
+def test_rows_that_are_taken_out_are_told_of_in_the_same_transaction(path: Path) -> None:
+    database = make(path, *FEW)
+    notice = Notice("journal_damaged", {"lost_records": 1}, "n1")
+    with no_room(), pytest.raises(sqlite3.OperationalError):
+        database.take_out([2], (), notice)
+    assert (database.notices(), database.records) == ([], 3)
+    database.take_out([2], (), notice)
+    assert (database.notices(), database.records) == ([notice], 2)
+    assert [one.seq for one in everything(database)] == [1, 3]
+    database.close()
+
+
+def test_the_file_knows_by_its_own_account_which_rows_it_has(path: Path) -> None:
+    database = make(path, *FEW)
+    database.write([stored(9)], [("alert", "a", b"1"), ("alert", "b", b"1")])
+    database.write((), [("alert", "a", b"2"), ("alert", "b", None), ("alert", "c", None)])
+    database.drop(2)
+    assert database.counted() == Counted(2, 1, 9, 1)
+    assert (database.records, database.states) == (2, 1)
     database.close()
 
 

@@ -15,7 +15,15 @@ import pytest
 from fakes import NOON, HandClock
 from fix_records import no_room, record
 from storewatchd.errors import JournalError, JournalRefused
-from storewatchd.journal import NOTICE, Gap, Journal, Record, StateChange, StoredRecord
+from storewatchd.journal import (
+    NOTICE,
+    Gap,
+    Journal,
+    Rebuild,
+    Record,
+    StateChange,
+    StoredRecord,
+)
 from storewatchd.journal.opening import BLOCK
 from storewatchd.journal.records import checksum_of
 
@@ -230,6 +238,27 @@ async def test_a_record_beyond_what_was_reserved_pushes_the_numbers_on(place: Pl
     assert again.first_seq == 1_000_001
 
 
+async def test_numbers_that_are_only_taken_are_not_given_again_by_the_same_start(
+    place: Place,
+) -> None:
+    journal = await place.open()
+    taken = journal.take(3)
+    given = await journal.numbers(2)
+    assert (list(taken), list(given)) == ([1, 2, 3], [4, 5])
+
+
+async def test_numbers_go_on_above_what_a_lost_journal_gave_out_also_after_a_restart(
+    place: Place, tmp_path: Path
+) -> None:
+    journal = await place.open()
+    await journal.advance(1_000_000)
+    assert journal.last_seq == 1_000_000
+    await journal.advance(5)
+    after = await place.copy(tmp_path / "copy").open()
+    assert after.first_seq > 1_000_000
+    assert list(await journal.numbers(1)) == [1_000_001]
+
+
 # Going on from an event.
 
 
@@ -313,6 +342,27 @@ async def test_a_time_of_which_something_may_be_no_longer_kept_is_a_gap(long: Jo
     assert await long.resolve_time(second.time) == second.seq - 1
 
 
+async def test_a_client_that_was_told_more_than_was_reserved_misses_nothing_of_the_next_epoch(
+    place: Place, tmp_path: Path
+) -> None:
+    first = await place.open()
+    await note(first)
+    told = first.take(3 * BLOCK)[-1]
+    second = await place.copy(tmp_path / "copy").open()
+    (one,) = await second.numbers(1)
+    assert one <= told
+    await second.numbers(told)
+    assert second.resolve_cursor(f"{first.epoch}.{told}") == one - 1
+    assert second.resolve_cursor(f"{first.epoch}.1") == 1
+
+
+async def test_an_epoch_is_known_by_the_journal_that_had_it(long: Journal) -> None:
+    (oldest, *_) = await long.read(0, 1)
+    assert [long.knows(epoch) for epoch in (oldest.epoch, long.epoch, "", "ffffffff")] == [
+        *(True, True, False, False)
+    ]
+
+
 # Followers.
 
 
@@ -364,6 +414,60 @@ async def test_what_a_follower_lacks_is_counted_and_dated(place: Place) -> None:
     assert await journal.unconfirmed("mail") == (4, NOON + 1)
     await journal.confirm("drain", 4)
     assert await journal.unconfirmed() == (0, None)
+
+
+async def test_a_follower_that_lost_what_it_had_gets_it_again(place: Place) -> None:
+    journal = await place.open(keep=0)
+    await note(journal, 4)
+    await journal.confirm("mail", 0)
+    await journal.confirm("drain", 4)
+    await journal.rewind("drain", 1)
+    assert (journal.confirmed("drain"), journal.facts().unconfirmed) == (1, 3)
+    await journal.confirm("mail", 4)
+    assert await numbers_in(journal) == [2, 3, 4]
+    await journal.close()
+    assert (await place.open()).confirmed("drain") == 1
+
+
+# How it stands.
+
+
+async def test_the_facts_follow_what_happens_without_asking_the_disk(place: Place) -> None:
+    journal = await place.open()
+    before = journal.facts()
+    assert (before.appended_total, before.unconfirmed, before.oldest_unconfirmed) == (0, 0, None)
+    await note(journal, 4)
+    await journal.confirm("drain", 1)
+    journal.note_unjournalled(7)
+    await journal.close()
+    facts = journal.facts()
+    assert (facts.appended_total, facts.unconfirmed, facts.oldest_unconfirmed) == (4, 3, NOON + 2)
+    assert (facts.is_writable, facts.unjournalled_total) == (True, 7)
+    assert facts.file_bytes > 0
+    assert facts.free_bytes > 0
+
+
+async def test_the_facts_know_what_an_earlier_start_left(place: Place) -> None:
+    journal = await place.open()
+    await note(journal, 4)
+    await journal.confirm("drain", 3)
+    await journal.close()
+    facts = (await place.open()).facts()
+    assert (facts.unconfirmed, facts.oldest_unconfirmed) == (1, NOON + 4)
+
+
+async def test_what_has_to_be_rebuilt_is_known_until_an_append_says_otherwise(
+    place: Place,
+) -> None:
+    journal = await place.open()
+    assert (journal.needs_rebuild, journal.rebuild) == (True, Rebuild.STORE)
+    await journal.close()
+    again = await place.open()
+    assert again.rebuild is Rebuild.STORE
+    await again.append((), [StateChange("alert", "a", b"1")], rebuild=Rebuild.NONE)
+    assert not again.needs_rebuild
+    await again.close()
+    assert not (await place.open()).needs_rebuild
 
 
 # Reading.

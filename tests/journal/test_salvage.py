@@ -7,20 +7,20 @@ import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.fix_engine import rule
-from fakes import NOON, HandClock
+from fakes import NOON
 from fix_node import Node, open_node, running_node
 from storewatchd.core.commands import AddRepository, PutToken, ResolveAlert
 from storewatchd.core.permissions import READ_ONLY, Token
 
 PAGE = 4096
 ROUNDS = 50
-SIDES = ("", "-wal", "-shm")
 
 QUERIES = {
     "record": (
@@ -139,6 +139,16 @@ DAMAGES = (
 )
 
 
+def damaged(whole: Path, place: Path, damage: Callable[[bytearray], None]) -> Path:
+    """Put a damaged copy of a file into a new state directory; return another one."""
+    content = bytearray(whole.read_bytes())
+    damage(content)
+    place.mkdir()
+    (place / "state.db").write_bytes(content)
+    (place / "copy").write_bytes(content)
+    return place / "copy"
+
+
 @pytest.mark.parametrize("seed", range(10))
 async def test_whatever_is_damaged_the_rest_is_kept_and_the_loss_is_told(
     whole: Path, tmp_path: Path, seed: int
@@ -147,13 +157,8 @@ async def test_whatever_is_damaged_the_rest_is_kept_and_the_loss_is_told(
     chance = random.Random(seed)
     for number in range(ROUNDS):
         damage = chance.choice(DAMAGES)
-        content = bytearray(whole.read_bytes())
-        damage(chance, content)
-        place, probe = tmp_path / f"{number}", tmp_path / f"{number}.db"
-        place.mkdir()
-        (place / "state.db").write_bytes(content)
-        probe.write_bytes(content)
-        wanted = readable(probe, numbers)
+        place = tmp_path / f"{number}"
+        wanted = readable(damaged(whole, place, partial(damage, chance)), numbers)
         async with open_node(place, rules=rule()) as node:
             kept = await held_by(node)
             told = [one.facts for one in node.journal.take_notices()]

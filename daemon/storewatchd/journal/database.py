@@ -223,12 +223,12 @@ class Database:
         self._change(NOTICE, notice.key, told)
 
     def notices(self) -> list[Notice]:
-        """Return what has to be told still."""
-        found = []
-        for key, state in self.state(NOTICE).items():
-            told = msgspec.json.decode(state)
-            found.append(Notice(told["kind"], told["facts"], key))
-        return found
+        """Return what has to be told still, in its order."""
+        query = "SELECT CAST(key AS TEXT) FROM state WHERE kind = ? ORDER BY id"
+        keys = [key for (key,) in self._connection.execute(query, (NOTICE,)).fetchall()]
+        states = self.state(NOTICE)
+        told = {key: msgspec.json.decode(states[key]) for key in keys if key in states}
+        return [Notice(one["kind"], one["facts"], key) for key, one in told.items()]
 
     def set_cursor(self, name: str, seq: int, *, back: bool = False) -> None:
         """Move a cursor forward; or back, which it never goes unasked."""

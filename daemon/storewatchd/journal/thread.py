@@ -208,7 +208,7 @@ class JournalThread:
                 self._database.start_epoch(begun.epoch, begun.first_seq, now.wall)
             self.figures.count(self._database)
         except (sqlite3.Error, OSError) as failed:
-            raise JournalError(f"it is damaged and cannot be mended: {failed}") from failed
+            raise JournalError(f"it is damaged, and cannot be mended: {failed}") from failed
         self._broken = None
         self._upkeep.begin_again()
         self.figures.rebuild = Rebuild.RECORDS
