@@ -61,12 +61,12 @@ class Checkpoints:
     async def write(self) -> None:
         """Write the file. The loop is let go between families."""
         series, probes = self._table.parts()
-        told: dict[str, Any] = {"version": self._version, "series": {}, "probes": {}}
+        told: dict[str, Any] = {"version": self._version, "series": {}}
+        # Before the series: of a look that is told of, every sample must be there.
+        told["probes"] = {name: freeze(one) for name, one in probes.items()}
         for name, one in list(series.items()):
             told["series"][name] = freeze(one)
             await asyncio.sleep(0)
-        # After the series: a place that a row points to must be there.
-        told["probes"] = {name: freeze(one) for name, one in probes.items()}
         try:
             await asyncio.to_thread(self._write, told)
         except OSError as error:

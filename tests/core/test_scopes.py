@@ -72,6 +72,28 @@ def test_an_overdue_look_is_known_until_its_age_ends() -> None:
     assert state(0, failed=300).known_s(NOON, NOON + 300) == MAX_AGE_S
 
 
+def test_a_time_that_no_look_reaches_is_not_known() -> None:
+    scope = state(300, failed=330)
+    assert scope.known_s(NOON, NOON + 60) == 0
+    assert scope.known_s(NOON + 600, NOON + 660) == 0
+
+
+def test_what_was_known_is_known_of_then_after_a_restart_and_not_of_now() -> None:
+    scope = state(0, 30)
+    scope.forget_now()
+    assert not scope.is_known(NOON + 31)
+    assert (scope.outcome, scope.last_known) == (None, NOON + 30)
+    assert [was_known(scope, at) for at in (0, 29, 30)] == [True, True, False]
+    scope.note_known(NOON + 60, kept_s=KEPT_S)
+    assert scope.known_s(NOON, NOON + 90) == 30 + 30
+
+
+def test_a_restart_before_the_first_look_forgets_nothing() -> None:
+    scope = state()
+    scope.forget_now()
+    assert scope.last_known is None
+
+
 def test_a_moment_before_what_is_kept_is_not_known() -> None:
     scope = state(0, 30, 60, 90)
     assert was_known(scope, 50, kept_since=20)

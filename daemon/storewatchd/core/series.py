@@ -255,13 +255,14 @@ class SeriesTable:
     def adopt(self, series: Mapping[str, Series], probes: Mapping[str, ProbeScopes]) -> None:
         """Take over what an earlier start knew: of its own time it is known, of now nothing is.
 
-        What probes say by other labels now is left out, and what no probe says any more.
+        What probes say by other labels now is left out, and what no probe says any more. Rows
+        stay there, unknown, so that the next look tells which of them are gone.
         """
         for name, owner in probes.items():
             mine = self._probes.get(name)
             if mine is not None:
                 owner = ProbeScopes(mine.families, mine.max_age_s, owner.scopes, owner.states)
-            elif not name.startswith(_RECORDER):
+            elif not name.startswith(_RECORDER) or not owner.families <= series.keys():
                 continue
             owner.told = False
             self._probes[name] = owner
@@ -269,14 +270,27 @@ class SeriesTable:
                 if state is not None:
                     state.max_age_s = owner.max_age_s
                     state.forget_now()
+        adopted: set[str] = set()
         for name, one in series.items():
             known = self._series.get(name)
             is_same = known is not None and known.family == one.family and known.probe == one.probe
             if one.probe not in self._probes or not (is_same or known is None):
                 continue
-            one.there[:] = False
             self._series[name] = one
             self._count += len(one)
+            adopted.add(name)
+            # A scope that was found since the scopes were written down is gone.
+            states = self._probes[one.probe].states
+            scopes = one.scope_of[: len(one)]
+            states += [None] * (int(scopes.max(initial=-1)) + 1 - len(states))
+            is_scope = np.array([state is not None for state in states], np.bool_)
+            one.there[: len(one)] &= is_scope[scopes]
+        for owner in self._probes.values():
+            looks = [state.last_known for state in owner.states if state is not None]
+            last = max((look for look in looks if look is not None), default=-np.inf)
+            for family in owner.families - adopted:
+                # What it was when its scopes were looked at is not known.
+                self._series[family].columns.kept_since = float(np.nextafter(last, np.inf))
 
     # What rules record.
 
