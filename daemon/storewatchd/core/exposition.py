@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 
-from storewatchd.core.series import Series, SeriesTable
+from storewatchd.core.rows import Series
+from storewatchd.core.series import SeriesTable
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

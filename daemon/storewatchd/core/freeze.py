@@ -22,8 +22,9 @@ from storewatchd.core.holes import Holes, Opening
 from storewatchd.core.incidents import Incident, Quieted
 from storewatchd.core.model import Alert, AlertState, Severity
 from storewatchd.core.repositories import Origin, Repository, RepositoryBook
+from storewatchd.core.rows import Series
 from storewatchd.core.scopes import ScopeState, Stretch
-from storewatchd.core.series import ProbeScopes, Series, SeriesTable
+from storewatchd.core.series import ProbeScopes, SeriesTable
 from storewatchd.core.tasks import TaskName, TaskRun, TaskState
 from storewatchd.errors import RecordingError
 

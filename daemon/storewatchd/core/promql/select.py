@@ -24,7 +24,8 @@ from storewatchd.core.promql.vector import (
     Vector,
     distinct_holes,
 )
-from storewatchd.core.series import CEILING, FLOOR, WINDOW_COVERAGE, Series, SeriesTable
+from storewatchd.core.rows import Series
+from storewatchd.core.series import CEILING, FLOOR, WINDOW_COVERAGE, SeriesTable
 
 _STATE_OF_MARK = np.zeros(6, np.int8)
 _STATE_OF_MARK[[UNSAID, GONE]] = ABSENT
