@@ -17,6 +17,7 @@ from storewatchd.errors import (
     Conflict,
     Forbidden,
     InvalidParams,
+    JournalError,
     LimitReached,
     NotFound,
     RequestError,
@@ -315,16 +316,25 @@ def test_every_kind_of_refusal_has_a_code() -> None:
 
 
 @pytest.mark.parametrize("method", ["events.list", "probes.run"], ids=["prompt", "waiting"])
-async def test_what_took_too_long_is_unavailable(method: str) -> None:
+@pytest.mark.parametrize(
+    ("cause", "message"),
+    [
+        pytest.param(TimeoutError(), "this took too long and was given up", id="time"),
+        pytest.param(JournalError("state.db: no"), "state.db: no", id="journal"),
+    ],
+)
+async def test_what_the_disk_or_time_did_not_allow_is_unavailable(
+    method: str, cause: Exception, message: str
+) -> None:
     def give_up(_: Any) -> Any:
-        raise TimeoutError
+        raise cause
 
     desk = Desk(events_list=give_up, probes_run=give_up)
     params = {"probe": "a"} if method == "probes.run" else {}
     error = await desk.error(call(method, params=params))
     assert (error["code"], error["message"]) == (
         Code.UNAVAILABLE,
-        "this took too long and was given up",
+        message,
     )
 
 

@@ -12,12 +12,14 @@ import pytest
 
 from control.fix_control import NO_GROUPS
 from fix_node import Node, events, running_node
+from fix_records import no_room
 from storewatchd.control import spool as spool_module
 from storewatchd.control.peer import Peer, groups_of
 from storewatchd.control.spool import MAX_FILE_BYTES, Spool
 from storewatchd.core.model import EventType
 from storewatchd.core.permissions import READ_ONLY, READ_WRITE, Caller, PeerGroups
 from storewatchd.core.tasks import TaskRun
+from storewatchd.monitor import writer as writer_module
 
 FINISH = {"method": "tasks.finish", "params": {"id": "r1"}}
 
@@ -123,6 +125,23 @@ async def test_files_are_delivered_in_the_order_of_their_names_and_lines(box: Bo
     while len(heard) < 4:
         heard += [(one.event.kind, json.loads(one.event.data)["id"]) for one in await events(told)]
     assert heard == [("start", "r1"), ("progress", "r1"), ("end", "r1"), ("start", "r2")]
+
+
+async def test_reports_wait_while_nothing_can_be_written(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.01)
+    box.drop("1.json", start("nightly", id="r1"))
+    box.drop("2.json", start("weekly", id="r2"))
+    with no_room():
+        # The first one finds that out, and is done; it may well come again.
+        assert await box.spool.deliver() == 0
+        assert await box.spool.deliver() == 0
+        assert box.left == ["1.json", "2.json"]
+    await box.node.recovered()
+    assert await box.spool.deliver() == 2
+    assert [(run.id, run.version) for run in box.runs] == [("r1", 1), ("r2", 1)]
+    assert box.left == []
 
 
 async def test_a_report_that_came_twice_is_taken_once(box: Box) -> None:

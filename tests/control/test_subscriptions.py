@@ -12,16 +12,18 @@ from control.fix_control import Control, open_control
 from control.fix_wire import Wire
 from fakes import NOON
 from fix_node import Node, open_node
+from fix_records import stored
 from storewatch.wire.methods import METHODS
 from storewatchd.bus import QUEUE_EVENTS, Filter, Published, parse_filter, publishable
 from storewatchd.control import subscriptions as subscriptions_module
 from storewatchd.control.connection import Connection
 from storewatchd.control.dispatch import Call, Dispatcher
-from storewatchd.control.subscriptions import MAX_SUBSCRIPTIONS, Subscriptions, published_of
+from storewatchd.control.replay import Replay, published_of
+from storewatchd.control.subscriptions import MAX_SUBSCRIPTIONS, Subscriptions
 from storewatchd.core.model import Event, EventType, Severity
 from storewatchd.core.permissions import EVERYTHING, Caller
 from storewatchd.errors import LimitReached, NotFound
-from storewatchd.journal import Record
+from storewatchd.journal import Record, StoredRecord
 
 ALL = Filter()
 
@@ -33,8 +35,11 @@ class Bench:
         self.tasks = tasks
         self.node = node
         self.bad_tokens: set[str] = set()
+        self.unwritten: list[StoredRecord] = []
         self.subscriptions = Subscriptions(
-            node.bus, node.journal, is_good=lambda token_id: token_id not in self.bad_tokens
+            node.bus,
+            Replay(node.journal, unwritten=lambda: self.unwritten),
+            is_good=lambda token_id: token_id not in self.bad_tokens,
         )
         self.work: list[asyncio.Task[None]] = []
 
@@ -153,6 +158,20 @@ async def test_what_is_not_wanted_or_not_told_is_left_out_of_what_was_missed(
     bench.subscriptions.start(call, parse_filter(["storage"], None), since=0, gap=None)
     (live,) = await bench.write(1, EventType.STORAGE)
     assert await numbers(wire, 2) == [wanted, live]
+
+
+async def test_what_was_missed_and_is_not_on_disk_yet_is_told_after_what_is(bench: Bench) -> None:
+    await bench.write(2)
+    taken = await bench.node.journal.numbers(2)
+    bench.unwritten = [stored(seq, epoch=bench.node.journal.epoch) for seq in taken]
+    bench.node.bus.publish([bench.event(seq) for seq in taken])
+    call, wire = bench.connect()
+    bench.subscriptions.start(call, ALL, since=0, gap=None)
+    assert await numbers(wire, 4) == [1, 2, 3, 4]
+    told = [one["params"]["event"] for one in wire.lines]
+    assert [(one["seq"], one.get("unjournalled", False)) for one in told] == [
+        *((1, False), (2, False), (3, True), (4, True))
+    ]
 
 
 async def test_a_record_of_a_round_that_is_not_published_yet_is_told_once(bench: Bench) -> None:

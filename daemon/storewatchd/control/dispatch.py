@@ -21,7 +21,7 @@ from storewatch.wire.methods import METHODS, Method
 from storewatch.wire.sentences import sentence_of
 from storewatchd.control.errors import CODES
 from storewatchd.core.permissions import Caller
-from storewatchd.errors import Forbidden, InvalidParams, RequestError, Unavailable
+from storewatchd.errors import Forbidden, InvalidParams, JournalError, RequestError, Unavailable
 
 if TYPE_CHECKING:
     from storewatchd.control.connection import Connection
@@ -219,6 +219,8 @@ def _failure(code: Code, message: str, request_id: Any = None) -> dict[str, Any]
 def _error_result(error: Exception) -> Result:
     if isinstance(error, TimeoutError):
         error = Unavailable("this took too long and was given up")
+    if isinstance(error, JournalError):
+        error = Unavailable(str(error))
     if isinstance(error, RequestError):
         return Error(CODES[type(error)], str(error), error.facts or None)
     logger.error("a request ended in an unexpected error", exc_info=error)

@@ -11,6 +11,7 @@ from storewatchd.control.health import HealthChecks
 from storewatchd.control.methods import alerts, daemon, events, probes, rules, tasks, tokens
 from storewatchd.control.methods.rules import ReadRules
 from storewatchd.control.recordings import Recordings
+from storewatchd.control.replay import Replay
 from storewatchd.control.server import ControlServer
 from storewatchd.control.subscriptions import Subscriptions
 from storewatchd.core.model import AlertState
@@ -39,7 +40,8 @@ def control_plane(
     uptime_s: Callable[[], float],
 ) -> ControlServer:
     """Return the server with every method of the contract."""
-    subscriptions = Subscriptions(bus, journal, is_good=partial(_is_good_token, monitor))
+    replay = Replay(journal, unwritten=monitor.unwritten)
+    subscriptions = Subscriptions(bus, replay, is_good=partial(_is_good_token, monitor))
 
     def whole() -> dict[str, Any]:
         return {
@@ -53,7 +55,7 @@ def control_plane(
         **daemon.handlers(
             monitor, collector, store, journal, health, version=version, uptime_s=uptime_s
         ),
-        **events.handlers(monitor, journal, subscriptions, whole),
+        **events.handlers(monitor, journal, subscriptions, replay, whole),
         **probes.handlers(monitor, collector, Recordings(monitor, port, version)),
         **rules.handlers(monitor, read_rules),
         **tasks.handlers(monitor, store),

@@ -20,7 +20,7 @@ from storewatchd.control.dispatch import place_of_zero
 from storewatchd.control.methods.tasks import finish_command, progress_command, start_command
 from storewatchd.control.peer import Peer, groups_of, judge
 from storewatchd.core.permissions import PeerGroups, Permission
-from storewatchd.errors import RequestError
+from storewatchd.errors import RequestError, Unavailable
 from storewatchd.monitor import Monitor
 
 logger = logging.getLogger(__name__)
@@ -73,6 +73,9 @@ class Spool:
                 owner, lines = _read(path)
                 await self._deliver_file(owner, lines)
                 path.unlink()
+            except Unavailable as error:
+                logger.debug("the spooled reports wait: %s", error)
+                break
             except _BAD as error:
                 logger.warning("the spooled report %s is set aside: %s", path.name, error)
                 _rename(path, path.with_suffix(".bad"))

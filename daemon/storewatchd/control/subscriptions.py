@@ -10,14 +10,11 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import msgspec
-
 from storewatch.wire import encode
-from storewatchd.bus import Bus, Filter, Published, Subscription, publishable
+from storewatchd.bus import Bus, Filter, Published, Subscription
 from storewatchd.control.dispatch import Call
-from storewatchd.core.model import Event, EventType, Severity
+from storewatchd.control.replay import Replay
 from storewatchd.errors import JournalError, LimitReached, NotFound
-from storewatchd.journal import Journal, StoredRecord
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +42,9 @@ class _Held:
 class Subscriptions:
     """Every subscription over the control socket."""
 
-    def __init__(self, bus: Bus, journal: Journal, *, is_good: Callable[[str], bool]) -> None:
+    def __init__(self, bus: Bus, replay: Replay, *, is_good: Callable[[str], bool]) -> None:
         self._bus = bus
-        self._journal = journal
+        self._replay = replay
         self._is_good = is_good
         self._numbers = itertools.count(1)
         self._held: dict[str, _Held] = {}
@@ -101,7 +98,7 @@ class Subscriptions:
             if held.gap is not None:
                 connection.send(_notice(held.id, [held.gap]))
             try:
-                await self._replay(held)
+                await self._catch_up(held)
             except JournalError as error:
                 held.subscription.end(f"what was missed cannot be read: {error}")
             while batch := await held.subscription.batch():
@@ -127,49 +124,19 @@ class Subscriptions:
             held.subscription.end("closed")
             self._held.pop(held.id, None)
 
-    async def _replay(self, held: _Held) -> None:
+    async def _catch_up(self, held: _Held) -> None:
         connection = held.call.connection
         after = held.head if held.since is None else held.since
         while after < held.head and held.subscription.ended is None:
-            records = await self._journal.read(after, REPLAY_PAGE)
-            known = [record for record in records if record.seq <= held.head]
-            wanted = [
-                published
-                for record in known
-                if record.event and held.wanted.admits(published := published_of(record))
-            ]
+            page = await self._replay.after(after, REPLAY_PAGE)
+            known = [published for published in page if published.event.seq <= held.head]
+            wanted = [published for published in known if held.wanted.admits(published)]
             if wanted:
                 connection.send(_notice(held.id, wanted))
                 await connection.writable()
-            # A page may be short: damaged records are left out.
             if not known:
                 return
-            after = known[-1].seq
-
-
-class _Severity(msgspec.Struct):
-    severity: str
-
-
-_severity_of = msgspec.json.Decoder(_Severity).decode
-
-
-def published_of(record: StoredRecord) -> Published:
-    """Return a journalled event as it was published."""
-    event_type = EventType(record.type)
-    is_alert = event_type is EventType.ALERT
-    return publishable(
-        Event(
-            epoch=record.epoch,
-            seq=record.seq,
-            node=record.node,
-            time=record.time,
-            type=event_type,
-            kind=record.kind,
-            data=record.data,
-        ),
-        Severity(_severity_of(record.data).severity) if is_alert else None,
-    )
+            after = known[-1].event.seq
 
 
 def _name(held: _Held) -> str:

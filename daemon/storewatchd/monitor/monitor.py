@@ -199,7 +199,7 @@ class Monitor:
     def unwritten(self) -> list[StoredRecord]:
         """Return the records that are told and not known to be on disk, in order: what follows
         whatever the journal gives."""
-        return self._writer.waiting()
+        return [record for record in self._writer.waiting() if record.seq <= self.last_seq]
 
     def queues(self) -> dict[str, int]:
         """Return how much waits to be taken, and to be written."""

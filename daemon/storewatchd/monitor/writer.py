@@ -94,7 +94,7 @@ class Writer:
         return len(self._backlog)
 
     def waiting(self) -> list[StoredRecord]:
-        """Return the records that are told and not known to be on disk, in order."""
+        """Return the records that are not known to be on disk, in order."""
         return [self._journal.stored(record) for record in self._backlog.records()]
 
     def close(self) -> None:

@@ -11,8 +11,9 @@ import pytest
 from control.fix_control import NO_DATABASE, Control, open_control
 from fix_node import Node
 from fix_postgres import Postgres
-from fix_records import alert, alert_record
+from fix_records import alert, alert_record, no_room
 from storewatch.wire import Code
+from storewatchd.monitor import writer as writer_module
 from storewatchd.store.ledger import write
 
 UNKNOWN = str(uuid.UUID(int=7))
@@ -418,6 +419,20 @@ async def test_what_only_history_has_is_found_there(stored: Control) -> None:
     found = await stored.call("alerts.get", id=over["id"])
     assert found["alert"] == over
     assert [one["kind"] for one in found["timeline"]] == ["firing", "resolved"]
+
+
+async def test_what_is_told_and_not_on_disk_yet_is_in_a_timeline_too(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer_module, "RETRY_S", 0.01)
+    made = await create(control, ttl=60)
+    with no_room():
+        told = control.node.hear()
+        control.node.clock.forward(60)
+        await told.batch()
+        found = await control.call("alerts.get", id=made["id"])
+        assert [one["kind"] for one in found["timeline"]] == ["firing", "resolved"]
+    await control.node.recovered()
 
 
 async def test_a_task_with_an_alerts_id_is_not_in_its_timeline(control: Control) -> None:

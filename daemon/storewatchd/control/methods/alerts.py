@@ -70,7 +70,8 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
         alert, timeline, problem = monitor.view.alert(asked.id), {}, None
         if alert is None:
             check_id("alert", asked.id)
-        for record in await journal.history(asked.id):
+        waiting = [record for record in monitor.unwritten() if record.key == asked.id]
+        for record in (*await journal.history(asked.id), *waiting):
             if record.type != EventType.ALERT:
                 continue  # a task's id is its reporter's choice
             timeline[record.seq] = _entry(

@@ -9,7 +9,8 @@ from storewatch.wire import params
 from storewatchd.bus import Published, parse_filter, publishable
 from storewatchd.control.dispatch import Call, Handler
 from storewatchd.control.methods.alerts import time_of
-from storewatchd.control.subscriptions import Subscriptions, published_of
+from storewatchd.control.replay import Replay
+from storewatchd.control.subscriptions import Subscriptions
 from storewatchd.core.model import Event, EventType
 from storewatchd.errors import InvalidParams
 from storewatchd.journal import Gap, Journal
@@ -20,6 +21,7 @@ def handlers(
     monitor: Monitor,
     journal: Journal,
     subscriptions: Subscriptions,
+    replay: Replay,
     whole: Callable[[], dict[str, Any]],
 ) -> Mapping[str, Handler]:
     """Return the methods of this noun. `whole` is the snapshot that a subscription may ask for."""
@@ -65,12 +67,12 @@ def handlers(
         types = None if asked.types is None else frozenset(asked.types)
         after = await beginning(asked)
         if after is None:
-            records = await journal.tail(asked.limit, types=types)
+            events = await replay.newest(asked.limit, types=types)
         else:
             number = after.oldest_kept - 1 if isinstance(after, Gap) else after
-            records = await journal.read(number, asked.limit, types=types, events_only=True)
+            events = await replay.after(number, asked.limit, types=types)
         return {
-            "events": [msgspec.Raw(published_of(record).line) for record in records],
+            "events": [msgspec.Raw(published.line) for published in events],
             "gap": isinstance(after, Gap),
         }
 
