@@ -254,6 +254,7 @@ async def test_how_the_journal_stands_is_told(bench: Bench) -> None:
     assert {name: bench.value(f"storewatch_journal_{name}") for name in told} == told
     assert facts.appended_total > 0
     assert bench.value("storewatch_unjournalled_total") == 0
+    assert bench.value("storewatch_journal_lost_total") == 0
 
 
 # The database.

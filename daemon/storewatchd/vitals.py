@@ -192,4 +192,5 @@ def _of_journal(facts: Facts, limit_bytes: int) -> Rows:
         "storewatch_journal_free_bytes": _one(facts.free_bytes),
         "storewatch_journal_reserve_bytes": _one(facts.reserve_bytes),
         "storewatch_unjournalled_total": _one(facts.unjournalled_total),
+        "storewatch_journal_lost_total": _one(facts.lost_total),
     }

@@ -222,7 +222,7 @@ async def test_a_record_that_is_spoilt_is_told_once_though_nobody_asked_for_it(
             "to_seq": 2,
         }
         assert await numbers_in(journal) == [1, 3]
-        assert journal.facts().unconfirmed == 2
+        assert (journal.facts().unconfirmed, journal.facts().lost_total) == (2, 1)
         assert journal.take_notices() == []
         await journal.append((), [StateChange("notice", damaged.key, None)])
     async with opened(tmp_path) as journal:

@@ -93,6 +93,7 @@ def test_what_a_follower_lacks_goes_when_nothing_else_is_left_and_is_told(
     assert {one.kind for one in desk.notices} == {"gap"}
     assert "which PostgreSQL lacks" in caplog.text
     assert (desk.figures.unconfirmed, desk.figures.pruned) == (401 - first, first - 1)
+    assert desk.figures.lost_total == first - 11
 
 
 def test_what_is_told_of_a_loss_outlives_the_process(desk: Desk) -> None:

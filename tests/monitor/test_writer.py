@@ -195,6 +195,7 @@ async def test_what_memory_does_not_hold_is_lost_and_told_as_a_gap(tmp_path: Pat
         await desk.recovered()
         recovered, gap = desk.writer.take_notices()
         assert recovered.facts == {"unjournalled": 12, "lost": 10}
+        assert desk.journal.facts().lost_total == 10
         assert (gap.kind, gap.facts) == (
             "gap",
             {

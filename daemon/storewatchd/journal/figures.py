@@ -18,6 +18,7 @@ class Figures:
     unconfirmed: int = 0
     oldest_unconfirmed: float | None = None
     appended_total: int = 0
+    lost_total: int = 0
     last_commit_s: float = 0.0
     file_bytes: int = 0
 

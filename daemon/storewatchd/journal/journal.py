@@ -59,6 +59,7 @@ class Journal:
         self.is_writable = True
         """Whether what is told is on disk before; the single writer notes it."""
         self._unjournalled = 0
+        self._lost = 0
         self._reserved = self.last_seq
         self._epochs = start.epochs
         self._cursors = start.cursors
@@ -274,6 +275,10 @@ class Journal:
         """Note that so many lines were told before they were on disk."""
         self._unjournalled += lines
 
+    def note_lost(self, lines: int) -> None:
+        """Note that so many lines will never be on disk."""
+        self._lost += lines
+
     def facts(self) -> Facts:
         """Return how it stands; without asking the disk."""
         figures, reserve = self._thread.figures, self._thread.reserve
@@ -283,6 +288,7 @@ class Journal:
             file_bytes=figures.file_bytes,
             is_writable=self.is_writable,
             unjournalled_total=self._unjournalled,
+            lost_total=self._lost + figures.lost_total,
             last_commit_seconds=figures.last_commit_s,
             appended_total=figures.appended_total,
             unconfirmed=figures.unconfirmed,

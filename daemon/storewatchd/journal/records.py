@@ -111,6 +111,7 @@ class Facts:
     file_bytes: int  # of state.db with what SQLite keeps beside it
     is_writable: bool
     unjournalled_total: int  # lines that were told before they were on disk
+    lost_total: int  # records that were dropped or spoilt before PostgreSQL had them
     last_commit_seconds: float  # how long the last commit took
     appended_total: int  # records since the start
     unconfirmed: int  # records that PostgreSQL lacks

@@ -167,6 +167,7 @@ class JournalThread:
             logger.debug("the spoilt records stay for now: %s", error)
             return
         self.notices.append(notice)
+        self.figures.lost_total += sum(seq > self.figures.confirmed for seq in spoilt)
         self.figures.count(self._database)
 
     def _run(self, call: Callable[[Database], Any]) -> Any:

@@ -90,6 +90,7 @@ class Upkeep:
         database.drop(last, notice)
         logger.error("%s: the oldest %d records are dropped, which PostgreSQL lacks", reason, lost)
         self._notices.append(notice)
+        self._figures.lost_total += lost
         self._figures.count(database)
 
     def _shrink(self, database: Database) -> bool:

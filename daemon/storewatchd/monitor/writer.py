@@ -192,6 +192,7 @@ class Writer:
         facts = {"unjournalled": self._unjournalled, "lost": lost.count if lost else 0}
         self._notices.append(Notice("journal_recovered", facts))
         if lost is not None:
+            self._journal.note_lost(lost.count)
             reason = "more was told than memory could hold until state.db could be written"
             gap = {"from_seq": lost.from_seq, "to_seq": lost.to_seq, "records": lost.count}
             self._notices.append(Notice("gap", {**gap, "reason": reason}))

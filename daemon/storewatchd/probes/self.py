@@ -83,6 +83,10 @@ SELF_FAMILIES = (
         unit="bytes",
     ),
     counter("storewatch_unjournalled_total", "Lines that were told before they were on disk."),
+    counter(
+        "storewatch_journal_lost_total",
+        "Records that were dropped or spoilt before PostgreSQL had them.",
+    ),
     gauge(
         "storewatch_config_last_reload_success",
         "Whether the last reload of settings and rules succeeded.",
