@@ -526,3 +526,16 @@ def test_a_repository_that_was_removed_meanwhile_is_absent(
     ):
         with pytest.raises(ProbeAbsent, match="the repository vault was removed"):
             look(probe, port, scope)
+
+
+def test_in_a_changed_root_without_a_mount_of_its_own_one_that_is_gone_is_noticed(
+    port: ScriptedPort,
+) -> None:
+    book = RepositoryBook()
+    book.add("vault", "/data")
+    book.note_mount_point("/data", "/data")
+    port.readings["mounts", ""] = {"mountinfo": "", "filesystems": ""}
+    with pytest.raises(ProbeFailed, match="what is written to it lands on / "):
+        asyncio.run(
+            RepositoriesProbe(book, discovers=False).collect(port, repository("vault", "/data"))
+        )

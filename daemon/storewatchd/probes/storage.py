@@ -219,11 +219,13 @@ class _Repositories:
         mount = mount_of(mounts, facts["real_path"], facts["device"])
         was_on = self._book.mount_point(path)
         problem = ""
-        if was_on is not None and mount is not None and is_above(mount.mount_point, was_on):
+        # In a changed root the root itself is no mount.
+        lies_on = "/" if mount is None else mount.mount_point
+        if was_on is not None and is_above(lies_on, was_on):
             problem = (
                 f"{path} was on the file system at {was_on}, and nothing is mounted there now: "
-                f"what is written to it lands on {mount.mount_point} (if that is meant, add the "
-                "repository again)"
+                f"what is written to it lands on {lies_on} (if that is meant, add the repository "
+                "again)"
             )
         return _Sight(repository, facts, mount, problem)
 

@@ -71,7 +71,7 @@ class EmbeddedCluster:
         user: str,
         start_timeout_s: float = START_TIMEOUT_S,
     ) -> None:
-        self._directory = directory
+        self.directory = directory
         self._sockets = runtime_directory / "postgresql"
         self._binaries = binaries
         self._wanted_user = user
@@ -97,14 +97,14 @@ class EmbeddedCluster:
         user = self._user()
         binaries = self._find_binaries()
         self._prepare_directories(user)
-        if not (self._directory / "PG_VERSION").exists():
+        if not (self.directory / "PG_VERSION").exists():
             await self._make(binaries, user)
-        running = _running_server(self._directory)
+        running = _running_server(self.directory)
         if running is not None and await self._answers():
             logger.info("adopting the PostgreSQL that still runs (pid %d)", running)
             self._adopted = running
             return
-        _clear_locks_of_the_dead(self._directory, self._sockets)
+        _clear_locks_of_the_dead(self.directory, self._sockets)
         self._start(binaries, user)
         await self._wait_until_it_answers()
 
@@ -134,7 +134,7 @@ class EmbeddedCluster:
         )
 
     def _find_binaries(self) -> Path:
-        version_file = self._directory / "PG_VERSION"
+        version_file = self.directory / "PG_VERSION"
         version = version_file.read_text().strip() if version_file.exists() else None
         places = [self._binaries] if self._binaries else _usual_places()
         usable = [place for place in places if place and (place / "postgres").exists()]
@@ -145,10 +145,12 @@ class EmbeddedCluster:
                 "set database.kind"
             )
         for place in usable:
-            if version is None or place.parent.name == version or len(places) == 1:
+            # Only Debian's directories name a version; what the operator names is meant.
+            is_meant = self._binaries is not None or not place.parent.name.isdigit()
+            if version is None or place.parent.name == version or is_meant:
                 return place
         raise StoreUnavailable(
-            f"{self._directory} belongs to PostgreSQL {version}, and only "
+            f"{self.directory} belongs to PostgreSQL {version}, and only "
             f"{', '.join(place.parent.name for place in usable)} is installed: install "
             f"postgresql-{version}"
         )
@@ -159,7 +161,7 @@ class EmbeddedCluster:
                 f"{self._sockets / _SOCKET_NAME} is longer than a socket's path may be "
                 f"({_PATH_LIMIT} bytes): set daemon.runtime_directory to a shorter one"
             )
-        for directory in (self._directory, self._sockets):
+        for directory in (self.directory, self._sockets):
             try:
                 directory.mkdir(parents=True, exist_ok=True, mode=0o700)
                 if os.geteuid() == 0:
@@ -177,13 +179,13 @@ class EmbeddedCluster:
     async def _make(self, binaries: Path, user: _User) -> None:
         """Make the data directory whole, elsewhere, and put it in place in one step: whatever
         ends this on the way leaves nothing that looks finished."""
-        logger.info("making the embedded PostgreSQL in %s", self._directory)
-        for leftover in self._directory.iterdir():
+        logger.info("making the embedded PostgreSQL in %s", self.directory)
+        for leftover in self.directory.iterdir():
             raise StoreUnavailable(
-                f"{self._directory} holds {leftover.name} and is no PostgreSQL data directory: "
+                f"{self.directory} holds {leftover.name} and is no PostgreSQL data directory: "
                 "move it away, or set database.directory"
             )
-        making = self._directory.with_name(f"{self._directory.name}.making")
+        making = self.directory.with_name(f"{self.directory.name}.making")
         try:
             shutil.rmtree(making, ignore_errors=True)
             making.mkdir(mode=0o700)
@@ -211,12 +213,12 @@ class EmbeddedCluster:
             lines = [f"{name} = '{value}'" for name, value in _SETTINGS.items()]
             with (making / "postgresql.conf").open("a") as file:
                 file.write("\n# Storewatch's own.\n" + "\n".join(lines) + "\n")
-            making.rename(self._directory)
+            making.rename(self.directory)
         except (process.CommandFailed, OSError) as error:
             raise StoreUnavailable(f"the embedded PostgreSQL cannot be made: {error}") from error
 
     def _start(self, binaries: Path, user: _User) -> None:
-        path = self._directory.parent / "postgresql.log"
+        path = self.directory.parent / "postgresql.log"
         try:
             log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         except OSError as error:
@@ -226,7 +228,7 @@ class EmbeddedCluster:
                 self._as_user(
                     user,
                     [
-                        *(str(binaries / "postgres"), "-D", str(self._directory)),
+                        *(str(binaries / "postgres"), "-D", str(self.directory)),
                         *("-c", f"unix_socket_directories={self._sockets}"),
                     ],
                 ),
@@ -284,7 +286,7 @@ class EmbeddedCluster:
 
     def _last_words(self) -> str:
         try:
-            lines = (self._directory.parent / "postgresql.log").read_text().splitlines()
+            lines = (self.directory.parent / "postgresql.log").read_text().splitlines()
         except OSError:
             return "no log"
         return " | ".join(lines[-3:])
