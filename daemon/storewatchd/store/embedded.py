@@ -8,6 +8,7 @@ import asyncio
 import logging
 import os
 import pwd
+import re
 import shutil
 import signal
 from collections.abc import Sequence
@@ -95,7 +96,7 @@ class EmbeddedCluster:
             return
         self._server = self._adopted = None
         user = self._user()
-        binaries = self._find_binaries()
+        binaries = await self._find_binaries()
         self._prepare_directories(user)
         if not (self.directory / "PG_VERSION").exists():
             await self._make(binaries, user)
@@ -133,7 +134,7 @@ class EmbeddedCluster:
             "database.user"
         )
 
-    def _find_binaries(self) -> Path:
+    async def _find_binaries(self) -> Path:
         version_file = self.directory / "PG_VERSION"
         version = version_file.read_text().strip() if version_file.exists() else None
         places = [self._binaries] if self._binaries else _usual_places()
@@ -145,14 +146,13 @@ class EmbeddedCluster:
                 "set database.kind"
             )
         for place in usable:
-            # Only Debian's directories name a version; what the operator names is meant.
-            is_meant = self._binaries is not None or not place.parent.name.isdigit()
-            if version is None or place.parent.name == version or is_meant:
+            # What the operator names is meant.
+            if version is None or self._binaries or await _version_of(place) == version:
                 return place
+        known = sorted({await _version_of(place) for place in usable})
         raise StoreUnavailable(
-            f"{self.directory} belongs to PostgreSQL {version}, and only "
-            f"{', '.join(place.parent.name for place in usable)} is installed: install "
-            f"postgresql-{version}"
+            f"{self.directory} belongs to PostgreSQL {version}, and only {', '.join(known)} is "
+            f"installed: install postgresql-{version}"
         )
 
     def _prepare_directories(self, user: _User) -> None:
@@ -290,6 +290,18 @@ class EmbeddedCluster:
         except OSError:
             return "no log"
         return " | ".join(lines[-3:])
+
+
+async def _version_of(place: Path) -> str:
+    """Return the major version of the server in a directory: Debian's are named by it."""
+    if place.parent.name.isdigit():
+        return place.parent.name
+    try:
+        said = await process.run([str(place / "postgres"), "--version"], timeout_s=5.0)
+    except process.CommandFailed:
+        return "one that does not tell its version"
+    match = re.search(r"\(PostgreSQL\) (\d+)", said.stdout.decode(errors="replace"))
+    return match[1] if match else "one that does not tell its version"
 
 
 def _usual_places() -> list[Path]:
