@@ -206,10 +206,14 @@ def test_a_repository_that_is_not_mounted_any_more_is_not_taken_for_the_director
         (repository,) = appliance.call("repositories.list")["repositories"]
         return repository if repository["status"] == "failed" else None
 
+    def is_surely_down() -> bool:
+        # A probe of its own tells it, within its own interval.
+        down = appliance.call("metrics.query", expr='repo_up{repository="vault"} == 0')
+        return ([row["exact"] for row in down["rows"]], down["holes"]) == ([True], [])
+
     with unmounted(small_disk):
         assert "nothing is mounted there now" in wait_for("blindness", blind)["error"]
-        down = appliance.call("metrics.query", expr='repo_up{repository="vault"} == 0')
-        assert ([row["exact"] for row in down["rows"]], down["holes"]) == ([True], [])
+        wait_for("certainty", is_surely_down)
         appliance.kill()
         appliance.start()  # as after a boot that did not mount it
         assert "nothing is mounted there now" in wait_for("blindness", blind)["error"]
