@@ -4,7 +4,8 @@ happens to either."""
 import asyncio
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from fakes import HandClock
 from fix_postgres import Postgres
 from fix_records import record
 from storewatchd.clock import Clock
+from storewatchd.core.commands import Announce
 from storewatchd.drain import BATCH, Drain
-from storewatchd.errors import StoreUnavailable
-from storewatchd.journal import Journal
+from storewatchd.errors import StoreUnavailable, Unavailable
+from storewatchd.journal import Journal, Rebuild
+from storewatchd.journal.database import Database
+from storewatchd.journal.thread import Job
 from storewatchd.settings import DatabaseKind, DatabaseSettings, Settings
 from storewatchd.store import Store
 from storewatchd.store.ledger import write
@@ -29,11 +33,15 @@ class WatchedStore(Store):
     """A store that counts how often it was connected, and fails at it as long as it is told to."""
 
     away: str | None = None
+    is_on_the_disk = False
     connects = 0
 
     def __init__(self, settings: Settings, clock: Clock, *, node: str) -> None:
         super().__init__(settings, clock, node=node)
         self.wake = asyncio.Event()
+
+    def shares_disk(self) -> bool:
+        return self.is_on_the_disk
 
     async def connect(self) -> None:
         self.connects += 1
@@ -43,13 +51,42 @@ class WatchedStore(Store):
         await super().connect()
 
 
+class ScriptedJournal(Journal):
+    """A journal whose file system has little room for as long as it is told so."""
+
+    is_short = False
+
+    @property
+    def is_short_of_room(self) -> bool:
+        return self.is_short
+
+    async def hang(self) -> threading.Event:
+        """Let the disk hang until the event is set."""
+        began, let_go = threading.Event(), threading.Event()
+
+        def hang(_: Database) -> None:
+            began.set()
+            let_go.wait(20)
+
+        self._thread.submit(Job(asyncio.get_running_loop(), asyncio.Future(), call=hang))
+        await asyncio.to_thread(began.wait)
+        return let_go
+
+
 class Desk:
     """A journal, a store, and a drain between them that runs for as long as it is asked to."""
 
-    def __init__(self, postgres: Postgres, journal: Journal, store: WatchedStore) -> None:
+    def __init__(
+        self, postgres: Postgres, journal: ScriptedJournal, store: WatchedStore, dsn: str
+    ) -> None:
         self.journal = journal
         self.store = store
         self.confirmed: list[int] = []
+        self.told: list[tuple[str, Mapping[str, Any]]] = []
+        self.recalled: list[list[int]] = []
+        """What PostgreSQL had of this node each time that it was asked what was lost."""
+        self.recall_fails = False
+        self.dsn = dsn
         self._postgres = postgres
 
     async def note(self, count: int = 1, **changes: Any) -> list[int]:
@@ -59,12 +96,21 @@ class Desk:
         return numbers
 
     @asynccontextmanager
-    async def draining(self, **options: Any) -> AsyncIterator[None]:
+    async def draining(
+        self, *, heard: Callable[[int], None] = lambda _: None, **options: Any
+    ) -> AsyncIterator[None]:
         def note(seq: int) -> None:
             self.confirmed.append(seq)
+            heard(seq)
             self.store.wake.set()
 
-        drain = Drain(self.journal, self.store, confirmed=note, **options)
+        async def tell(said: Announce) -> None:
+            self.told.append((said.kind, said.facts))
+            self.store.wake.set()
+
+        drain = Drain(
+            self.journal, self.store, confirmed=note, tell=tell, recall=self.recall, **options
+        )
         async with asyncio.TaskGroup() as tasks:
             running = tasks.create_task(drain.run())
             try:
@@ -83,10 +129,32 @@ class Desk:
         """Wait until the drain says that PostgreSQL has everything up to a number."""
         await self.until(lambda: bool(self.confirmed) and self.confirmed[-1] >= seq)
 
+    async def recall(self) -> None:
+        """Note that it is time to take back what was lost, and that it is done."""
+        self.recalled.append(self.stored())
+        self.store.wake.set()
+        if self.recall_fails:
+            raise Unavailable("state.db cannot be written")
+        await self.journal.append((), (), rebuild=Rebuild.NONE)
+
     def stored(self) -> list[int]:
         """Return the numbers of the events that PostgreSQL has."""
-        query = f"SELECT seq FROM event WHERE node = '{self.journal.node}' ORDER BY seq"
-        return [int(str(row[0])) for row in self._postgres.rows(query)]
+        return [seq for _, seq in self.stored_of_epochs()]
+
+    def stored_of_epochs(self) -> list[tuple[str, int]]:
+        """Return the epochs and numbers of the events that PostgreSQL has."""
+        query = f"SELECT epoch, seq FROM event WHERE node = '{self.journal.node}' ORDER BY seq"
+        return [(str(row[0]), int(str(row[1]))) for row in self._postgres.rows(query, self.dsn)]
+
+    def restore_older(self, upto: int, epoch: str = "") -> None:
+        """Take away from PostgreSQL what came after a number, as an older backup of it does."""
+        where = f"WHERE node = '{self.journal.node}'"
+        self._postgres.rows(f"DELETE FROM event {where} AND seq > {upto} RETURNING 1", self.dsn)
+        if upto:
+            moved = f"seq = {upto}, epoch = '{epoch or self.journal.epoch}'"
+            self._postgres.rows(f"UPDATE drain_cursor SET {moved} {where} RETURNING 1", self.dsn)
+        else:
+            self._postgres.rows(f"DELETE FROM drain_cursor {where} RETURNING 1", self.dsn)
 
 
 Make = Callable[..., Awaitable[Desk]]
@@ -94,21 +162,47 @@ Make = Callable[..., Awaitable[Desk]]
 
 @pytest.fixture
 async def make(postgres: Postgres, tmp_path: Path) -> AsyncIterator[Make]:
-    """Make a desk, and close it at the end."""
+    """Make a desk, and close it at the end or where another one is made."""
     clock = HandClock().clock
-    async with AsyncExitStack() as stack:
+    async with AsyncExitStack() as whole:
+        ending = await whole.enter_async_context(AsyncExitStack())
 
         async def make(
-            kind: DatabaseKind = DatabaseKind.EXTERNAL, *, keep: int = 100_000, dsn: str = ""
+            kind: DatabaseKind = DatabaseKind.EXTERNAL, *, dsn: str = "", **options: Any
         ) -> Desk:
-            journal = await Journal.open(tmp_path, clock, keep=keep)
-            stack.push_async_callback(journal.close)
+            await ending.aclose()
+            opened = await ScriptedJournal.open(tmp_path, clock, **options)
+            assert isinstance(opened, ScriptedJournal)
+            ending.push_async_callback(opened.close)
             settings = Settings(database=DatabaseSettings(kind, dsn=dsn or postgres.dsn))
-            store = WatchedStore(settings, clock, node=journal.node)
-            stack.push_async_callback(store.close)
-            return Desk(postgres, journal, store)
+            store = WatchedStore(settings, clock, node=opened.node)
+            ending.push_async_callback(store.close)
+            return Desk(postgres, opened, store, dsn or postgres.dsn)
 
         yield make
+
+
+class Files:
+    """The files of the journal, while it is closed or idle."""
+
+    def __init__(self, directory: Path) -> None:
+        self._paths = [directory / name for name in ("state.db", "state.db-wal")]
+
+    def lose(self) -> None:
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+
+    def copy(self) -> list[bytes]:
+        return [path.read_bytes() for path in self._paths]
+
+    def put_back(self, copy: list[bytes]) -> None:
+        for path, content in zip(self._paths, copy, strict=True):
+            path.write_bytes(content)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    return Files(tmp_path)
 
 
 # In order, each once.
@@ -226,6 +320,235 @@ async def test_a_record_that_is_not_what_its_type_says_is_set_aside(make: Make) 
         await desk.until_confirmed(2)
     assert desk.store.refused == 1
     assert desk.stored() == [2]
+
+
+# Over restarts, and what either of them has lost.
+
+
+async def test_what_an_earlier_start_left_goes_first(make: Make) -> None:
+    first = await make()
+    numbers = await first.note(3)
+    async with first.draining():
+        await first.until_confirmed(3)
+    numbers += await first.note(2)
+    second = await make()
+    assert second.journal.epoch != first.journal.epoch
+    numbers += await second.note(2)
+    async with second.draining():
+        await second.until_confirmed(numbers[-1])
+    assert second.confirmed == [3, numbers[-1]]
+    assert second.stored() == numbers
+    assert second.told == []
+
+
+@pytest.mark.parametrize("upto", [3, 0], ids=["older", "empty"])
+async def test_an_older_backup_gets_again_what_the_journal_still_has(
+    make: Make, caplog: pytest.LogCaptureFixture, upto: int
+) -> None:
+    desk = await make()
+    numbers = await desk.note(6)
+    async with desk.draining():
+        await desk.until_confirmed(6)
+    desk.restore_older(upto)
+    numbers += await desk.note(1)
+    async with desk.draining():
+        await desk.until_confirmed(7)
+    assert desk.confirmed[-2:] == [upto, 7]
+    assert desk.stored() == numbers
+    assert desk.journal.confirmed("drain") == 7
+    assert await desk.journal.unconfirmed() == (0, None)
+    assert desk.told == []
+    (line,) = [line for line in caplog.messages if "is sent again" in line]
+    assert f"up to 6 and has them up to {upto}" in line
+
+
+async def test_while_it_is_sent_again_history_is_known_to_be_incomplete(make: Make) -> None:
+    desk = await make()
+    await desk.note(6)
+    async with desk.draining():
+        await desk.until_confirmed(6)
+    assert desk.store.lacks is None
+    desk.restore_older(3)
+    seen: list[str | None] = []
+    async with desk.draining(check_s=0.01, heard=lambda _: seen.append(desk.store.lacks)):
+        await desk.until(lambda: len(seen) == 2)
+        await desk.until(lambda: desk.store.lacks is None)
+    assert seen == ["what PostgreSQL lacks is still on its way there"] * 2
+
+
+async def test_what_an_older_backup_lacks_and_nobody_keeps_is_told(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk = await make(keep=5)
+    numbers = await desk.note(20)
+    async with desk.draining():
+        await desk.until_confirmed(20)
+    assert desk.journal.oldest_kept == 16
+    desk.restore_older(10)
+    async with desk.draining():
+        await desk.until(lambda: desk.stored()[-1:] == [20])
+    assert desk.stored() == numbers[:10] + numbers[15:]
+    reason = "PostgreSQL has lost these records, and the journal no longer keeps them"
+    assert desk.told == [("gap", {"from_seq": 11, "to_seq": 15, "reason": reason})]
+    assert f"{reason}: 11 to 15" in caplog.messages
+
+
+async def test_a_lost_journal_goes_on_above_what_postgresql_has(
+    make: Make, files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = await make()
+    old = await first.note(6)
+    async with first.draining():
+        await first.until_confirmed(6)
+    await first.journal.close()
+    files.lose()
+    second = await make()
+    new = await second.note(2)
+    assert new == [1, 2]
+    async with second.draining():
+        await second.until_confirmed(2)
+        later = await second.note(2)
+        await second.until_confirmed(later[-1])
+    assert min(later) > 6
+    epochs = first.journal.epoch, second.journal.epoch
+    assert sorted(second.stored_of_epochs()) == sorted(
+        [*((epochs[0], seq) for seq in old), *((epochs[1], seq) for seq in new + later)]
+    )
+    ((kind, facts),) = second.told
+    assert (kind, facts["from_seq"], facts["to_seq"]) == ("gap", 7, None)
+    assert f"PostgreSQL has records up to {epochs[0]}.6" in facts["reason"]
+    assert facts["reason"] in caplog.messages
+
+
+async def test_a_journal_that_was_put_back_goes_on_above_what_postgresql_has(
+    make: Make, files: Files
+) -> None:
+    first = await make()
+    await first.note(2)
+    copy = files.copy()
+    numbers = list(await first.journal.numbers(30_000))[-1:]
+    await first.journal.append([record(numbers[0])], ())
+    async with first.draining():
+        await first.until_confirmed(numbers[0])
+    await first.journal.close()
+    files.put_back(copy)
+    second = await make()
+    assert second.journal.last_seq < numbers[0]
+    assert second.journal.knows(first.journal.epoch)
+    await second.note(1)
+    async with second.draining():
+        await second.until(lambda: bool(second.told))
+        await second.until(lambda: len(second.stored()) == 4)
+        (later,) = await second.note(1)
+    assert later > numbers[0]
+    assert second.told[0][1]["from_seq"] == numbers[0] + 1
+
+
+async def test_that_a_journal_was_lost_is_told_once(make: Make, files: Files) -> None:
+    first = await make()
+    await first.note(3)
+    async with first.draining():
+        await first.until_confirmed(3)
+    await first.journal.close()
+    files.lose()
+    second = await make()
+    await second.note(1)
+    second.recall_fails = True
+    async with second.draining():
+        await second.until(lambda: len(second.recalled) == 2)
+        second.recall_fails = False
+        await second.until_confirmed(1)
+    assert len(second.told) == 1
+
+
+# What a lost journal takes back.
+
+
+async def test_what_was_lost_is_taken_back_before_anything_is_added(
+    make: Make, files: Files
+) -> None:
+    first = await make()
+    async with first.draining():
+        await first.note(3)
+        await first.until_confirmed(3)
+    assert first.recalled == [[]]
+    await first.journal.close()
+    files.lose()
+    second = await make()
+    await second.note(1)
+    async with second.draining():
+        await second.until_confirmed(1)
+    assert second.recalled == [[1, 2, 3]]
+
+
+async def test_what_was_taken_back_is_not_asked_for_again(make: Make) -> None:
+    desk = await make()
+    for _ in range(2):
+        async with desk.draining():
+            await desk.until_confirmed(0)
+        desk.confirmed.clear()
+    assert len(desk.recalled) == 1
+
+
+async def test_nothing_is_added_before_what_was_lost_is_taken_back(make: Make) -> None:
+    desk = await make()
+    await desk.note(1)
+    desk.recall_fails = True
+    async with desk.draining():
+        await desk.until(lambda: len(desk.recalled) == 3)
+        assert desk.stored() == []
+        assert desk.store.lacks is not None
+        desk.recall_fails = False
+        await desk.until_confirmed(1)
+        await desk.until(lambda: desk.store.lacks is None)
+    assert desk.stored() == [1]
+
+
+# When the journal is away, or needs the room.
+
+
+async def test_a_journal_that_hangs_is_waited_for(make: Make) -> None:
+    desk = await make(patience_s=0.05)
+    async with desk.draining():
+        await desk.until_confirmed(0)
+        numbers = await desk.journal.numbers(1)
+        adding = desk.journal.submit([record(numbers[0])], ())
+        let_go = await desk.journal.hang()
+        await adding
+        await desk.until(lambda: desk.store.connects == 2)
+        let_go.set()
+        await desk.until_confirmed(numbers[0])
+    assert desk.stored() == list(numbers)
+
+
+async def test_what_room_there_is_is_left_to_the_journal(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "storewatchd.store.store")
+    desk = await make()
+    desk.store.is_on_the_disk = desk.journal.is_short = True
+    await desk.note(2)
+    async with desk.draining():
+        await desk.until(lambda: desk.store.connects == 4)
+        assert desk.stored() == []
+        assert "is left to the journal" in (desk.store.problem or "")
+        desk.journal.is_short = False
+        await desk.until_confirmed(2)
+    assert desk.store.problem is None
+    told = [one.message for one in caplog.records if one.name == "storewatchd.store.store"]
+    assert [line.split(":")[0] for line in told[1:]] == [
+        "history waits in the journal",
+        f"PostgreSQL {desk.store.server_version} is there",
+    ]
+
+
+async def test_a_server_on_another_disk_is_written_to_whatever_the_room(make: Make) -> None:
+    desk = await make()
+    desk.journal.is_short = True
+    await desk.note(2)
+    async with desk.draining():
+        await desk.until_confirmed(2)
+    assert desk.stored() == [1, 2]
 
 
 # When PostgreSQL is away.

@@ -8,6 +8,7 @@ import random
 import signal
 from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 from storewatchd.bus import Bus
@@ -39,6 +40,7 @@ from storewatchd.drain import Drain
 from storewatchd.errors import ConfigError, RuleError
 from storewatchd.journal import RESERVE_BYTES, Journal
 from storewatchd.monitor import Books, Monitor
+from storewatchd.monitor.recall import recall
 from storewatchd.port import HostAndReader
 from storewatchd.port.host import fact
 from storewatchd.port.reader import ReaderPort
@@ -160,7 +162,13 @@ async def run(source: Source, clock: Clock) -> int:
         )
         spool = Spool(settings.spool_directory, monitor, groups)
         spool.prepare()
-        drain = Drain(journal, store, confirmed=monitor.confirmed)
+        drain = Drain(
+            journal,
+            store,
+            confirmed=monitor.confirmed,
+            tell=monitor.command,
+            recall=partial(recall, journal, store, monitor.view, monitor.command),
+        )
         loop_watch = LoopWatch(clock)
         vitals = Vitals(
             version=version,

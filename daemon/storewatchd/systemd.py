@@ -158,6 +158,8 @@ class LogQueue:
         root.setLevel(level.upper())
         # It logs every request at info.
         logging.getLogger("jsonrpcserver").setLevel(logging.WARNING)
+        # It logs every attempt to connect; the store says once that PostgreSQL is away.
+        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
         self._listener.start()
 
     def set_level(self, level: str) -> None:

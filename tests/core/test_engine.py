@@ -11,7 +11,8 @@ from hypothesis.stateful import rule as step
 from core.fix_engine import FULL, MAX_AGE_S, NOON, Desk, kinds, rule, rule_set
 from storewatchd.core.engine import RULE_REMOVED
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
-from storewatchd.core.model import AlertState, Severity, Transition
+from storewatchd.core.incidents import Incident
+from storewatchd.core.model import Alert, AlertState, Severity, Transition, fingerprint
 from storewatchd.core.rules import RuleFile, load
 from storewatchd.errors import NotFound
 
@@ -681,3 +682,61 @@ class LifeOfAlerts(RuleBasedStateMachine):
 
 TestLifeOfAlerts = LifeOfAlerts.TestCase
 TestLifeOfAlerts.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+
+
+# What comes in from elsewhere.
+
+
+def lost(name: str, severity: str = "critical") -> Incident:
+    """Return the incident of a row that another journal had held."""
+    labels = {"repository": name, "severity": severity}
+    alert = Alert(
+        id=f"lost-{name}",
+        rule="Full",
+        severity=Severity(severity),
+        source="s",
+        title="t",
+        message="",
+        labels=labels,
+        state=AlertState.FIRING,
+        first_seen=NOON - 60,
+        last_seen=NOON - 60,
+    )
+    key = fingerprint("Full", labels)
+    return Incident(alert=alert, key=key, series={"repository": name}, since=0.0)
+
+
+def take_back(desk: Desk, *incidents: Incident) -> list[Transition]:
+    for one in incidents:
+        desk.incidents.take_back(one, desk.now)
+    told = desk.engine.look_again({"Full"}, desk.now)
+    return [*told, *desk.judge(frozenset())]
+
+
+def test_what_comes_in_is_judged_at_once_by_what_was_seen() -> None:
+    desk = Desk(APART)
+    with_another_probe(desk)
+    desk.see({"a": 0.9, "b": 0.1})
+    told = take_back(desk.later(1), lost("a"), lost("b"))
+    assert [(one.kind, one.alert.id) for one in told] == [
+        ("fresh", "lost-a"),
+        ("fresh", "lost-b"),
+        ("resolved", "lost-b"),
+    ]
+
+
+def test_what_comes_in_stays_stale_while_nobody_sees_its_inputs() -> None:
+    desk = Desk(APART)
+    with_another_probe(desk)
+    desk.table.expect("probe", [Scope("probe")])
+    desk.judge()
+    assert take_back(desk.later(1), lost("a")) == []
+    assert desk.open[0].alert.stale_since is not None
+    assert kinds(desk.later(1).see({"a": 0.1})) == ["fresh", "resolved"]
+
+
+def test_what_comes_in_without_its_rule_is_closed() -> None:
+    desk = Desk(rule().replace("Full", "Other"))
+    desk.see({"a": 0.9})
+    (closed,) = take_back(desk, lost("a"))
+    assert (closed.kind, closed.alert.resolved_by) == ("resolved", "the rule is no longer there")

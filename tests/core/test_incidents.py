@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from fakes import jumped, suspended
 from storewatchd.core.commands import CreateAlert
@@ -230,3 +231,111 @@ def test_what_has_no_timer_is_not_written_anew() -> None:
     incidents.take_changes()
     incidents.redate(jumped(NOON, 3600.0))
     assert incidents.take_changes() == {}
+
+
+# What was lost with the journal.
+
+
+def lost(**changes: Any) -> Incident:
+    """Return an alert of a rule that another journal had held since an hour before noon."""
+    then = NOON.wall - 3600
+    plain: dict[str, Any] = {"id": "lost", "first_seen": then, "last_seen": then, "version": 2}
+    incident = of_rule(since=NOON.awake - 3600)
+    return replace(incident, alert=replace(incident.alert, **{**plain, **changes}))
+
+
+def lost_wish(key: str = "key:k", **changes: Any) -> Incident:
+    """Return an alert that was created, and that another journal had held."""
+    incident = lost(**{"rule": "", **changes})
+    return replace(incident, key=key, series={})
+
+
+def test_an_alert_that_was_lost_is_open_again_in_a_new_version() -> None:
+    incidents = book()
+    (told,) = incidents.take_back(lost_wish(), NOON)
+    assert (told.kind, told.alert.version, told.alert.state) == ("restored", 3, AlertState.FIRING)
+    assert incidents.get("lost").alert == told.alert
+    assert incidents.take_changes()["lost"] == incidents.get("lost").to_state(NOON)
+
+
+def test_of_a_rule_it_is_stale_until_its_inputs_are_seen() -> None:
+    incidents = book()
+    (told,) = incidents.take_back(lost(), NOON)
+    assert told.alert.stale_since == NOON.wall
+    assert incidents.get("lost").frozen_since == NOON.awake
+    assert incidents.get("lost").since == NOON.awake - 3600
+
+
+def test_one_that_was_stale_already_is_so_since_then() -> None:
+    incidents = book()
+    was = replace(lost(stale_since=NOON.wall - 60), frozen_since=NOON.awake - 60)
+    (told,) = incidents.take_back(was, NOON)
+    assert told.alert.stale_since == NOON.wall - 60
+    assert incidents.get("lost").frozen_since == NOON.awake - 60
+
+
+def test_one_that_was_created_is_not_stale() -> None:
+    (told,) = book().take_back(lost_wish(), NOON)
+    assert told.alert.stale_since is None
+
+
+@pytest.mark.parametrize(
+    ("version", "kinds"),
+    [
+        pytest.param(1, [], id="older"),
+        pytest.param(3, [], id="the same"),
+        pytest.param(4, ["restored"], id="newer"),
+    ],
+)
+def test_of_an_alert_that_is_known_the_higher_version_stays(version: int, kinds: list[str]) -> None:
+    incidents = book()
+    incidents.take_back(lost_wish(version=2), NOON)
+    incidents.take_changes()
+    assert [one.kind for one in incidents.take_back(lost_wish(version=version), NOON)] == kinds
+    assert incidents.get("lost").alert.version == (5 if kinds else 3)
+    assert bool(incidents.take_changes()) == bool(kinds)
+
+
+def test_what_a_rule_opened_meanwhile_for_the_same_ends_and_its_marks_go_on() -> None:
+    incidents = book()
+    newer = of_rule()
+    incidents.open(replace(newer, alert=replace(newer.alert, message="90 %")), NOON)
+    incidents.acknowledge("id-0", "bob", "seen", NOON)
+    ended, told = incidents.take_back(lost(), NOON.later(1))
+    assert (ended.kind, ended.alert.id, ended.alert.resolved_by) == ("resolved", "id-0", "restored")
+    assert ended.reason["id"] == "lost"
+    assert (told.alert.id, told.alert.acknowledged_by, told.alert.acknowledged_note) == (
+        *("lost", "bob", "seen"),
+    )
+    assert (told.alert.message, told.alert.occurrences) == ("90 %", 1)
+    assert [one.alert.id for one in incidents] == ["lost"]
+    assert [one.alert.id for one in incidents.of_rule("Full")] == ["lost"]
+
+
+def test_its_own_marks_stay() -> None:
+    incidents = book()
+    incidents.open(of_rule(), NOON)
+    incidents.acknowledge("id-0", "bob", None, NOON)
+    _, told = incidents.take_back(lost(acknowledged_by="ann", acknowledged_at=NOON.wall - 9), NOON)
+    assert told.alert.acknowledged_by == "ann"
+
+
+def test_what_was_created_meanwhile_with_its_key_counts_with_it() -> None:
+    incidents = book()
+    incidents.create(wish("now", key="k", ttl_s=60), NOON)
+    ended, told = incidents.take_back(lost_wish(occurrences=4, title="then"), NOON.later(1))
+    assert (ended.alert.title, ended.alert.state) == ("now", AlertState.RESOLVED)
+    assert (told.alert.id, told.alert.title, told.alert.occurrences) == ("lost", "now", 5)
+    assert told.alert.last_seen == NOON.wall
+    (expired,) = incidents.expire(NOON.later(60))
+    assert expired.alert.id == "lost"
+
+
+def test_what_a_person_resolved_meanwhile_ends_with_it() -> None:
+    incidents = book()
+    incidents.open(of_rule(), NOON)
+    incidents.resolve("id-0", "ann", None, NOON)
+    told, ended = incidents.take_back(lost(), NOON)
+    assert (told.kind, ended.kind, ended.alert.id) == ("restored", "resolved", "lost")
+    assert list(incidents) == []
+    assert incidents.is_quieted("k")

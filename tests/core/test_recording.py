@@ -1,6 +1,7 @@
 """The format of a recording: whole, cut off, damaged; and inputs through it."""
 
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.fix_engine import NOON, Desk, rule, rule_set
+from fix_records import alert
 from storewatchd.core import recording
 from storewatchd.core.commands import (
     AcknowledgeAlert,
@@ -16,6 +18,7 @@ from storewatchd.core.commands import (
     CreateAlert,
     FinishTask,
     PutToken,
+    Rebuild,
     ReplaceRules,
     RevokeToken,
 )
@@ -70,6 +73,14 @@ def test_inputs_come_back_as_they_were_in_their_order() -> None:
 def test_nothing_about_tokens_is_recorded() -> None:
     message = recording.round_message(AT, [PutToken("root", TOKEN), RevokeToken("root", "1")])
     assert message == ["round", *AT, []]
+
+
+def test_what_is_taken_back_is_recorded_without_tokens() -> None:
+    lost = Rebuild(
+        alerts=((alert("node"), {"series": {"a": "1"}}),), repositories={"a": "/a"}, tokens=(TOKEN,)
+    )
+    (message,) = read(written(recording.round_message(AT, [lost])))
+    assert recording.round_of(message) == (AT, [replace(lost, tokens=())])
 
 
 def test_rules_are_recorded_by_their_text() -> None:

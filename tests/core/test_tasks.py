@@ -1,6 +1,7 @@
 """Runs of tasks: reports that come twice, late, contradict, or were never begun."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -253,3 +254,108 @@ def test_only_runs_under_way_begin_at_another_time_when_a_clock_is_set() -> None
     assert tasks_.take_changes() == {run.id: moved.to_state()}
     ended = finish(tasks_, moved, jumped(NOON.later(20), 3600))
     assert ended.duration_s == 20
+
+
+# What was lost with the journal.
+
+
+def names(book: TaskBook) -> dict[str, dict[str, Any]]:
+    """Return what is known of every task, as the journal keeps it."""
+    return {name: about for name, about in book.take_name_changes().items() if about is not None}
+
+
+def test_a_run_that_was_lost_goes_on() -> None:
+    before, after = book(), book()
+    run = start(before, type="backup", id="r1")
+    (taken,) = after.take_back([run.to_state()], names(before))
+    assert taken == run
+    assert after.take_changes() == {"r1": run.to_state()}
+    assert finish(after, run).state is TaskState.COMPLETED
+    assert values(after)["task_runs_total"] == [(("nightly", "backup", "completed"), 1)]
+
+
+@pytest.mark.parametrize(
+    ("version", "percent"),
+    [pytest.param(2, 40.0, id="the same"), pytest.param(3, 80.0, id="newer")],
+)
+def test_of_a_run_that_is_known_the_higher_version_stays(version: int, percent: float) -> None:
+    tasks_ = book()
+    run = start(tasks_, id="r1")
+    tasks_.progress(ProgressTask(actor="ann", id="r1", percent=40.0))
+    theirs = replace(run, version=version, progress_percent=80.0)
+    assert len(tasks_.take_back([theirs.to_state()], {})) == version - 2
+    assert [one.progress_percent for one in tasks_.runs()] == [percent]
+
+
+def test_a_run_that_is_over_stays_over() -> None:
+    tasks_ = book()
+    run = start(tasks_, id="r1")
+    ended = finish(tasks_, run)
+    assert tasks_.take_back([replace(run, version=9).to_state()], {}) == []
+    assert tasks_.runs() == [ended]
+
+
+def test_a_run_of_a_task_that_nobody_knows_is_left_out() -> None:
+    assert book().take_back([start(book()).to_state()], {}) == []
+
+
+def test_no_more_runs_are_taken_back_than_may_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "MAX_RUNNING", 3)
+    tasks_ = book()
+    finish(tasks_, start(tasks_))
+    start(tasks_)
+    lost = [replace(start(book()), id=f"lost-{n}").to_state() for n in range(4)]
+    taken = tasks_.take_back(lost, {})
+    assert [run.id for run in taken] == ["lost-0", "lost-1"]
+
+
+def test_what_is_known_of_a_task_comes_back() -> None:
+    before, after = book(), book()
+    finish(before, start(before), NOON.later(5), exit_status=3, output="no tape", bytes=7)
+    after.take_back([], names(before))
+    assert values(after) == values(before)
+    assert after.take_name_changes()["nightly"] is not None
+
+
+def test_of_a_task_that_is_known_the_later_and_the_larger_stays() -> None:
+    lost, tasks_ = book(), book()
+    for at in (10, 20):
+        finish(lost, start(lost, now=NOON.later(at - 2)), NOON.later(at), bytes=at)
+    finish(lost, start(lost, now=NOON.later(21)), NOON.later(22), exit_status=4)
+    lost_names = names(lost)
+    finish(tasks_, start(tasks_, now=NOON.later(30)), NOON.later(33), bytes=9)
+    start(tasks_, now=NOON.later(40))
+    tasks_.take_back([], lost_names)
+    found = values(tasks_)
+    one = ("nightly",)
+    assert found["task_runs_total"] == [
+        (("nightly", "task", "completed"), 2),
+        (("nightly", "task", "failed"), 1),
+    ]
+    assert found["task_last_start_timestamp_seconds"] == [(one, NOON.wall + 40)]
+    assert found["task_last_end_timestamp_seconds"] == [(one, NOON.wall + 33)]
+    assert found["task_last_success_timestamp_seconds"] == [(one, NOON.wall + 33)]
+    assert found["task_last_failure_timestamp_seconds"] == [(one, NOON.wall + 22)]
+    assert found["task_last_duration_seconds"] == [(one, 3)]
+    assert found["task_last_bytes"] == [(one, 9)]
+    assert found["task_last_failure_info"] == [(("nightly", "4", "", ""), 1)]
+
+
+def test_what_was_lost_of_a_task_that_only_began_since_counts() -> None:
+    lost, tasks_ = book(), book()
+    finish(lost, start(lost), NOON.later(5), bytes=7)
+    start(tasks_, now=NOON.later(9))
+    tasks_.take_back([], names(lost))
+    found = values(tasks_)
+    assert found["task_last_success_timestamp_seconds"] == [(("nightly",), NOON.wall + 5)]
+    assert found["task_last_bytes"] == [(("nightly",), 7)]
+
+
+def test_no_more_names_are_taken_back_than_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    lost, tasks_ = book(), book()
+    for name in ("a", "b", "c"):
+        finish(lost, start(lost, name))
+    start(tasks_, "c")
+    monkeypatch.setattr(tasks, "MAX_NAMES", 2)
+    tasks_.take_back([], names(lost))
+    assert sorted(labels[0] for labels, _ in values(tasks_)["task_running"]) == ["a", "c"]

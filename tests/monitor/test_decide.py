@@ -8,6 +8,8 @@ import pytest
 from core.fix_engine import FULL, rule, rule_set
 from fakes import NOON
 from fix_node import PROBE, empty_books
+from fix_records import alert
+from storewatchd import journal
 from storewatchd.core.commands import (
     AcknowledgeAlert,
     AddRepository,
@@ -17,6 +19,7 @@ from storewatchd.core.commands import (
     FinishTask,
     ProgressTask,
     PutToken,
+    Rebuild,
     RemoveRepository,
     ReplaceRules,
     ResolveAlert,
@@ -225,6 +228,104 @@ def test_an_announcement_is_told_as_it_is() -> None:
     desk = Desk()
     assert desk.decide(Announce(EventType.STORAGE, "noted", {"n": 1})) is None
     assert desk.kinds == ["noted"]
+
+
+# What was lost with the journal.
+
+
+def said(desk: Desk) -> list[tuple[str, Any]]:
+    """Return the kinds and data of the events that are told."""
+    _, published = desk.batch.numbered(range(len(desk.batch)), epoch="e", node="n")
+    return [(one.event.kind, json.loads(one.event.data)) for one in published]
+
+
+COUNTS = {"alerts": 0, "tasks": 0, "task_names": 0, "repositories": 0, "tokens": 0}
+
+
+def test_lost_alerts_are_open_again_and_rules_see_to_theirs() -> None:
+    desk = Desk(rule())
+    of_rule = alert("node", 1, state=AlertState.FIRING, labels={"repository": "a"})
+    gone = alert("node", 2, state=AlertState.FIRING, rule="Gone")
+    made = alert("node", 3, state=AlertState.FIRING, rule="")
+    series = {"__name__": "full", "repository": "a"}
+    why_made = {"key": "k", "ttl_seconds": 60}
+    lost = Rebuild(alerts=((of_rule, {"series": series}), (gone, {}), (made, why_made)))
+    taken = desk.decide(lost)
+    assert taken == {**COUNTS, "alerts": 3}
+    assert [(one.kind, one.alert.id) for one in desk.batch.transitions] == [
+        ("restored", of_rule.id),
+        ("restored", gone.id),
+        ("restored", made.id),
+        ("resolved", gone.id),
+    ]
+    assert said(desk)[-1] == ("journal_rebuilt", taken)
+    assert desk.books.incidents.get(of_rule.id).series == {"repository": "a"}
+    assert desk.books.incidents.get(made.id).key == "key:k"
+
+
+def test_lost_runs_and_what_is_known_of_their_tasks_are_back() -> None:
+    before, desk = Desk(), Desk()
+    run = before.decide(StartTask(actor="ann", name="nightly", id="r1"))
+    states = {(kind, key): value for kind, key, value in before.states}
+    name = states["task_name", "nightly"]
+    taken = desk.decide(Rebuild(runs=(run.to_state(),), names={"nightly": name}))
+    assert taken == {**COUNTS, "tasks": 1, "task_names": 1}
+    assert {(kind, key): value for kind, key, value in desk.states} == states
+    assert [kind for kind, _ in said(desk)] == ["progress", "journal_rebuilt"]
+    assert desk.batch.runs == [run]
+    assert "task_running" in desk.batch.touched
+
+
+def test_lost_repositories_and_where_they_were_mounted_are_back() -> None:
+    desk = Desk()
+    desk.books.repositories.declare([("b", "/b")])
+    desk.take(mount_frame("/"))
+    lost = Rebuild(repositories={"a": "/a", "b": "/b"}, mount_points={"/a": "/a", "/b": "/mnt"})
+    assert desk.decide(lost) == {**COUNTS, "repositories": 1}
+    assert desk.states == [
+        ("repository", "a", {"path": "/a"}),
+        ("mount_point", "/a", {"mount_point": "/a"}),
+        ("mount_point", "/b", {"mount_point": "/mnt"}),
+    ]
+
+
+def test_what_a_person_has_named_since_stays() -> None:
+    desk = Desk()
+    desk.decide(AddRepository("ann", "a", "/a"))
+    desk.take(mount_frame("/new"))
+    lost = Rebuild(repositories={"a": "/old", "c": "/a"}, mount_points={"/a": "/old"})
+    assert desk.decide(lost) == COUNTS
+    assert desk.states == []
+    assert [(one.name, one.path) for one in desk.books.repositories] == [("a", "/a")]
+
+
+@pytest.mark.parametrize(
+    ("known", "lost", "is_taken"),
+    [
+        pytest.param(None, TOKEN, True, id="unknown"),
+        pytest.param(TOKEN, TOKEN, False, id="known"),
+        pytest.param(TOKEN, TOKEN.revoked(NOON), True, id="revoked there"),
+        pytest.param(TOKEN.revoked(NOON), TOKEN, False, id="revoked here"),
+        pytest.param(TOKEN.revoked(NOON), TOKEN.revoked(NOON - 9), False, id="revoked here too"),
+    ],
+)
+def test_lost_tokens_are_back_and_a_revoked_one_stays_revoked(
+    known: Token | None, lost: Token, is_taken: bool
+) -> None:
+    desk = Desk()
+    if known is not None:
+        desk.decide(PutToken("ann", known))
+    assert desk.decide(Rebuild(tokens=(lost,))) == {**COUNTS, "tokens": int(is_taken)}
+    assert desk.states == ([("token", "t1", lost.to_state())] if is_taken else [])
+    assert desk.books.tokens.get("t1") == (lost if is_taken else known)
+
+
+@pytest.mark.parametrize("is_all", [True, False])
+def test_only_the_last_piece_says_that_nothing_is_missing(is_all: bool) -> None:
+    desk = Desk()
+    desk.decide(Rebuild(is_all=is_all))
+    assert desk.batch.rebuild == (journal.Rebuild.NONE if is_all else None)
+    assert len(desk.batch) == 0, "where nothing was lost nothing is told"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from storewatchd.core.model import Alert, AlertState, Severity
 from storewatchd.core.tasks import TaskState
 from storewatchd.errors import StoreRefused
 from storewatchd.journal import StoredRecord
-from storewatchd.store.ledger import cursor_of, write
+from storewatchd.store.ledger import Cursor, cursor_of, write
 
 Connection = AsyncConnection[TupleRow]
 
@@ -58,9 +58,10 @@ def audit(seq: int, node: str, **facts: str) -> StoredRecord:
     return stored(seq, node=node, type="audit", kind="ResolveAlert", event=False, data=data)
 
 
-def state(seq: int, node: str, value: object) -> StoredRecord:
+def state(seq: int, node: str, value: object, **changes: Any) -> StoredRecord:
     data = json.dumps({"kind": "token", "key": "t", "value": value}).encode()
-    return stored(seq, node=node, type="state", kind="put", event=False, data=data)
+    plain = {"node": node, "type": "state", "kind": "put", "event": False, "data": data}
+    return stored(seq, **{**plain, **changes})
 
 
 def one_of_each(node: str) -> list[StoredRecord]:
@@ -119,7 +120,7 @@ async def test_writing_again_changes_nothing(
     await write(connection, records)
     await write(connection, records[1:3])
     assert await tables.everything() == before
-    assert await cursor_of(connection, node) == 5
+    assert await cursor_of(connection, node) == Cursor("e1", 5)
 
 
 async def test_a_batch_that_overlaps_what_is_there_adds_the_rest(
@@ -149,7 +150,7 @@ async def test_the_same_number_with_other_bytes_is_refused_with_its_batch(
     with pytest.raises(StoreRefused, match=rf"record e1\.{which + 1} is there already with other"):
         await write(connection, batch)
     assert await tables.everything() == before
-    assert await cursor_of(connection, node) == 5
+    assert await cursor_of(connection, node) == Cursor("e1", 5)
 
 
 async def test_other_data_under_a_number_is_refused(connection: Connection, node: str) -> None:
@@ -211,26 +212,56 @@ async def test_the_state_with_the_highest_number_stays(
     assert await tables.rows("state", "seq, value") == [(3, None)]
 
 
+async def test_the_state_of_a_later_epoch_stays_whatever_its_number(
+    connection: Connection, tables: Tables, node: str
+) -> None:
+    await write(connection, [state(500, node, {"n": 1})])
+    await write(connection, [state(2, node, {"n": 2}, epoch="e2")])
+    assert await tables.rows("state", "epoch, seq, value") == [("e2", 2, {"n": 2})]
+    later = [state(1, node, {"n": 3}, epoch="e3"), state(2, node, {"n": 4}, epoch="e3")]
+    await write(connection, later)
+    assert await tables.rows("state", "epoch, seq, value") == [("e3", 2, {"n": 4})]
+
+
+async def test_state_that_an_older_version_wrote_gives_way(
+    connection: Connection, tables: Tables, node: str
+) -> None:
+    await connection.execute(
+        "INSERT INTO state (node, kind, key, seq, value) VALUES (%s, 'token', 't', 500, '1')",
+        (node,),
+    )
+    await write(connection, [state(2, node, 2)])
+    assert await tables.rows("state", "epoch, seq, value") == [("e1", 2, 2)]
+
+
 # The cursor.
 
 
 async def test_the_cursor_stands_behind_the_last_record(connection: Connection, node: str) -> None:
-    assert await cursor_of(connection, node) == 0
+    assert await cursor_of(connection, node) is None
     await write(connection, [stored(1, node=node), stored(7, node=node)])
-    assert await cursor_of(connection, node) == 7
+    assert await cursor_of(connection, node) == Cursor("e1", 7)
 
 
 async def test_the_cursor_never_goes_back(connection: Connection, node: str) -> None:
     await write(connection, [stored(7, node=node)])
     await write(connection, [stored(2, node=node)])
-    assert await cursor_of(connection, node) == 7
+    assert await cursor_of(connection, node) == Cursor("e1", 7)
+
+
+async def test_the_cursor_goes_to_another_epoch_also_where_its_numbers_are_lower(
+    connection: Connection, node: str
+) -> None:
+    await write(connection, [stored(7, node=node)])
+    await write(connection, [stored(2, node=node, epoch="e2")])
+    assert await cursor_of(connection, node) == Cursor("e2", 2)
 
 
 async def test_each_node_has_a_cursor_of_its_own(connection: Connection, node: str) -> None:
     await write(connection, [stored(7, node=node)])
     await write(connection, [stored(2, node=f"{node}-other")])
-    assert await cursor_of(connection, node) == 7
-    assert await cursor_of(connection, f"{node}-other") == 2
+    assert await cursor_of(connection, node) == Cursor("e1", 7)
+    assert await cursor_of(connection, f"{node}-other") == Cursor("e1", 2)
 
 
 # What is refused.
@@ -254,7 +285,7 @@ async def test_what_cannot_be_read_is_refused_with_its_batch(
     with pytest.raises(StoreRefused, match=r"record e1\.2 cannot be read: "):
         await write(connection, batch)
     assert await tables.rows("event", "seq") == []
-    assert await cursor_of(connection, node) == 0
+    assert await cursor_of(connection, node) is None
 
 
 @pytest.mark.parametrize(
@@ -271,7 +302,7 @@ async def test_what_postgresql_refuses_leaves_nothing_of_its_batch(
     with pytest.raises(psycopg.DataError):
         await write(connection, [stored(1, node=node), stored(2, node=node, **changes)])
     assert await tables.rows("event", "seq") == []
-    assert await cursor_of(connection, node) == 0
+    assert await cursor_of(connection, node) is None
 
 
 async def test_a_resource_may_have_the_longest_id_that_a_caller_may_give(

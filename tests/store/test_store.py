@@ -264,7 +264,7 @@ async def test_going_away_and_coming_back_is_logged_once_each(
     ours = [line for line in caplog.records if line.name == "storewatchd.store.store"]
     told = [(line.levelname, line.message.split(":")[0]) for line in ours]
     assert told == [
-        ("WARNING", "PostgreSQL is away; history waits in the journal"),
+        ("WARNING", "history waits in the journal"),
         ("INFO", f"PostgreSQL {store.server_version} is there"),
     ]
 

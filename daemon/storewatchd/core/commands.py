@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from storewatchd.core.model import EventType, Severity
+from storewatchd.core.model import Alert, EventType, Severity
 from storewatchd.core.permissions import Token
 from storewatchd.core.rules import RuleSet
 
@@ -113,6 +113,23 @@ class Announce:
     notice: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuild:
+    """Take back what was lost with the journal, as the store knows it, unless it is known.
+
+    Alerts are open ones, each with the reason of its opening; runs and what is known of all runs of
+    a name are as the journal keeps them. `is_all` says that nothing more follows.
+    """
+
+    alerts: tuple[tuple[Alert, Mapping[str, Any]], ...] = ()
+    runs: tuple[Mapping[str, Any], ...] = ()
+    names: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    repositories: Mapping[str, str] = field(default_factory=dict)  # name -> path
+    mount_points: Mapping[str, str] = field(default_factory=dict)  # path -> mount point
+    tokens: tuple[Token, ...] = ()
+    is_all: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class ReplaceRules:
     """Put another set of rules in force."""
@@ -134,6 +151,7 @@ Command = (
     | RevokeToken
     | ReplaceRules
     | Announce
+    | Rebuild
 )
 
 KINDS: tuple[type[Any], ...] = get_args(Command)

@@ -9,7 +9,7 @@ Several rules may share a name, as one for each severity does. Each judges only 
 no other of them holds, and nothing before all of them were evaluated.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -131,6 +131,15 @@ class Engine:
                 for incident in self._incidents.of_rule(name)
             ]
         return transitions
+    def look_again(self, rules: Collection[str], now: Instant) -> list[Transition]:
+        """Judge the incidents of these rules at once, as after a start, for some came in from
+        elsewhere; close those whose rule is gone."""
+        for name in rules:
+            for state in self._namesakes.get(name, ()):
+                state.held = None
+                state.due = now.monotonic
+        return self._settle_orphans(now)
+
 
     def dump(self) -> list[dict[str, Any]]:
         """Return what was worked out for each rule, in their order, for `load`."""

@@ -19,6 +19,13 @@ from storewatchd.errors import NotFound
 
 BY_RULE = "rule"
 EXPIRED = "expired"
+RESTORED = "restored"
+
+_SHOWN = (
+    *("severity", "source", "title", "message", "resource_type", "resource_id", "labels"),
+    "annotations",
+)
+_MARKS = ("acknowledged_by", "acknowledged_at", "acknowledged_note")
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,6 +247,36 @@ class Incidents:
     # What the engine does.
 
     def get(self, alert_id: str) -> Incident:
+    def take_back(self, lost: Incident, now: Instant) -> list[Transition]:
+        """Open an incident again that was lost, unless this version of it is known.
+
+        A rule's alert is stale until its inputs have been seen. Where another one was opened for
+        the same meanwhile, that ends, and what it says and its marks go on with the older one.
+        """
+        known = self._key_of.get(lost.alert.id)
+        if known is not None and self._open[known].alert.version >= lost.alert.version:
+            return []
+        transitions = []
+        alert, expires = lost.alert, lost.expires
+        newer = self._open.get(lost.key)
+        if newer is not None and newer.alert.id != alert.id:
+            why = {"why": "it goes on as an alert that was lost for a while", "id": alert.id}
+            transitions.append(self.close(newer, now, by=RESTORED, reason=why))
+            alert, expires = _with_what_followed(alert, newer.alert), newer.expires
+        frozen_since = lost.frozen_since
+        if alert.rule and frozen_since is None:
+            alert = replace(alert, stale_since=to_milliseconds(now.wall))
+            frozen_since = now.awake
+        alert = alert.with_changes()
+        restored = replace(lost, alert=alert, expires=expires, frozen_since=frozen_since)
+        self._put(restored, now)
+        why = {"why": "the journal had lost it, and the store knows it"}
+        transitions.append(Transition("restored", alert, why))
+        if self.is_quieted(lost.key):
+            why = {"why": "a person resolved it while it was lost"}
+            transitions.append(self.close(restored, now, by=RESTORED, reason=why))
+        return transitions
+
         """Return the open incident of an alert.
 
         Raises:
@@ -314,3 +351,13 @@ class Incidents:
         self._open[incident.key] = incident
         self._key_of[incident.alert.id] = incident.key
         self._of_rule.setdefault(incident.alert.rule, {})[incident.key] = None
+
+
+def _with_what_followed(alert: Alert, newer: Alert) -> Alert:
+    """Return an alert with what was said and done of the same one later."""
+    later = {name: getattr(newer, name) for name in _SHOWN}
+    if newer.acknowledged and not alert.acknowledged:
+        later.update({name: getattr(newer, name) for name in _MARKS})
+    if not alert.rule:
+        later["occurrences"] = alert.occurrences + newer.occurrences
+    return replace(alert, last_seen=newer.last_seen, **later)

@@ -222,7 +222,8 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 class Transition:
     """One change of an alert's state or marks, with the reason for it.
 
-    `kind` is the event's kind: pending, firing, resolved, acknowledged, stale, fresh, repeated.
+    `kind` is the event's kind: pending, firing, resolved, acknowledged, stale, fresh, repeated,
+    restored.
     `reason` is JSON: the rule's version, the samples that decided, the actor and the note.
     """
 

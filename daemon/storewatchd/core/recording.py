@@ -21,12 +21,13 @@ the reader, before they come through the port.
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from storewatchd.core import commands
-from storewatchd.core.commands import Command, PutToken, ReplaceRules, RevokeToken
+from storewatchd.core.commands import Command, PutToken, Rebuild, ReplaceRules, RevokeToken
 from storewatchd.core.frames import Frame
 from storewatchd.core.inputs import Expected, Input, Once
 from storewatchd.core.model import Instant, Transition
@@ -161,6 +162,8 @@ def transition_line(transition: Transition) -> bytes:
 
 
 def _told(one: Input) -> tuple[str, Any]:
+    if isinstance(one, Rebuild):
+        return "Rebuild", replace(one, tokens=())
     if isinstance(one, ReplaceRules):
         files = list(one.rules.files)
         return "ReplaceRules", _Rules(one.actor, files, one.rules.interval_s)

@@ -131,6 +131,34 @@ class TaskName:
     last_bytes: int | None = None
     failure: tuple[str, str, str] = ("", "", "")  # exit status, signal, output
 
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Self:
+        return cls(**{**state, "failure": tuple(state["failure"])})
+
+    def to_state(self) -> dict[str, Any]:
+        """Return what the journal keeps."""
+        return asdict(self)
+
+    def with_lost(self, lost: "TaskName") -> "TaskName":
+        """Return this and what was lost of it: of each the later, or the larger count."""
+        mine, theirs = self.runs or {}, lost.runs or {}
+        ended = max(self, lost, key=lambda one: one.last_end or 0.0)
+        failed = max(self, lost, key=lambda one: one.last_failure or 0.0)
+        return TaskName(
+            type=self.type,
+            runs={
+                result: max(mine.get(result, 0), theirs.get(result, 0))
+                for result in {**theirs, **mine}
+            },
+            last_start=_later(self.last_start, lost.last_start),
+            last_end=ended.last_end,
+            last_success=_later(self.last_success, lost.last_success),
+            last_failure=failed.last_failure,
+            last_duration_s=ended.last_duration_s,
+            last_bytes=ended.last_bytes,
+            failure=failed.failure,
+        )
+
 
 class TaskBook:
     """The runs of this node. `new_id` makes time-ordered ids."""
@@ -151,7 +179,7 @@ class TaskBook:
     ) -> None:
         """Take over what `take_changes` and `take_name_changes` gave before a restart."""
         for name, state in names.items():
-            self._names[name] = TaskName(**{**state, "failure": tuple(state["failure"])})
+            self._names[name] = TaskName.from_state(state)
         for state in sorted(runs, key=lambda state: state["first_seen"]):
             run = TaskRun.from_state(state)
             self._runs[run.id] = run
@@ -167,7 +195,7 @@ class TaskBook:
         """Return what the journal has to keep by task name, None for what it may drop."""
         changed, self._changed_names = self._changed_names, set()
         return {
-            name: asdict(self._names[name]) if name in self._names else None
+            name: self._names[name].to_state() if name in self._names else None
             for name in sorted(changed)
         }
 
@@ -287,6 +315,26 @@ class TaskBook:
             self._changed[oldest] = None
         return TaskChange(run, "end")
 
+    def take_back(
+        self, runs: Iterable[Mapping[str, Any]], names: Mapping[str, Mapping[str, Any]]
+    ) -> list[TaskRun]:
+        """Take over runs under way and what is known of names, as far as it was lost; return these
+        runs. Of a run that is known the higher version stays, and one that is over stays so."""
+        for name, state in names.items():
+            lost, known = TaskName.from_state(state), self._names.get(name)
+            if known is not None or len(self._names) < MAX_NAMES:
+                self._names[name] = lost if known is None else known.with_lost(lost)
+                self._changed_names.add(name)
+        taken: list[TaskRun] = []
+        room = MAX_RUNNING - (len(self._runs) - len(self._finished))
+        for run in map(TaskRun.from_state, runs):
+            mine = self._runs.get(run.id)
+            is_known = mine is not None and (mine.is_over or mine.version >= run.version)
+            if run.name in self._names and not is_known and len(taken) < room:
+                self._put(run)
+                taken.append(run)
+        return taken
+
     def shift(self, seconds: float) -> list[TaskRun]:
         """Take what still matters along with a wall clock that was set by so much: when runs
         under way began, and when each task last ran. Return the runs under way."""
@@ -316,11 +364,7 @@ class TaskBook:
             about.last_success = run.finished_at
         else:
             about.last_failure = run.finished_at
-            about.failure = (
-                "" if run.exit_status is None else str(run.exit_status),
-                run.signal or "",
-                run.output[-INFO_OUTPUT:].strip(),
-            )
+            about.failure = failure_of(run)
 
     def _about(self, name: str) -> TaskName:
         if name not in self._names and len(self._names) >= MAX_NAMES:
@@ -388,6 +432,19 @@ class TaskBook:
             if starts:
                 add("task_running_seconds", one, max(0.0, now.wall - min(starts)))
         return Frame(SCOPE, now.wall, rows=rows)
+
+
+def failure_of(run: TaskRun) -> tuple[str, str, str]:
+    """Return what the metrics tell of a failure: exit status, signal, and the output's tail."""
+    return (
+        "" if run.exit_status is None else str(run.exit_status),
+        run.signal or "",
+        run.output[-INFO_OUTPUT:].strip(),
+    )
+
+
+def _later(one: float | None, other: float | None) -> float | None:
+    return max((moment for moment in (one, other) if moment is not None), default=None)
 
 
 def _moved(moment: float | None, seconds: float) -> float | None:

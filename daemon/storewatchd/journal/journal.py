@@ -143,7 +143,7 @@ class Journal:
 
     def resolve_cursor(self, event_id: str) -> int | Gap:
         """Return the number after which a client goes on, or why it cannot without a gap."""
-        oldest_kept = self._thread.figures.pruned + 1
+        oldest_kept = self.oldest_kept
         epoch, _, text = event_id.rpartition(".")
         if epoch not in self._epochs or not text.isascii() or not text.isdigit():
             return Gap(oldest_kept, f"the event {event_id!r} is not of this journal")
@@ -152,7 +152,7 @@ class Journal:
             return Gap(oldest_kept, f"the event {event_id!r} lies beyond this journal's end")
         if seq + 1 < oldest_kept:
             return Gap(oldest_kept, f"what followed {event_id!r} is no longer kept")
-        return min(seq, self._last_of(epoch))
+        return min(seq, self.last_of(epoch))
 
     async def resolve_time(self, time: float) -> int | Gap:
         """Return the number after which a client goes on that wants what happened from a time on
@@ -170,9 +170,14 @@ class Journal:
             return Gap(first, "some of what happened since then may be no longer kept")
         return first - 1
 
-    def _last_of(self, epoch: str) -> int:
-        """Return the last number of an epoch that is not the next one's too: what is told while
-        nothing can be written may have such a number."""
+    @property
+    def oldest_kept(self) -> int:
+        """The number before which records were dropped."""
+        return self._thread.figures.pruned + 1
+
+    def last_of(self, epoch: str) -> int:
+        """Return the last number of an epoch of this journal that is not the next one's too: what
+        is told while nothing can be written may have such a number."""
         following = itertools.dropwhile(lambda one: one != epoch, self._epochs)
         next(following)
         return min((self._epochs[one] - 1 for one in following), default=self.last_seq)
@@ -278,6 +283,12 @@ class Journal:
     def note_lost(self, lines: int) -> None:
         """Note that so many lines will never be on disk."""
         self._lost += lines
+
+    @property
+    def is_short_of_room(self) -> bool:
+        """Whether the file system has too little room for others: what was held back for a full
+        disk is given up, or cannot be held back."""
+        return self._thread.reserve.is_short
 
     def facts(self) -> Facts:
         """Return how it stands; without asking the disk."""

@@ -25,6 +25,8 @@ class Reserve:
         """How much is held back now."""
         self.free_bytes = 0
         """What was free on the file system when it was last looked at."""
+        self.is_short = False
+        """Whether there is too little room to hold back what should be."""
         self._size = size
         self._problem: str | None = None
 
@@ -35,7 +37,8 @@ class Reserve:
             self.free_bytes = about.f_bavail * about.f_frsize
             wanted = min(self._size, about.f_blocks * about.f_frsize // SHARE)
             missing = wanted - self.held_bytes
-            if missing > 0 and self.free_bytes >= missing + wanted:
+            self.is_short = missing > 0 and self.free_bytes < missing + wanted
+            if missing > 0 and not self.is_short:
                 self._make(wanted)
                 self.free_bytes -= missing
         except OSError as error:
@@ -56,6 +59,7 @@ class Reserve:
             self.held_bytes >> 20,
         )
         self.held_bytes = 0
+        self.is_short = True
         return True
 
     def _make(self, wanted: int) -> None:

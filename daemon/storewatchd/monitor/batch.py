@@ -126,6 +126,10 @@ class Batch:
         """Take that what the journal had noted to be told is told with this batch."""
         self.changes.append(StateChange(NOTICE, notice, None))
 
+    def note_rebuilt(self) -> None:
+        """Take that with this batch the journal has all that is to be had of what it lost."""
+        self.rebuild = Rebuild.NONE
+
     def note_snapshot(self, shape: Mapping[str, Any]) -> None:
         """Take a metrics snapshot: told, not written."""
         self.has_snapshot = True

@@ -1,6 +1,7 @@
 """What each frame and command does to the books. Pure but for the books: nothing is written or
 told here."""
 
+import contextlib
 from typing import Any, assert_never
 
 from storewatchd.core.commands import (
@@ -12,6 +13,7 @@ from storewatchd.core.commands import (
     FinishTask,
     ProgressTask,
     PutToken,
+    Rebuild,
     RemoveRepository,
     ReplaceRules,
     ResolveAlert,
@@ -23,7 +25,7 @@ from storewatchd.core.model import EventType, to_milliseconds
 from storewatchd.core.permissions import Token
 from storewatchd.core.repositories import Origin
 from storewatchd.core.tasks import TaskChange
-from storewatchd.errors import NotFound
+from storewatchd.errors import Conflict, NotFound
 from storewatchd.monitor.batch import (
     MOUNT_POINT,
     REPOSITORY,
@@ -33,6 +35,7 @@ from storewatchd.monitor.batch import (
     Batch,
     Books,
 )
+from storewatchd.monitor.rebuild import incident_of
 from storewatchd.probes.storage import seen_mount_points
 
 
@@ -109,8 +112,79 @@ def decide(command: Command, books: Books, batch: Batch) -> Any:
             if command.notice:
                 batch.note_told(command.notice)
             return None
+        case Rebuild():
+            return _rebuild(command, books, batch)
         case _:
             assert_never(command)
+
+
+def _rebuild(command: Rebuild, books: Books, batch: Batch) -> dict[str, int]:
+    """Take back what was lost; return how much of each kind."""
+    taken = {
+        "alerts": _take_back_alerts(command, books, batch),
+        "tasks": _take_back_tasks(command, books, batch),
+        "task_names": len(command.names),
+        "repositories": _take_back_repositories(command, books, batch),
+        "tokens": _take_back_tokens(command, books, batch),
+    }
+    if any(taken.values()):
+        batch.note_event(EventType.SYSTEM, "journal_rebuilt", taken)
+    if command.is_all:
+        batch.note_rebuilt()
+    return taken
+
+
+def _take_back_alerts(command: Rebuild, books: Books, batch: Batch) -> int:
+    now, count, rules = batch.now, 0, set()
+    for alert, reason in command.alerts:
+        transitions = books.incidents.take_back(incident_of(alert, reason, now), now)
+        for transition in transitions:
+            batch.note_alert(transition)
+        if transitions:
+            count += 1
+            rules.add(alert.rule)
+    for transition in books.engine.look_again(rules - {""}, now):
+        batch.note_alert(transition)
+    return count
+
+
+def _take_back_tasks(command: Rebuild, books: Books, batch: Batch) -> int:
+    runs = books.tasks.take_back(command.runs, command.names)
+    for run in runs:
+        # Nothing of it is new to the journal's readers, but it is to who shows what goes on now.
+        batch.note_task(TaskChange(run, "progress"))
+    _put_tasks(books, batch)
+    return len(runs)
+
+
+def _take_back_repositories(command: Rebuild, books: Books, batch: Batch) -> int:
+    added = {one.name: one.path for one in books.repositories.added()}
+    count = 0
+    for name, path in command.repositories.items():
+        if name in added:
+            continue
+        with contextlib.suppress(Conflict):  # what was named since stays
+            repository = books.repositories.add(name, path)
+            if repository.origin is Origin.ADDED:
+                batch.put_state(REPOSITORY, name, {"path": repository.path})
+                count += 1
+    for path, mount_point in command.mount_points.items():
+        # Where a file system belongs is what it was mounted on when all was known. A path that a
+        # person has named meanwhile is meant as it is now.
+        if path not in added.values():
+            _note_mount_point(path, mount_point, books, batch)
+    return count
+
+
+def _take_back_tokens(command: Rebuild, books: Books, batch: Batch) -> int:
+    count = 0
+    for token in command.tokens:
+        known = books.tokens.get(token.id)
+        if known is None or (known.revoked_at is None and token.revoked_at is not None):
+            books.tokens.put(token)
+            batch.put_state(TOKEN, token.id, token.to_state())
+            count += 1
+    return count
 
 
 def _note_mount_point(path: str, mount_point: str | None, books: Books, batch: Batch) -> None:
@@ -121,13 +195,18 @@ def _note_mount_point(path: str, mount_point: str | None, books: Books, batch: B
 
 def _note_task(change: TaskChange, books: Books, batch: Batch) -> Any:
     batch.note_task(change)
-    for run_id, state in books.tasks.take_changes().items():
-        batch.put_state(TASK, run_id, state)
-    for name, about in books.tasks.take_name_changes().items():
-        batch.put_state(TASK_NAME, name, about)
-    if change.kind is not None:
-        batch.touched |= books.table.feed(books.tasks.frame(batch.now))
+    _put_tasks(books, batch)
     return change.run
+
+
+def _put_tasks(books: Books, batch: Batch) -> None:
+    runs, names = books.tasks.take_changes(), books.tasks.take_name_changes()
+    for run_id, state in runs.items():
+        batch.put_state(TASK, run_id, state)
+    for name, about in names.items():
+        batch.put_state(TASK_NAME, name, about)
+    if runs or names:
+        batch.touched |= books.table.feed(books.tasks.frame(batch.now))
 
 
 def _put_token(token: Token, kind: str, books: Books, batch: Batch) -> Token:

@@ -1,9 +1,11 @@
 """The way to PostgreSQL: the server, the pool of connections, and how both stand."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import psycopg
 from psycopg import AsyncConnection, errors
@@ -17,6 +19,7 @@ from storewatchd.settings import DatabaseKind, Settings
 from storewatchd.store.alerts import AlertStore
 from storewatchd.store.embedded import EmbeddedCluster
 from storewatchd.store.migrate import migrate
+from storewatchd.store.rebuild import LostState
 from storewatchd.store.tasks import TaskStore
 
 logger = logging.getLogger(__name__)
@@ -33,6 +36,9 @@ _REFUSED = (
 
 POOL_SIZE = 4
 WAIT_S = 2.0
+CONNECT_TIMEOUT_S = 5
+"""How long one host of several may take to answer."""
+
 STATEMENT_TIMEOUT_MS = 15_000
 QUERY_TIMEOUT_S = 5.0
 WRITE_TIMEOUT_S = 30.0
@@ -58,13 +64,19 @@ class Store:
                 user=settings.database.user,
             )
             self._dsn = self._cluster.dsn
+        self._state_directory = settings.daemon.state_directory
         self._pool: AsyncConnectionPool[AsyncConnection[TupleRow]] | None = None
         self._failed_at = float("-inf")
-        self.server_version: str | None = None
-        self.problem: str | None = NOT_YET
-        """Why it cannot be used now; None while it can."""
+        self._is_doubtful = False  # a use of a connection failed since the pool was opened
+        self._away: str | None = NOT_YET  # why the last use of a connection failed
         if self.kind is DatabaseKind.NONE:
-            self.problem = "no database is configured"
+            self._away = "no database is configured"
+        self._held: str | None = None  # why nothing is added
+        self.problem: str | None = self._away
+        """Why it cannot be used now, or nothing be added to it; None while both can."""
+        self.server_version: str | None = None
+        self.lacks: str | None = None
+        """Why history is incomplete though it can be read; None where it is not."""
         self.refused = 0
         """How many records it refused for good since the start."""
         self.checked_at: float | None = None
@@ -72,11 +84,29 @@ class Store:
         """When it last answered (Unix seconds), and how long that took; None before."""
         self.alerts = AlertStore(self.connection, node)
         self.tasks = TaskStore(self.connection, node)
+        self.lost = LostState(partial(self.connection, timeout_s=MIGRATION_TIMEOUT_S), node)
 
     @property
     def was_tried(self) -> bool:
         """Whether it is known if it can be used: an attempt to connect has ended."""
-        return self.problem is None or self._failed_at > float("-inf")
+        return self._away != NOT_YET
+
+    def hold(self, problem: str) -> None:
+        """Note that nothing can be added, whatever queries say, until `flow` is called."""
+        self._note(self._away, problem)
+
+    def flow(self) -> None:
+        """Note that everything that is to be added can be."""
+        self._note(self._away, None)
+
+    def shares_disk(self) -> bool:
+        """Return whether its data lie on the file system of the state directory."""
+        if self._cluster is None:
+            return False
+        try:
+            return self._cluster.directory.stat().st_dev == self._state_directory.stat().st_dev
+        except OSError:
+            return False
 
     async def connect(self) -> None:
         """Have the server running and up to date, and connections at hand.
@@ -89,24 +119,21 @@ class Store:
         try:
             if self._cluster is not None:
                 await self._cluster.ensure()
-            if self._pool is None:
+            if not await self._still_answers():
+                await self._close_pool()
                 await self._open_pool()
-            await self._ping()
+                await self._ping()
         except StoreError as error:
             self._note_failure(str(error))
             raise
         except (psycopg.Error, OSError) as error:
             self._note_failure(_sentence(error))
             raise StoreUnavailable(_sentence(error)) from error
-        if self.problem is not None:
-            logger.info("PostgreSQL %s is there", self.server_version)
-        self.problem = None
+        self._note(None, self._held)
 
     async def close(self) -> None:
         """Let go of the connections and stop a server of our own."""
-        if self._pool is not None:
-            await self._pool.close(timeout=1.0)
-            self._pool = None
+        await self._close_pool()
         if self._cluster is not None:
             await self._cluster.stop()
 
@@ -136,35 +163,58 @@ class Store:
             self._note_failure(problem)
             raise StoreUnavailable(problem) from error
         except _REFUSED as error:
+            self._note(None, self._held)
             raise StoreRefused(_sentence(error)) from error
         except psycopg.Error as error:
             self._note_failure(_sentence(error))
             raise StoreUnavailable(_sentence(error)) from error
+        self._note(None, self._held)
+
+    async def _still_answers(self) -> bool:
+        """Whether the connections at hand can be used. Where one failed they are not asked: only a
+        new one tells why, finds another of several hosts, and looks at the tables."""
+        if self._pool is None or self._is_doubtful:
+            return False
+        try:
+            await self._ping()
+        except (StoreError, psycopg.Error, TimeoutError) as error:
+            logger.debug("PostgreSQL is connected to anew: %s", _sentence(error))
+            return False
+        return True
 
     async def _open_pool(self) -> None:
         async with (
             asyncio.timeout(MIGRATION_TIMEOUT_S),
             await AsyncConnection.connect(
-                self._dsn, connect_timeout=5, application_name="storewatch"
+                self._dsn, connect_timeout=CONNECT_TIMEOUT_S, application_name="storewatch"
             ) as connection,
         ):
-            await migrate(connection)
-        options = conninfo_to_dict(self._dsn).get("options") or ""
+            # A server that takes nothing can still be asked.
+            with contextlib.suppress(errors.ReadOnlySqlTransaction):
+                await migrate(connection)
+        parts = conninfo_to_dict(self._dsn)
+        hosts = str(parts.get("host") or parts.get("hostaddr") or "").count(",") + 1
         pool: AsyncConnectionPool[AsyncConnection[TupleRow]] = AsyncConnectionPool(
             self._dsn,
             min_size=1,
             max_size=POOL_SIZE,
             open=False,
-            reconnect_timeout=5.0,
+            reconnect_timeout=CONNECT_TIMEOUT_S,
             check=AsyncConnectionPool.check_connection,
             kwargs={
                 "application_name": "storewatch",
-                "connect_timeout": 5,
-                "options": f"{options} -c statement_timeout={STATEMENT_TIMEOUT_MS}",
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "options": f"{parts.get('options') or ''}"
+                f" -c statement_timeout={STATEMENT_TIMEOUT_MS}",
             },
         )
-        await pool.open(wait=True, timeout=5.0)
-        self._pool = pool
+        await pool.open(wait=True, timeout=CONNECT_TIMEOUT_S * hosts + WAIT_S)
+        self._pool, self._is_doubtful = pool, False
+
+    async def _close_pool(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close(timeout=1.0)
 
     async def _ping(self) -> None:
         assert self._pool is not None
@@ -186,9 +236,17 @@ class Store:
 
     def _note_failure(self, problem: str) -> None:
         self._failed_at = self._clock.monotonic()
-        if self.problem in (None, NOT_YET):
-            logger.warning("PostgreSQL is away; history waits in the journal: %s", problem)
-        self.problem = problem
+        self._is_doubtful = True
+        self._note(problem, self._held)
+
+    def _note(self, away: str | None, held: str | None) -> None:
+        """Note how it stands, and log it where that is a change."""
+        before, after = self.problem, away or held
+        self._away, self._held, self.problem = away, held, after
+        if after is None and before is not None:
+            logger.info("PostgreSQL %s is there", self.server_version)
+        elif after is not None and before in (None, NOT_YET) and after != NOT_YET:
+            logger.warning("history waits in the journal: %s", after)
 
 
 def _sentence(error: Exception) -> str:

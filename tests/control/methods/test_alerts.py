@@ -215,6 +215,24 @@ async def test_a_list_of_what_is_open_needs_no_history(control: Control) -> None
     assert (answer["complete"], answer["incomplete_reason"]) == (True, None)
 
 
+@pytest.mark.parametrize("filters", [{}, {"state": ["firing"]}], ids=["all", "open"])
+async def test_a_list_says_when_something_is_missing_from_what_can_be_read(
+    stored: Control, filters: dict[str, Any]
+) -> None:
+    await create(stored, "open")
+    stored.store.lacks = "it is on its way"
+    answer = await stored.call("alerts.list", **filters)
+    assert titles(answer) == ["open"]
+    assert (answer["complete"], answer["incomplete_reason"]) == (False, "it is on its way")
+
+
+async def test_an_alert_says_when_something_may_be_missing_from_its_story(stored: Control) -> None:
+    made = await create(stored, "open")
+    stored.store.lacks = "it is on its way"
+    found = await stored.call("alerts.get", id=made["id"])
+    assert (found["complete"], found["incomplete_reason"]) == (False, "it is on its way")
+
+
 async def test_a_list_is_one_of_memory_and_history(stored: Control) -> None:
     for title in ("a", "b"):
         await create_over(stored, title)

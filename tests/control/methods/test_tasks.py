@@ -158,6 +158,16 @@ async def test_a_list_is_newest_first_and_says_when_history_is_missing(control: 
     )
 
 
+async def test_a_list_says_when_something_is_missing_from_what_can_be_read(
+    stored: Control,
+) -> None:
+    await start(stored, "a")
+    stored.store.lacks = "it is on its way"
+    answer = await stored.call("tasks.list")
+    assert names(answer) == ["a"]
+    assert (answer["complete"], answer["incomplete_reason"]) == (False, "it is on its way")
+
+
 @pytest.mark.parametrize(
     ("filters", "expected"),
     [

@@ -56,6 +56,7 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
                     problem = f"only {SCAN_LIMIT} alerts were looked through: narrow the list"
             except StoreError as error:
                 problem = what_is_missing(error)
+        problem = problem or store.lacks
         alerts = sorted(page.values(), key=_place, reverse=True)
         shown = alerts[: asked.limit]
         more = len(alerts) > asked.limit
@@ -95,6 +96,7 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
                 raise cannot_tell("alert", asked.id, error) from error
         if alert is None:
             raise NotFound(f"there is no alert {asked.id!r}")
+        problem = problem or store.lacks
         return {
             "alert": alert.to_json(),
             "timeline": [timeline[key] for key in sorted(timeline)],

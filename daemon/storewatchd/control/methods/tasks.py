@@ -82,6 +82,7 @@ def handlers(monitor: Monitor, store: Store) -> Mapping[str, Handler]:
                     page[stored.id] = stored
         except StoreError as error:
             problem = what_is_missing(error)
+        problem = problem or store.lacks
         runs = sorted(page.values(), key=_place, reverse=True)
         shown = runs[: asked.limit]
         return {
