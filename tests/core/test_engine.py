@@ -102,6 +102,106 @@ def test_time_that_nobody_could_look_does_not_count_for_for() -> None:
     assert kinds(desk.later(1).see({"a": 0.9})) == ["firing"]
 
 
+def test_time_after_a_look_became_too_old_does_not_count_however_late_it_is_noticed() -> None:
+    desk = Desk(rule(**{"for": "2m"}))
+    desk.see({"a": 0.9})
+    # Nobody ran meanwhile; the look held for 90 s.
+    assert desk.later(3600).see({"a": 0.9}) == []
+    assert desk.later(29).see({"a": 0.9}) == []
+    assert kinds(desk.later(1).see({"a": 0.9})) == ["firing"]
+
+
+def test_a_freeze_begins_when_the_look_became_too_old() -> None:
+    desk = Desk(rule(**{"for": "2m"}))
+    desk.see({"a": 0.9})
+    assert kinds(desk.later(600).judge()) == ["stale"]
+    assert kinds(desk.later(1).see({"a": 0.9})) == ["fresh"]
+    assert desk.later(29).see({"a": 0.9}) == []
+    assert kinds(desk.later(1).see({"a": 0.9})) == ["firing"]
+
+
+def test_quiet_time_after_a_look_became_too_old_does_not_count_either() -> None:
+    desk = Desk(rule(keep_firing_for="2m"))
+    desk.see({"a": 0.9})
+    desk.later(1).see({"a": 0.1})
+    assert desk.later(3600).see({"a": 0.1}) == []
+    assert desk.later(29).see({"a": 0.1}) == []
+    assert kinds(desk.later(1).see({"a": 0.1})) == ["resolved"]
+
+
+def test_time_is_counted_behind_a_recording_too() -> None:
+    desk = Desk(
+        "groups:\n- name: g\n  rules:\n"
+        "  - record: r\n    expr: full\n    labels: {repository: same}\n"
+        "  - record: rr\n    expr: max by (repository) (r) + 0 * r\n"
+        "  - alert: Full\n    expr: rr > 0.8\n    for: 2m\n"
+    )
+    assert kinds(desk.see({"a": 0.9})) == ["pending"]
+    assert desk.later(3600).see({"a": 0.9}) == []
+    assert desk.later(29).see({"a": 0.9}) == []
+    assert kinds(desk.later(1).see({"a": 0.9})) == ["firing"]
+
+
+def test_an_alert_is_stale_as_soon_as_what_it_rests_on_is_too_old() -> None:
+    desk = Desk(rule())
+    desk.see({"a": 0.9})
+    for seconds in (30, 30, 29, 1):
+        assert desk.later(seconds).judge(set()) == []
+    assert kinds(desk.later(1).judge(set())) == ["stale"]
+    assert desk.later(1).judge(set()) == []
+
+
+def test_suspend_takes_from_no_duration_what_was_seen_before_it() -> None:
+    desk = Desk(rule(**{"for": "1m"}))
+    desk.see({"a": 0.9})
+    desk.later(50).judge(set())
+    desk.now = desk.now.later(3600)._replace(suspended_s=3600.0)
+    assert desk.see({"a": 0.9}) == []
+    assert kinds(desk.later(10).see({"a": 0.9})) == ["firing"]
+
+
+def test_another_rule_of_the_same_name_goes_on_counting() -> None:
+    desk = Desk(rule(**{"for": "2m"}))
+    desk.see({"a": 0.9})
+    desk.later(60).judge()
+    desk.engine.replace_rules(rule_set(rule("full > 0.7", **{"for": "2m"})), desk.now)
+    assert desk.later(600).see({"a": 0.9}) == []
+    assert kinds(desk.later(30).see({"a": 0.9})) == ["firing"]
+
+
+@pytest.mark.parametrize(
+    ("away_s", "jump_s"),
+    [
+        pytest.param(600, 0, id="after long"),
+        pytest.param(600, 7200, id="with a clock that was set forward"),
+        pytest.param(600, -7200, id="with a clock that was set back"),
+    ],
+)
+def test_time_that_nobody_ran_does_not_count(away_s: float, jump_s: float) -> None:
+    desk = Desk(rule(**{"for": "1m"}))
+    desk.see({"a": 0.9})
+    assert desk.later(30).judge() == []
+    desk.later(away_s).now = desk.now._replace(wall=desk.now.wall + jump_s)
+    desk.restart()
+    assert kinds(desk.judge()) == ["stale"]
+    assert kinds(desk.see({"a": 0.9})) == ["fresh"]
+    assert desk.later(29).see({"a": 0.9}) == []
+    assert kinds(desk.later(1).see({"a": 0.9})) == ["firing"]
+
+
+def test_a_timer_that_runs_is_written_now_and_then() -> None:
+    desk = Desk(rule(**{"for": "10m"}))
+    desk.see({"a": 0.9})
+    desk.incidents.take_changes()
+    desk.later(5).judge()
+    assert desk.incidents.take_changes() == {}
+    desk.later(5).judge()
+    (written,) = desk.incidents.take_changes().values()
+    assert written is not None
+    assert (written["written"], written["since"]) == (NOON + 10, NOON)
+    assert written["alert"]["version"] == 1
+
+
 def test_keep_firing_for_holds_on_and_starts_again() -> None:
     desk = Desk(rule(keep_firing_for="1m"))
     desk.see({"a": 0.9})
@@ -126,7 +226,7 @@ def test_time_that_nobody_could_look_does_not_count_for_keep_firing_for() -> Non
 def test_for_goes_on_over_a_restart(away_s: float) -> None:
     desk = Desk(rule(**{"for": "1m"}))
     desk.see({"a": 0.9})
-    desk.later(30)
+    assert desk.later(30).judge() == []
     desk.restart()
     assert kinds(desk.judge()) == ["stale"]
     transitions = kinds(desk.later(away_s).see({"a": 0.9}))
@@ -152,6 +252,29 @@ def test_a_rule_that_is_gone_closes_its_alerts_with_that_reason() -> None:
     (closed,) = desk.engine.replace_rules(rule_set("groups: []"), desk.now)
     assert (closed.kind, closed.alert.resolved_by) == ("resolved", RULE_REMOVED)
     assert desk.engine.next_due() == float("inf")
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pytest.param("{severity: critical}", id="another value"),
+        pytest.param("{severity: warning, more: label}", id="one more"),
+        pytest.param("{}", id="none"),
+    ],
+)
+def test_a_rule_with_other_labels_is_another_rule(labels: str) -> None:
+    desk = Desk(rule(labels="{severity: warning}"))
+    desk.see({"a": 0.9})
+    desk.fail()
+    (closed,) = desk.engine.replace_rules(rule_set(rule(labels=labels)), desk.now)
+    assert (closed.kind, closed.alert.resolved_by) == ("resolved", RULE_REMOVED)
+
+
+def test_a_rule_with_another_condition_goes_on_with_its_alerts() -> None:
+    desk = Desk(rule(labels="{severity: warning, about: '{{ $labels.repository }}'}"))
+    desk.see({"a": 0.9})
+    text = rule("full > 0.7", labels="{severity: warning, about: 'the {{ $labels.repository }}'}")
+    assert desk.engine.replace_rules(rule_set(text), desk.now) == []
 
 
 def test_a_rule_that_went_while_nobody_ran_closes_its_alerts_at_the_start() -> None:

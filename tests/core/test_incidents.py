@@ -147,7 +147,7 @@ def test_a_restart_keeps_alerts_timers_and_quieted_keys() -> None:
     boot = Instant(NOON.wall + 10, 3.0)
     again.restore([state for state in kept.values() if state is not None], boot)
     assert again.get(made.id).alert == made
-    assert again.get(made.id).since == 3.0 - 10
+    assert again.get(made.id).since == 3.0
     assert again.quieted("Full") == incidents.quieted("Full")
     assert again.quieted("Full")[0].series == {"s": "1"}
     assert again.expire(boot.later(49)) == []
@@ -164,22 +164,24 @@ def restored(incident: Incident, boot: Instant) -> Incident:
     return found
 
 
-def test_timers_go_on_over_a_restart() -> None:
+@pytest.mark.parametrize("away_s", [0, 10, -3600], ids=["at once", "later", "set back"])
+def test_timers_go_on_over_a_restart_from_when_they_were_written(away_s: float) -> None:
     incident = of_rule(since=900.0, frozen_since=950.0, quiet_since=940.0, expires=1100.0)
-    found = restored(incident, Instant(NOON.wall + 10, 0.0))
-    assert (found.since, found.frozen_since) == (-110.0, -60.0)
-    assert (found.quiet_since, found.expires) == (-70.0, 90.0)
+    found = restored(incident, Instant(NOON.wall + away_s, 5.0))
+    assert (found.since, found.frozen_since, found.quiet_since) == (-95.0, -45.0, -55.0)
+    assert found.expires == 105.0 - away_s, "that one by the wall clock"
+
+
+def test_time_that_does_not_count_is_taken_from_every_timer_that_runs() -> None:
+    assert of_rule(since=900.0, quiet_since=940.0).later(5) == of_rule(
+        since=905.0, quiet_since=945.0
+    )
+    assert of_rule(since=900.0).later(5) == of_rule(since=905.0)
 
 
 def test_timers_that_do_not_run_do_not_run_after_a_restart() -> None:
     found = restored(of_rule(since=1000.0), Instant(NOON.wall, 0.0))
     assert (found.since, found.frozen_since, found.quiet_since, found.expires) == (0, *[None] * 3)
-
-
-def test_a_clock_that_was_set_back_puts_no_beginning_into_the_future() -> None:
-    incident = of_rule(since=900.0, frozen_since=950.0, quiet_since=940.0)
-    found = restored(incident, Instant(NOON.wall - 3600, 3.0))
-    assert (found.since, found.frozen_since, found.quiet_since) == (3.0, 3.0, 3.0)
 
 
 def test_a_touch_is_seen_and_not_journalled() -> None:

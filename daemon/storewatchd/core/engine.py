@@ -18,26 +18,20 @@ from msgspec.structs import replace
 from storewatchd.core.frames import Scope
 from storewatchd.core.holes import Hole, is_compatible
 from storewatchd.core.incidents import BY_RULE, Incident, Incidents
-from storewatchd.core.model import (
-    Alert,
-    AlertState,
-    Instant,
-    Transition,
-    fingerprint,
-    to_milliseconds,
-)
-from storewatchd.core.promql import Result, ResultRow, parse, plan
+from storewatchd.core.lapses import Known, KnownScopes, Unseen, has_lapsed
+from storewatchd.core.model import Alert, AlertState, Instant, Transition, to_milliseconds
+from storewatchd.core.naming import Names, Place, place_of, series_of
+from storewatchd.core.promql import Result, ResultRow
 from storewatchd.core.rowstate import RowState
 from storewatchd.core.rules import Rule, RuleSet
 from storewatchd.core.series import Recorded, SeriesTable, recording
-from storewatchd.core.templates import Context, QueryRow
-from storewatchd.errors import ExpressionError, TemplateError
+from storewatchd.errors import ExpressionError
 
 RULE_REMOVED = "the rule is no longer there"
-_MAX_IDENTITIES = 100_000
 
-
-_Place = tuple[tuple[str, str], ...]
+REWRITE_S = 10.0
+"""How often a timer that runs is written: what ran since is lost when nothing can be written at
+the end."""
 
 
 @dataclass(slots=True)
@@ -45,19 +39,27 @@ class RuleState:
     """A rule in force and how its last evaluation went. Times are Unix seconds."""
 
     rule: Rule
+    names: Names
     due: float  # monotonic
     last_evaluation: float | None = None
     evaluation_s: float | None = None
     error: str | None = None
     unknown: bool = False
-    identities: dict[_Place, tuple[str, dict[str, str]]] | None = None
     held: set[str] | None = None
     """The keys whose condition its last evaluation did not see to be false; None before one."""
     unsure: set[str] = field(default_factory=set)
     """Those of them whose condition it did not see at all."""
+    seen: Known = field(default_factory=dict)
+    """The scopes of its inputs that were known then."""
+    seen_at: tuple[float, float] | None = None
+    """Until when they surely were, monotonic and awake; None before its first evaluation."""
+    evaluated_at: float = 0.0  # awake
 
 
-_KEPT_OF_RULES = ("due", "last_evaluation", "error", "unknown", "held", "unsure")
+_KEPT_OF_RULES = (
+    *("due", "last_evaluation", "error", "unknown", "held", "unsure"),
+    *("seen", "seen_at", "evaluated_at"),
+)
 
 
 class Engine:
@@ -78,7 +80,9 @@ class Engine:
         """Every rule in force, with the files that they come from."""
         self._states: list[RuleState] = []
         self._namesakes: dict[str, list[RuleState]] = {}
+        self._recorders: dict[str, list[RuleState]] = {}
         self._recordings: tuple[Scope, ...] | None = None  # until the table knows them
+        self._known = KnownScopes(table)
         self._take(rules, due=0.0)
 
     @property
@@ -91,21 +95,35 @@ class Engine:
         return min((state.due for state in self._states), default=float("inf"))
 
     def evaluate(self, now: Instant, touched: frozenset[str]) -> list[Transition]:
-        """Evaluate the rules that are due and those that read a touched family."""
+        """Evaluate the rules that are due, those that read a touched family, and those of whose
+        inputs something was known and is not any more."""
         transitions: list[Transition] = []
         if self._recordings is not None:
             self._table.keep_recordings(self._recordings)
             self._recordings = None
             transitions += self._settle_orphans(now)
+        known = self._known.look(now.wall)
+        moment = now.monotonic, now.awake
         touched_now = set(touched)
         for state in self._states:
             due = state.due <= now.monotonic
             if due:
                 state.due = now.monotonic + state.rule.interval_s
-            if due or state.rule.plan.touches(frozenset(touched_now), self._table):
+            if (
+                due
+                or state.rule.plan.touches(frozenset(touched_now), self._table)
+                or has_lapsed(state.seen, known)
+            ):
                 began = self._timer()
-                transitions.extend(self._evaluate_rule(state, now, touched_now))
+                inputs = self._inputs(state.rule)
+                transitions.extend(self._evaluate_rule(state, inputs, now, touched_now))
+                state.seen = {probe: known[probe] for probe in inputs if probe in known}
+                state.evaluated_at = now.awake
                 state.evaluation_s = self._timer() - began
+            elif state.seen_at is None:
+                continue
+            # Nothing that it saw was lost and found again unnoticed: a look evaluates it.
+            state.seen_at = moment
         return transitions
 
     def replace_rules(self, rules: RuleSet, now: Instant) -> list[Transition]:
@@ -113,24 +131,6 @@ class Engine:
         self._take(rules, due=now.monotonic)
         return self._settle_orphans(now)
 
-    def _settle_orphans(self, now: Instant) -> list[Transition]:
-        """Close the alerts whose rule is not in force; freeze them where it may only be one that
-        could not be read."""
-        transitions = []
-        for name in self._incidents.rules():
-            if name in self._namesakes:
-                continue
-            if not self.rules.is_whole:
-                for incident in self._incidents.of_rule(name):
-                    transitions += self._freeze(incident, now, [incident.series])
-                continue
-            for quieted in self._incidents.quieted(name):
-                self._incidents.forget_quieted(quieted.key)
-            transitions += [
-                self._incidents.close(incident, now, by=RULE_REMOVED, reason={"rule": name})
-                for incident in self._incidents.of_rule(name)
-            ]
-        return transitions
     def look_again(self, rules: Collection[str], now: Instant) -> list[Transition]:
         """Judge the incidents of these rules at once, as after a start, for some came in from
         elsewhere; close those whose rule is gone."""
@@ -140,6 +140,26 @@ class Engine:
                 state.due = now.monotonic
         return self._settle_orphans(now)
 
+    def _settle_orphans(self, now: Instant) -> list[Transition]:
+        """Close the alerts whose rule is not in force; freeze them where it may only be one that
+        could not be read."""
+        transitions = []
+        for name in self._incidents.rules():
+            known = [state.names for state in self._namesakes.get(name, ())]
+            for incident in self._incidents.of_rule(name):
+                if any(names.may_be_of(incident) for names in known):
+                    continue
+                if self.rules.is_whole:
+                    reason = {"rule": name}
+                    transitions.append(
+                        self._incidents.close(incident, now, by=RULE_REMOVED, reason=reason)
+                    )
+                else:
+                    transitions += self._freeze(incident, now, [incident.series])
+            if not known and self.rules.is_whole:
+                for quieted in self._incidents.quieted(name):
+                    self._incidents.forget_quieted(quieted.key)
+        return transitions
 
     def dump(self) -> list[dict[str, Any]]:
         """Return what was worked out for each rule, in their order, for `load`."""
@@ -153,16 +173,40 @@ class Engine:
 
     def _take(self, rules: RuleSet, *, due: float) -> None:
         self.rules = rules
-        self._states = [RuleState(rule, due) for rule in rules]
+        before = {state.rule.name: state for state in self._states}
+        self._states = [RuleState(rule, Names(rule, self._table), due) for rule in rules]
         self._namesakes = {}
+        self._recorders = {}
         for state in self._states:
-            if state.rule.kind == "alert":
-                self._namesakes.setdefault(state.rule.name, []).append(state)
+            name = state.rule.name
+            if name in before:
+                state.seen, state.seen_at = before[name].seen, before[name].seen_at
+                state.evaluated_at = before[name].evaluated_at
+            kind = self._namesakes if state.rule.kind == "alert" else self._recorders
+            kind.setdefault(name, []).append(state)
         self._recordings = tuple(
             _recording(state.rule) for state in self._states if state.rule.kind == "record"
         )
 
-    def _evaluate_rule(self, state: RuleState, now: Instant, touched: set[str]) -> list[Transition]:
+    def _inputs(self, rule: Rule) -> dict[str, bool]:
+        """Return the probes that a rule reads, also through recordings, and whether the labels of
+        their scopes are those of its rows."""
+        found: dict[str, bool] = {}
+        waiting, followed = [(rule, True)], set()
+        while waiting:
+            reader, is_direct = waiting.pop()
+            for name in reader.plan.families(self._table):
+                series = self._table.series(name)
+                if series is not None:
+                    found[series.probe] = found.get(series.probe, True) and is_direct
+                if name in self._recorders and name not in followed:
+                    followed.add(name)
+                    waiting += [(state.rule, False) for state in self._recorders[name]]
+        return found
+
+    def _evaluate_rule(
+        self, state: RuleState, inputs: Mapping[str, bool], now: Instant, touched: set[str]
+    ) -> list[Transition]:
         rule = state.rule
         state.last_evaluation = now.wall
         state.error = None
@@ -175,15 +219,16 @@ class Engine:
         if rule.kind == "record":
             touched |= self._record(state, result, now)
             return []
+        self._age(state, inputs, now)
         return self._judge(state, result, now)
 
     def _record(self, state: RuleState, result: Result, now: Instant) -> frozenset[str]:
         scope = _recording(state.rule)
         added = dict(scope.labels)
-        rows: dict[_Place, Recorded] = {}
+        rows: dict[Place, Recorded] = {}
         for row in _surest_first(result.rows):
-            labels = {**_series(row), **added}
-            place = _place(labels)
+            labels = {**series_of(row), **added}
+            place = place_of(labels)
             if place not in rows:
                 rows[place] = Recorded(labels, row.value, row.state)
             elif row.is_there:
@@ -200,15 +245,36 @@ class Engine:
 
     # Alert rules.
 
+    def _age(self, state: RuleState, inputs: Mapping[str, bool], now: Instant) -> None:
+        """Take from the timers of a rule's alerts what nobody could look at since its last
+        evaluation, and have them written anew now and then: what is not on disk is lost with a
+        crash."""
+        rule = state.rule
+        if state.seen_at is None or not (rule.for_s or rule.keep_firing_for_s):
+            return
+        since, awake = state.seen_at
+        unseen = Unseen(self._table, inputs, seen=state.seen, since=since, now=now)
+        for incident in self._incidents.of_rule(rule.name):
+            is_pending = incident.alert.state is AlertState.PENDING
+            began = incident.since if is_pending else incident.quiet_since
+            if began is None or incident.frozen_since is not None:
+                continue
+            if state.held is not None and incident.key not in state.held - state.unsure:
+                continue
+            lost_s = min(unseen.seconds(incident.series), now.awake - awake)
+            is_late = (now.awake - began) // REWRITE_S > (state.evaluated_at - began) // REWRITE_S
+            if lost_s > 0 or is_late:
+                self._incidents.update(incident.later(lost_s), now)
+
     def _judge(self, state: RuleState, result: Result, now: Instant) -> list[Transition]:
         rule = state.rule
-        if not _is_named_by_labels(rule):
+        if not state.names.depend_on_labels_only:
             result = _without_bounds(result)
         transitions: list[Transition] = []
         held: set[str] = set()
         unsure: set[str] = set()
         for row in _surest_first(result.rows):
-            key, labels = self._identity(state, row, now)
+            key, labels = state.names.identity(row, now)
             if key in held:
                 if row.is_there:
                     state.error = "two rows give the same alert: their labels do not differ"
@@ -221,9 +287,9 @@ class Engine:
                     transitions += self._freeze(incident, now, [row.labels])
             elif incident is None:
                 if not self._incidents.is_quieted(key):
-                    transitions.append(self._open(rule, key, labels, row, now))
+                    transitions.append(self._open(state, key, labels, row, now))
             else:
-                transitions += self._hold(rule, incident, row, now)
+                transitions += self._hold(state, incident, row, now)
         unseen = _Unseen(result)
         for incident in self._incidents.of_rule(rule.name):
             key = incident.key
@@ -261,11 +327,12 @@ class Engine:
         )
 
     def _open(
-        self, rule: Rule, key: str, labels: dict[str, str], row: ResultRow, now: Instant
+        self, state: RuleState, key: str, labels: dict[str, str], row: ResultRow, now: Instant
     ) -> Transition:
+        rule = state.rule
         fires = rule.for_s <= 0
         wall = to_milliseconds(now.wall)
-        texts = self._texts(rule, row, labels, now)
+        texts = state.names.texts(row, now)
         alert = Alert(
             id=self._incidents.new_id(now.wall),
             rule=rule.name,
@@ -283,14 +350,15 @@ class Engine:
             node=self._incidents.node,
         )
         self._incidents.open(
-            Incident(alert=alert, key=key, series=_series(row), since=now.awake), now
+            Incident(alert=alert, key=key, series=series_of(row), since=now.awake), now
         )
         return Transition("firing" if fires else "pending", alert, _evidence(rule, row))
 
     def _hold(
-        self, rule: Rule, incident: Incident, row: ResultRow, now: Instant
+        self, state: RuleState, incident: Incident, row: ResultRow, now: Instant
     ) -> list[Transition]:
         """Go on with an incident whose condition surely holds."""
+        rule = state.rule
         transitions: list[Transition] = []
         incident = self._thaw(incident, now, transitions)
         wall = to_milliseconds(now.wall)
@@ -300,7 +368,7 @@ class Engine:
                     replace(incident, alert=replace(incident.alert, last_seen=wall))
                 )
                 return transitions
-            texts = self._texts(rule, row, dict(incident.alert.labels), now)
+            texts = state.names.texts(row, now)
             alert = incident.alert.with_changes(
                 state=AlertState.FIRING,
                 last_seen=wall,
@@ -352,13 +420,10 @@ class Engine:
         if incident.frozen_since is None:
             return incident
         frozen_s = now.awake - incident.frozen_since
-        quiet_since = incident.quiet_since
         thawed = replace(
-            incident,
+            incident.later(frozen_s),
             alert=incident.alert.with_changes(stale_since=None),
-            since=incident.since + frozen_s,
             frozen_since=None,
-            quiet_since=None if quiet_since is None else quiet_since + frozen_s,
         )
         self._incidents.update(thawed, now)
         transitions.append(
@@ -366,78 +431,24 @@ class Engine:
         )
         return thawed
 
-    # Identity and text.
-
-    def _identity(
-        self, state: RuleState, row: ResultRow, now: Instant
-    ) -> tuple[str, dict[str, str]]:
-        rule = state.rule
-        if state.identities is None or len(state.identities) > _MAX_IDENTITIES:
-            state.identities = {}
-        place = _place(row.labels)
-        known = state.identities.get(place)
-        if known is not None:
-            return known
-        added = {
-            name: self._render(state.rule, template.text, template, row, now)
-            for name, template in rule.labels.items()
-        }
-        labels = {**_series(row), **added}
-        labels = {name: value for name, value in labels.items() if value}
-        identity = fingerprint(rule.name, labels), labels
-        if _is_named_by_labels(rule):
-            state.identities[place] = identity
-        return identity
-
-    def _texts(
-        self, rule: Rule, row: ResultRow, labels: dict[str, str], now: Instant
-    ) -> dict[str, str]:
-        return {
-            name: self._render(rule, template.text, template, row, now)
-            for name, template in rule.annotations.items()
-        }
-
-    def _render(self, rule: Rule, text: str, template: Any, row: ResultRow, now: Instant) -> str:
-        context = Context(labels=row.labels, value=row.value, query=self._asker(now))
-        try:
-            return str(template.render(context))
-        except TemplateError as error:
-            # As Prometheus does: a text that fails must not hide the alert.
-            return f"<error in the template of {rule.name}: {error.message}> {text}"
-
-    def _asker(self, now: Instant) -> Callable[[str], list[QueryRow]]:
-        def ask(text: str) -> list[QueryRow]:
-            try:
-                result = plan(parse(text)).evaluate(self._table, now.wall)
-            except ExpressionError as error:
-                raise TemplateError(f"query {text!r}: {error}") from error
-            return [QueryRow(row.labels, row.value) for row in result.rows if row.exact]
-
-        return ask
-
 
 class _Unseen:
     """What an answer leaves open: rows that may be there, and holes that may hide one."""
 
     def __init__(self, result: Result) -> None:
         self._holes = result.holes
-        self._maybe = {_place(_series(row)) for row in result.rows if not row.is_there}
+        self._maybe = {place_of(series_of(row)) for row in result.rows if not row.is_there}
 
     def hiding(self, series: Mapping[str, str]) -> list[Hole]:
         """Return what may hide the row of a series."""
         found = [hole for hole in self._holes if is_compatible(hole, series)]
-        if self._maybe and _place(series) in self._maybe:
+        if self._maybe and place_of(series) in self._maybe:
             found.append(series)
         return found
 
 
 def _recording(rule: Rule) -> Scope:
     return recording(rule.name, {name: template.text for name, template in rule.labels.items()})
-
-
-def _is_named_by_labels(rule: Rule) -> bool:
-    """Whether which alert a row belongs to depends on its labels only, not on its value."""
-    return all(template.depends_on_labels_only for template in rule.labels.values())
 
 
 def _without_bounds(result: Result) -> Result:
@@ -455,14 +466,6 @@ def _without_bounds(result: Result) -> Result:
 def _surest_first(rows: list[ResultRow]) -> list[ResultRow]:
     """Return the rows that surely are there before those that may be."""
     return sorted(rows, key=lambda row: not row.is_there)
-
-
-def _series(row: ResultRow) -> dict[str, str]:
-    return {name: value for name, value in row.labels.items() if name != "__name__"}
-
-
-def _place(labels: Mapping[str, str]) -> _Place:
-    return tuple(sorted(labels.items()))
 
 
 def _evidence(rule: Rule, row: ResultRow) -> dict[str, Any]:

@@ -49,8 +49,13 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
         timers = (self.frozen_since, self.quiet_since, self.expires)
         return self.alert.state is AlertState.PENDING or any(one is not None for one in timers)
 
+    def later(self, seconds: float) -> "Incident":
+        """Return the incident with its timers so much behind: that time does not count."""
+        quiet_since = None if self.quiet_since is None else self.quiet_since + seconds
+        return replace(self, since=self.since + seconds, quiet_since=quiet_since)
+
     def to_state(self, now: Instant) -> dict[str, Any]:
-        """Return what the journal keeps; timers as wall clock times, to run on over a restart."""
+        """Return what the journal keeps: timers as wall clock times, and when that was."""
 
         def wall(moment: float | None, clock: float) -> float | None:
             return None if moment is None else now.wall + (moment - clock)
@@ -63,13 +68,18 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
             "frozen_since": wall(self.frozen_since, now.awake),
             "quiet_since": wall(self.quiet_since, now.awake),
             "expires": wall(self.expires, now.monotonic),
+            "written": now.wall,
         }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any], now: Instant) -> "Incident":
+        """Return the incident as it stood when that was written: nobody could look since, and it
+        runs on from now. Only what expires does so by the wall clock."""
+
+        written: float = state.get("written", now.wall)
+
         def past(moment: float) -> float:
-            # A clock that was set back must put no beginning into the future.
-            return now.awake + min(moment - now.wall, 0.0)
+            return now.awake - (written - moment)
 
         frozen, quiet, expires = state["frozen_since"], state["quiet_since"], state["expires"]
         return cls(
@@ -237,16 +247,6 @@ class Incidents:
             for incident in late
         ]
 
-    def redate(self, now: Instant) -> None:
-        """Have the timers that run written anew: the journal keeps them as wall clock times, and
-        that clock was set, or went on while theirs stood still."""
-        for incident in self._open.values():
-            if incident.has_timer:
-                self._changed[incident.alert.id] = incident.to_state(now)
-
-    # What the engine does.
-
-    def get(self, alert_id: str) -> Incident:
     def take_back(self, lost: Incident, now: Instant) -> list[Transition]:
         """Open an incident again that was lost, unless this version of it is known.
 
@@ -277,6 +277,16 @@ class Incidents:
             transitions.append(self.close(restored, now, by=RESTORED, reason=why))
         return transitions
 
+    def redate(self, now: Instant) -> None:
+        """Have the timers that run written anew: the journal keeps them as wall clock times, and
+        that clock was set, or went on while theirs stood still."""
+        for incident in self._open.values():
+            if incident.has_timer:
+                self._changed[incident.alert.id] = incident.to_state(now)
+
+    # What the engine does.
+
+    def get(self, alert_id: str) -> Incident:
         """Return the open incident of an alert.
 
         Raises:

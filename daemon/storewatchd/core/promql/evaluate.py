@@ -89,11 +89,13 @@ class Plan:
 
     def touches(self, families: frozenset[str], table: SeriesTable) -> bool:
         """Return whether a change of these families may change the answer."""
-        if self._names & families:
-            return True
-        return any(
-            not families.isdisjoint(selection.families(table)) for selection in self._nameless
+        return not families.isdisjoint(self._names) or (
+            bool(self._nameless) and not families.isdisjoint(self.families(table))
         )
+
+    def families(self, table: SeriesTable) -> frozenset[str]:
+        """Return the names of the families that it reads, of which some may not be declared."""
+        return self._names.union(*(one.families(table) for one in self._nameless))
 
     def evaluate(self, table: SeriesTable, at: float) -> Result:
         """Return the answer at a moment.
