@@ -1,6 +1,7 @@
 """The daemon's life, as one straight page: open in order, serve, close in reverse."""
 
 import asyncio
+import contextlib
 import importlib.metadata
 import logging
 import os
@@ -37,7 +38,7 @@ from storewatchd.core.tasks import FAMILIES as TASK_FAMILIES
 from storewatchd.core.tasks import PROBE as TASKS_PROBE
 from storewatchd.core.tasks import TaskBook
 from storewatchd.drain import Drain
-from storewatchd.errors import ConfigError, RuleError
+from storewatchd.errors import ConfigError, NotFound, RuleError
 from storewatchd.journal import RESERVE_BYTES, Journal
 from storewatchd.monitor import Books, Monitor
 from storewatchd.monitor.recall import recall
@@ -48,6 +49,7 @@ from storewatchd.port.tap import TappedPort
 from storewatchd.probes import make_probes
 from storewatchd.probes.base import STALE_AFTER_INTERVALS, Probe
 from storewatchd.probes.self import Own
+from storewatchd.probes.storage import REPOSITORIES
 from storewatchd.reload import Reloader, load_settings
 from storewatchd.rule_files import read_rules
 from storewatchd.settings import Settings, Source
@@ -167,7 +169,7 @@ async def run(source: Source, clock: Clock) -> int:
             store,
             confirmed=monitor.confirmed,
             tell=monitor.command,
-            recall=partial(recall, journal, store, monitor.view, monitor.command),
+            recall=partial(_recall, journal, store, monitor, collector),
         )
         loop_watch = LoopWatch(clock)
         vitals = Vitals(
@@ -257,6 +259,13 @@ def _books(
         tokens=TokenBook(),
         ids=ids,
     )
+
+
+async def _recall(journal: Journal, store: Store, monitor: Monitor, collector: Collector) -> None:
+    """Take back what was lost with the journal, and look at what came back with that."""
+    await recall(journal, store, monitor.view, monitor.command)
+    with contextlib.suppress(NotFound):  # their probe may be disabled
+        collector.rediscover(REPOSITORIES)
 
 
 def _usable_rules(settings: Settings, taken: Collection[str]) -> RuleSet:

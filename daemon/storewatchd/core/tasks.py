@@ -322,8 +322,9 @@ class TaskBook:
         runs. Of a run that is known the higher version stays, and one that is over stays so."""
         for name, state in names.items():
             lost, known = TaskName.from_state(state), self._names.get(name)
-            if known is not None or len(self._names) < MAX_NAMES:
-                self._names[name] = lost if known is None else known.with_lost(lost)
+            whole = lost if known is None else known.with_lost(lost)
+            if whole != known and (known is not None or len(self._names) < MAX_NAMES):
+                self._names[name] = whole
                 self._changed_names.add(name)
         taken: list[TaskRun] = []
         room = MAX_RUNNING - (len(self._runs) - len(self._finished))

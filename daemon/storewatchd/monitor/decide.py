@@ -120,10 +120,11 @@ def decide(command: Command, books: Books, batch: Batch) -> Any:
 
 def _rebuild(command: Rebuild, books: Books, batch: Batch) -> dict[str, int]:
     """Take back what was lost; return how much of each kind."""
+    runs, names = _take_back_tasks(command, books, batch)
     taken = {
         "alerts": _take_back_alerts(command, books, batch),
-        "tasks": _take_back_tasks(command, books, batch),
-        "task_names": len(command.names),
+        "tasks": runs,
+        "task_names": names,
         "repositories": _take_back_repositories(command, books, batch),
         "tokens": _take_back_tokens(command, books, batch),
     }
@@ -148,13 +149,12 @@ def _take_back_alerts(command: Rebuild, books: Books, batch: Batch) -> int:
     return count
 
 
-def _take_back_tasks(command: Rebuild, books: Books, batch: Batch) -> int:
+def _take_back_tasks(command: Rebuild, books: Books, batch: Batch) -> tuple[int, int]:
     runs = books.tasks.take_back(command.runs, command.names)
     for run in runs:
         # Nothing of it is new to the journal's readers, but it is to who shows what goes on now.
         batch.note_task(TaskChange(run, "progress"))
-    _put_tasks(books, batch)
-    return len(runs)
+    return len(runs), _put_tasks(books, batch)
 
 
 def _take_back_repositories(command: Rebuild, books: Books, batch: Batch) -> int:
@@ -199,7 +199,8 @@ def _note_task(change: TaskChange, books: Books, batch: Batch) -> Any:
     return change.run
 
 
-def _put_tasks(books: Books, batch: Batch) -> None:
+def _put_tasks(books: Books, batch: Batch) -> int:
+    """Take what changed of tasks; return of how many names."""
     runs, names = books.tasks.take_changes(), books.tasks.take_name_changes()
     for run_id, state in runs.items():
         batch.put_state(TASK, run_id, state)
@@ -207,6 +208,7 @@ def _put_tasks(books: Books, batch: Batch) -> None:
         batch.put_state(TASK_NAME, name, about)
     if runs or names:
         batch.touched |= books.table.feed(books.tasks.frame(batch.now))
+    return len(names)
 
 
 def _put_token(token: Token, kind: str, books: Books, batch: Batch) -> Token:

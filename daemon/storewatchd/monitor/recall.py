@@ -6,6 +6,7 @@ needs it.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -43,7 +44,7 @@ async def recall(journal: Journal, store: Store, view: View, hand: Hand) -> None
         JournalError: the journal cannot be read.
         RequestError: it cannot be written now.
     """
-    total, after, is_last = 0, None, False
+    total, after, is_last = Counter[str](), None, False
     while not is_last:
         page, after = await store.lost.alerts(after, PAGE)
         is_last = after is None
@@ -57,10 +58,9 @@ async def recall(journal: Journal, store: Store, view: View, hand: Hand) -> None
             lost = replace(rest, runs=tuple(runs))
         # What is shown now is known, and nothing comes between this look and the handing over.
         alerts = tuple(one for one in unknown if not _is_shown(view, one))
-        taken = await hand(replace(lost, alerts=alerts))
-        total += sum(taken.values())
-    if total:
-        logger.warning("the journal was lost, and rebuilt from what PostgreSQL knows")
+        total.update(await hand(replace(lost, alerts=alerts)))
+    if told := ", ".join(f"{name} {count}" for name, count in total.items() if count):
+        logger.warning("what the journal had lost is taken back from PostgreSQL: %s", told)
 
 
 def _is_shown(view: View, one: OpenAlert) -> bool:
