@@ -19,7 +19,7 @@ import pytest
 
 from fix_postgres import make_cluster, reachable_directory
 from storewatchd.errors import StoreUnavailable
-from storewatchd.store.embedded import EmbeddedCluster
+from storewatchd.store.embedded import LOG_BYTES, EmbeddedCluster
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs it as another user")
 
@@ -84,7 +84,7 @@ def clear(place: Path) -> None:
     """Wait until the last server of a place has ended, and remove what is left of it."""
     lock = place / "data" / "postmaster.pid"
     if lock.exists():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, IndexError):
             wait_for_end(server_pid(place))
     lock.unlink(missing_ok=True)
     shutil.rmtree(place / "run", ignore_errors=True)
@@ -95,6 +95,7 @@ def empty(reachable: Path) -> Path:
     """A place whose data directory is one by its version only, which is not installed."""
     (reachable / "data").mkdir()
     (reachable / "data" / "PG_VERSION").write_text("99\n")
+    (reachable / "data" / "postgresql.conf").write_text("# Storewatch's own.\n")
     return reachable
 
 
@@ -178,6 +179,7 @@ async def test_a_making_that_fails_leaves_nothing_and_is_begun_anew(
     broken = make(reachable, binaries=tools(reachable, initdb=half, postgres=""))
     with pytest.raises(StoreUnavailable, match=r"cannot be made: .*ended with status 3: full"):
         await broken.ensure()
+    await broken.stop()
     assert list((reachable / "data").iterdir()) == []
     assert (reachable / "data.making" / "PG_VERSION").exists()
 
@@ -332,15 +334,72 @@ async def test_a_tool_that_is_missing_is_named(
         await make(empty, binaries=tools(empty, postgres="")).ensure()
 
 
+async def test_a_log_that_has_grown_too_long_is_put_aside(make: Make, empty: Path) -> None:
+    log = empty / "postgresql.log"
+    log.write_bytes(bytes(LOG_BYTES + 1))
+    cluster = make(empty, binaries=tools(empty, postgres="echo here I am; exit 1"))
+    for _ in "ab":
+        with pytest.raises(StoreUnavailable):
+            await cluster.ensure()
+    assert log.read_text() == "here I am\nhere I am\n"
+    assert (empty / "postgresql.log.old").stat().st_size == LOG_BYTES + 1
+
+
+# Whose it is.
+
+
+async def test_a_second_daemon_is_kept_away_and_harms_nothing(make: Make, made: Path) -> None:
+    await make(made).ensure()
+    pid = server_pid(made)
+    second = EmbeddedCluster(made / "data", made / "elsewhere", binaries=None, user="")
+    with pytest.raises(
+        StoreUnavailable, match=rf"another daemon \(pid {os.getpid()}\) uses the PostgreSQL in "
+    ):
+        await second.ensure()
+    await second.stop()
+    assert server_pid(made) == pid
+    assert not (made / "elsewhere").exists()
+
+
+async def test_what_the_first_daemon_leaves_is_the_second_one_s(make: Make, made: Path) -> None:
+    first, second = make(made), make(made)
+    await first.ensure()
+    await first.stop()
+    await second.ensure()
+    assert word(second) == "so"
+
+
+@pytest.mark.parametrize("conf", [None, "port = 5432\n"], ids=["without settings", "with others"])
+async def test_a_data_directory_that_somebody_else_made_is_left_as_it_is(
+    make: Make, empty: Path, conf: str | None
+) -> None:
+    settings = empty / "data" / "postgresql.conf"
+    settings.unlink()
+    if conf is not None:
+        settings.write_text(conf)
+    os.chmod(empty / "data", 0o755)
+    before = os.stat(empty / "data")
+    with pytest.raises(StoreUnavailable, match="that Storewatch did not make: set "):
+        await make(empty, binaries=tools(empty, postgres="")).ensure()
+    assert os.stat(empty / "data") == before
+
+
 # Adopting.
+
+
+async def orphan(make: Make, made: Path) -> int:
+    """Start a server whose daemon is gone at once; return its pid."""
+    cluster = make(made)
+    await cluster.ensure()
+    cluster.let_go()
+    return server_pid(made)
 
 
 async def test_a_server_that_still_runs_is_adopted(
     make: Make, made: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    await make(made).ensure()
-    pid = server_pid(made)
+    pid = await orphan(make, made)
     adopter = make(made)
     await adopter.ensure()
     await adopter.ensure()
@@ -351,8 +410,7 @@ async def test_a_server_that_still_runs_is_adopted(
 
 
 async def test_an_adopted_server_is_stopped_too(make: Make, made: Path) -> None:
-    await make(made).ensure()
-    pid = server_pid(made)
+    pid = await orphan(make, made)
     adopter = make(made)
     await adopter.ensure()
     await adopter.stop()
@@ -361,8 +419,7 @@ async def test_an_adopted_server_is_stopped_too(make: Make, made: Path) -> None:
 
 
 async def test_an_adopted_server_that_died_is_started_again(make: Make, made: Path) -> None:
-    await make(made).ensure()
-    pid = server_pid(made)
+    pid = await orphan(make, made)
     adopter = make(made)
     await adopter.ensure()
     end(pid)
@@ -372,10 +429,10 @@ async def test_an_adopted_server_that_died_is_started_again(make: Make, made: Pa
 
 
 async def test_an_adopted_server_that_died_needs_no_stop(make: Make, made: Path) -> None:
-    await make(made).ensure()
+    pid = await orphan(make, made)
     adopter = make(made)
     await adopter.ensure()
-    end(server_pid(made))
+    end(pid)
     await adopter.stop()
 
 
@@ -458,7 +515,7 @@ async def test_locks_of_a_server_that_nobody_reaped_are_cleared(
     cluster = make(made)
     await cluster.ensure()
     assert word(cluster) == "so"
-    assert f"last server (pid {zombie}) is dead and was never reaped" in caplog.text
+    assert f"last server (pid {zombie}) is dead and has left its lock" in caplog.text
 
 
 async def test_locks_stay_while_a_backend_of_the_dead_server_lives(
@@ -481,6 +538,22 @@ async def test_locks_that_name_no_server_are_no_hindrance(make: Make, made: Path
     cluster = make(made)
     await cluster.ensure()
     assert word(cluster) == "so"
+
+
+async def test_a_lock_that_was_never_written_is_cleared(make: Make, made: Path) -> None:
+    (made / "data" / "postmaster.pid").touch()
+    cluster = make(made)
+    await cluster.ensure()
+    assert word(cluster) == "so"
+
+
+async def test_a_lock_that_is_being_written_stays(
+    make: Make, made: Path, backend: subprocess.Popen[bytes]
+) -> None:
+    (made / "data" / "postmaster.pid").touch()
+    with pytest.raises(StoreUnavailable, match=r"at its start: .*postmaster\.pid"):
+        await make(made).ensure()
+    assert backend.poll() is None
 
 
 async def test_a_lock_that_is_garbage_is_left_to_postgresql(make: Make, made: Path) -> None:

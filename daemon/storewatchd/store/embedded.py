@@ -1,10 +1,13 @@
 """A PostgreSQL of our own: installed binaries, run under an unprivileged user, by Unix socket.
 
 It dies with the daemon (PR_SET_PDEATHSIG), or is adopted by the next one. It never listens on a
-network, and lets in, by peer authentication, only the daemon's user and its own.
+network, and lets in, by peer authentication, only the daemon's user and its own. A lock file beside
+the data directory keeps a second daemon away, and what Storewatch did not make is not touched.
 """
 
 import asyncio
+import contextlib
+import fcntl
 import logging
 import os
 import pwd
@@ -29,6 +32,10 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 3.0
 POLL_S = 0.02
 
+LOG_BYTES = 8 << 20
+"""A log that is longer is put aside before a start, in place of the one before."""
+
+_MARK = "# Storewatch's own."
 _PORT = 5432
 _SOCKET_NAME = f".s.PGSQL.{_PORT}"
 _PATH_LIMIT = 107  # unix(7)
@@ -79,6 +86,7 @@ class EmbeddedCluster:
         self._start_timeout_s = start_timeout_s
         self._server: process.Child | None = None
         self._adopted: int | None = None
+        self._lock: int | None = None
 
     @property
     def dsn(self) -> str:
@@ -96,6 +104,9 @@ class EmbeddedCluster:
             return
         self._server = self._adopted = None
         user = self._user()
+        self._check_socket_path()
+        self._take_lock()
+        self._check_ours()
         binaries = await self._find_binaries()
         self._prepare_directories(user)
         if not (self.directory / "PG_VERSION").exists():
@@ -116,6 +127,67 @@ class EmbeddedCluster:
         elif self._adopted is not None and _is_server(self._adopted):
             os.kill(self._adopted, signal.SIGINT)
         self._server = self._adopted = None
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Leave the data directory to another daemon, and a server that runs as it is."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    # Whose it is.
+
+    def _take_lock(self) -> None:
+        """Take the data directory for this daemon.
+
+        Raises:
+            StoreUnavailable: another one has it, or it cannot be used.
+        """
+        if self._lock is not None:
+            return
+        path = self.directory.with_name(f"{self.directory.name}.lock")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{self.directory} cannot be prepared for PostgreSQL: {error.strerror}"
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise StoreUnavailable(
+                f"another daemon (pid {holder or 'unknown'}) uses the PostgreSQL in "
+                f"{self.directory}: set database.directory to one of its own"
+            ) from error
+        # Who has it is told to people only, and a full disk must keep nobody from starting.
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        self._lock = descriptor
+
+    def _check_ours(self) -> None:
+        """Leave a data directory alone that somebody else made.
+
+        Raises:
+            StoreUnavailable: it is such a one.
+        """
+        if not (self.directory / "PG_VERSION").exists():
+            return
+        try:
+            is_ours = _MARK in (self.directory / "postgresql.conf").read_text(errors="replace")
+        except FileNotFoundError:
+            is_ours = False
+        except OSError as error:
+            raise StoreUnavailable(f"{self.directory} cannot be read: {error.strerror}") from error
+        if not is_ours:
+            raise StoreUnavailable(
+                f"{self.directory} holds a PostgreSQL that Storewatch did not make: set "
+                "database.directory to another place, or database.kind and database.dsn to use "
+                "its server"
+            )
 
     # Finding.
 
@@ -155,12 +227,14 @@ class EmbeddedCluster:
             f"installed: install postgresql-{version}"
         )
 
-    def _prepare_directories(self, user: _User) -> None:
+    def _check_socket_path(self) -> None:
         if len(os.fsencode(self._sockets / _SOCKET_NAME)) > _PATH_LIMIT:
             raise StoreUnavailable(
                 f"{self._sockets / _SOCKET_NAME} is longer than a socket's path may be "
                 f"({_PATH_LIMIT} bytes): set daemon.runtime_directory to a shorter one"
             )
+
+    def _prepare_directories(self, user: _User) -> None:
         for directory in (self.directory, self._sockets):
             try:
                 directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -212,7 +286,7 @@ class EmbeddedCluster:
             _write(making / "pg_hba.conf", f"local all {ROLE} peer map=storewatch\n")
             lines = [f"{name} = '{value}'" for name, value in _SETTINGS.items()]
             with (making / "postgresql.conf").open("a") as file:
-                file.write("\n# Storewatch's own.\n" + "\n".join(lines) + "\n")
+                file.write(f"\n{_MARK}\n" + "\n".join(lines) + "\n")
             making.rename(self.directory)
         except (process.CommandFailed, OSError) as error:
             raise StoreUnavailable(f"the embedded PostgreSQL cannot be made: {error}") from error
@@ -220,6 +294,8 @@ class EmbeddedCluster:
     def _start(self, binaries: Path, user: _User) -> None:
         path = self.directory.parent / "postgresql.log"
         try:
+            if path.is_file() and path.stat().st_size > LOG_BYTES:
+                path.replace(f"{path}.old")
             log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise StoreUnavailable(f"{path} cannot be written: {error.strerror}") from error
@@ -324,7 +400,8 @@ def _running_server(directory: Path) -> int | None:
 
 
 def _clear_locks_of_the_dead(directory: Path, sockets: Path) -> None:
-    """Remove the lock files of a server that is dead and not reaped.
+    """Remove the lock files of a server that is dead and not reaped, or that died while it wrote
+    them: PostgreSQL waits for a person to remove an empty one.
 
     PostgreSQL takes any pid that kill(2) reaches for a living server, a zombie too. One stays
     for good where process 1 reaps nobody, as in many containers. A server's backends, which must
@@ -332,15 +409,16 @@ def _clear_locks_of_the_dead(directory: Path, sockets: Path) -> None:
     """
     lock = directory / "postmaster.pid"
     try:
-        dead = psutil.Process(int(lock.read_text().splitlines()[0]))
-        if dead.status() != psutil.STATUS_ZOMBIE:
+        text = lock.read_text()
+        if text and psutil.Process(int(text.split()[0])).status() != psutil.STATUS_ZOMBIE:
             return
     except (OSError, ValueError, IndexError, psutil.Error):
         return
     for other in psutil.process_iter(["cwd"]):
         if other.info["cwd"] == str(directory.resolve()):
             return
-    logger.warning("PostgreSQL's last server (pid %d) is dead and was never reaped", dead.pid)
+    dead = f"pid {text.split()[0]}" if text else "at its start"
+    logger.warning("PostgreSQL's last server (%s) is dead and has left its lock", dead)
     for path in (lock, sockets / f"{_SOCKET_NAME}.lock"):
         path.unlink(missing_ok=True)
 
