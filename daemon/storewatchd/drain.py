@@ -9,8 +9,12 @@ go on above those that it gave out. What is missing is told as an event of the k
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, NoReturn
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
 
 from storewatchd.core.commands import Announce
 from storewatchd.core.model import EventType
@@ -25,7 +29,7 @@ from storewatchd.journal import DRAIN, Journal, Rebuild, StoredRecord
 from storewatchd.monitor.view import KEPT_UNCONFIRMED
 from storewatchd.settings import DatabaseKind
 from storewatchd.store import Store
-from storewatchd.store.ledger import Cursor, cursor_of, write
+from storewatchd.store.ledger import Cursor, cursor_of, skip, write
 from storewatchd.store.store import WRITE_TIMEOUT_S
 
 logger = logging.getLogger(__name__)
@@ -62,6 +66,7 @@ class Drain:
         self._recall = recall
         self._check_s = check_s
         self._pause_s = FIRST_PAUSE_S
+        self._cursor: Cursor | None = None  # as it was left in PostgreSQL
         self._witness: Cursor | None = None  # the last one that was told of
         if journal.rebuild is Rebuild.STORE and store.kind is not DatabaseKind.NONE:
             store.lacks = "the journal is new, and PostgreSQL was not asked yet what it had lost"
@@ -136,7 +141,7 @@ class Drain:
         """Return the number after which this journal has what PostgreSQL lacks."""
         journal = self._journal
         async with self._store.connection() as connection:
-            cursor = await cursor_of(connection, journal.node)
+            cursor = self._cursor = await cursor_of(connection, journal.node)
         after = 0
         if cursor is not None and journal.knows(cursor.epoch):
             after = min(cursor.seq, journal.last_of(cursor.epoch))
@@ -194,12 +199,16 @@ class Drain:
         Raises:
             StoreUnavailable: PostgreSQL is away.
         """
+        last = records[-1]
         try:
-            async with self._store.connection(timeout_s=WRITE_TIMEOUT_S) as connection:
+            async with self._at_the_cursor() as connection:
                 await write(connection, records)
         except StoreRefused as error:
             if len(records) == 1:
                 record = records[0]
+                async with self._at_the_cursor() as connection:
+                    await skip(connection, record)
+                self._cursor = Cursor(last.epoch, last.seq)
                 self._store.refused += 1
                 logger.error(
                     "PostgreSQL refuses record %s.%d (%s %s), which stays in the journal only: %s",
@@ -209,6 +218,21 @@ class Drain:
             middle = len(records) // 2
             await self._write(records[:middle])
             await self._write(records[middle:])
+        else:
+            self._cursor = Cursor(last.epoch, last.seq)
+
+    @asynccontextmanager
+    async def _at_the_cursor(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        """Lend a connection to go on where PostgreSQL was left.
+
+        Raises:
+            StoreUnavailable: it is somewhere else: under the same address there is another server
+                now, or an older backup.
+        """
+        async with self._store.connection(timeout_s=WRITE_TIMEOUT_S) as connection:
+            if await cursor_of(connection, self._journal.node) != self._cursor:
+                raise StoreUnavailable("PostgreSQL is not as it was left")
+            yield connection
 
     async def _confirm(self, seq: int) -> None:
         await self._journal.confirm(DRAIN, seq)

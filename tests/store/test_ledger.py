@@ -17,7 +17,7 @@ from storewatchd.core.model import Alert, AlertState, Severity
 from storewatchd.core.tasks import TaskState
 from storewatchd.errors import StoreRefused
 from storewatchd.journal import StoredRecord
-from storewatchd.store.ledger import Cursor, cursor_of, write
+from storewatchd.store.ledger import Cursor, cursor_of, skip, write
 
 Connection = AsyncConnection[TupleRow]
 
@@ -262,6 +262,15 @@ async def test_each_node_has_a_cursor_of_its_own(connection: Connection, node: s
     await write(connection, [stored(2, node=f"{node}-other")])
     assert await cursor_of(connection, node) == Cursor("e1", 7)
     assert await cursor_of(connection, f"{node}-other") == Cursor("e1", 2)
+
+
+async def test_a_record_that_is_skipped_moves_the_cursor_only(
+    connection: Connection, tables: Tables, node: str
+) -> None:
+    await write(connection, [stored(1, node=node)])
+    await skip(connection, stored(2, node=node, epoch="e2"))
+    assert await cursor_of(connection, node) == Cursor("e2", 2)
+    assert await tables.rows("event", "seq") == [(1,)]
 
 
 # What is refused.

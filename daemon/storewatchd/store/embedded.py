@@ -209,7 +209,7 @@ class EmbeddedCluster:
     async def _find_binaries(self) -> Path:
         version_file = self.directory / "PG_VERSION"
         version = version_file.read_text().strip() if version_file.exists() else None
-        places = [self._binaries] if self._binaries else _usual_places()
+        places = [self._binaries] if self._binaries else usual_places()
         usable = [place for place in places if place and (place / "postgres").exists()]
         if not usable:
             where = self._binaries or "/usr/lib/postgresql and PATH"
@@ -380,7 +380,7 @@ async def _version_of(place: Path) -> str:
     return match[1] if match else "one that does not tell its version"
 
 
-def _usual_places() -> list[Path]:
+def usual_places() -> list[Path]:
     installed = sorted(
         Path("/usr/lib/postgresql").glob("*/bin"),
         key=lambda place: (len(place.parent.name), place.parent.name),

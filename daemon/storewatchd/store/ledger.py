@@ -156,16 +156,26 @@ async def write(connection: AsyncConnection[TupleRow], records: Sequence[StoredR
         ):
             if rows["seq"]:
                 await cursor.execute(query, rows)
-        await cursor.execute(_CURSOR, {"node": last.node, "epoch": last.epoch, "seq": last.seq})
+        await cursor.execute(_CURSOR, _place(last))
+
+
+async def skip(connection: AsyncConnection[TupleRow], record: StoredRecord) -> None:
+    """Move the cursor behind a record that is not written."""
+    await connection.execute(_CURSOR, _place(record))
 
 
 async def cursor_of(connection: AsyncConnection[TupleRow], node: str) -> Cursor | None:
-    """Return up to where PostgreSQL has this node's records, None where it knows of none."""
+    """Return up to where PostgreSQL has this node's records, None where it knows of none; nobody
+    else moves it until the end of the transaction."""
     cursor = await connection.execute(
-        "SELECT epoch, seq FROM drain_cursor WHERE node = %s", (node,)
+        "SELECT epoch, seq FROM drain_cursor WHERE node = %s FOR UPDATE", (node,)
     )
     row = await cursor.fetchone()
     return None if row is None else Cursor(*row)
+
+
+def _place(record: StoredRecord) -> dict[str, Any]:
+    return {"node": record.node, "epoch": record.epoch, "seq": record.seq}
 
 
 @dataclass(frozen=True, slots=True)
