@@ -465,8 +465,9 @@ async def test_a_connection_that_breaks_loses_and_repeats_nothing(
     ],
 )
 async def test_a_server_that_cannot_write_now_costs_no_record(
-    make: Make, postgres: Postgres, condition: str
+    make: Make, postgres: Postgres, condition: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     dsn = postgres.fresh()
     desk = await make(dsn=dsn)
     await desk.store.connect()
@@ -483,6 +484,8 @@ async def test_a_server_that_cannot_write_now_costs_no_record(
             await desk.until_confirmed(2)
     assert desk.store.refused == 0
     assert postgres.rows("SELECT seq FROM event ORDER BY seq", dsn) == [(1,), (2,)]
+    told = [line for line in caplog.messages if "history waits" in line or "is there" in line]
+    assert len(told) == 3, "it was there, is away, and is there again"
 
 
 async def test_an_idle_drain_looks_whether_the_server_still_answers(make: Make) -> None:

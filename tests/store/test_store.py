@@ -269,6 +269,87 @@ async def test_going_away_and_coming_back_is_logged_once_each(
     ]
 
 
+async def test_a_query_that_succeeds_ends_what_one_that_failed_began(
+    store: Store, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "storewatchd.store.store")
+    with pytest.raises(StoreUnavailable):
+        await value(store, TERMINATE)
+    assert store.problem is not None
+    clock.forward(REST_S)
+    await value(store, "SELECT 1")
+    assert store.problem is None
+    assert caplog.messages[-1] == f"PostgreSQL {store.server_version} is there"
+
+
+async def test_values_that_are_refused_show_that_it_is_there(
+    store: Store, clock: HandClock
+) -> None:
+    with pytest.raises(StoreUnavailable):
+        await value(store, TERMINATE)
+    clock.forward(REST_S)
+    with pytest.raises(StoreRefused):
+        await value(store, "SELECT 1 / 0")
+    assert store.problem is None
+
+
+async def test_what_holds_the_drain_is_told_once_and_until_it_flows(
+    store: Store, clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "storewatchd.store.store")
+    for _ in range(3):
+        store.hold("the disk is full")
+        await store.connect()
+        await value(store, "SELECT 1")
+        assert store.problem == "the disk is full"
+    store.flow()
+    assert store.problem is None
+    assert [one.message for one in caplog.records if one.name == "storewatchd.store.store"] == [
+        "history waits in the journal: the disk is full",
+        f"PostgreSQL {store.server_version} is there",
+    ]
+
+
+async def test_tables_that_are_gone_are_made_anew_after_they_were_missed(
+    make: Callable[..., Store], postgres: Postgres, clock: HandClock
+) -> None:
+    dsn = postgres.fresh()
+    store = make(dsn)
+    await store.connect()
+    async with await postgres.connect(dsn) as operator:
+        await operator.execute(
+            "DROP TABLE alert, alert_event, task, event, audit, state, drain_cursor, migration"
+        )
+    with pytest.raises(StoreUnavailable):
+        await store.alerts.page(AlertQuery(), None, 10)
+    await store.connect()
+    assert (await store.alerts.page(AlertQuery(), None, 10)).alerts == []
+
+
+# Disks.
+
+
+async def test_a_server_of_our_own_may_share_the_disk_of_the_state_directory(
+    make: Callable[..., Store], reachable: Path
+) -> None:
+    state = reachable / "state"
+    for place in (state / "postgresql", state):
+        place.mkdir(parents=True, exist_ok=True)
+    near = DatabaseSettings(DatabaseKind.EMBEDDED)
+    far = DatabaseSettings(DatabaseKind.EMBEDDED, directory=Path("/dev/shm"))
+    daemon = DaemonSettings(state, reachable / "run")
+    assert make(settings=Settings(daemon, database=near)).shares_disk()
+    assert not make(settings=Settings(daemon, database=far)).shares_disk()
+
+
+@pytest.mark.parametrize("kind", [DatabaseKind.EXTERNAL, DatabaseKind.EMBEDDED])
+async def test_what_has_no_place_shares_no_disk(
+    make: Callable[..., Store], tmp_path: Path, kind: DatabaseKind
+) -> None:
+    daemon = DaemonSettings(tmp_path / "state", tmp_path / "run")
+    assert not make(settings=Settings(daemon, database=DatabaseSettings(kind))).shares_disk()
+
+
 # Bounds.
 
 
