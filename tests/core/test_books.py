@@ -76,8 +76,11 @@ def test_keep_firing_for_goes_on_over_a_restart() -> None:
     desk = Desk(rule(keep_firing_for="1m"))
     desk.see({"a": 0.9})
     desk.later(1).see({"a": 0.1})
-    desk.later(30)
+    desk.later(30).see({"a": 0.1})
     desk.restart()
+    # Until the first look after it nobody could look, and that time does not count.
+    assert kinds(desk.judge()) == ["stale"]
+    assert kinds(desk.later(5).see({"a": 0.1})) == ["fresh"]
     assert kinds(desk.later(29).see({"a": 0.1})) == []
     assert kinds(desk.later(1).see({"a": 0.1})) == ["resolved"]
 

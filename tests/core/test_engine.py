@@ -863,3 +863,12 @@ def test_what_comes_in_without_its_rule_is_closed() -> None:
     desk.see({"a": 0.9})
     (closed,) = take_back(desk, lost("a"))
     assert (closed.kind, closed.alert.resolved_by) == ("resolved", "the rule is no longer there")
+
+
+def test_what_nobody_saw_is_taken_from_a_timer_once_whoever_else_has_the_name() -> None:
+    text = rule("full > 0.8", **{"for": "2m", "labels": "{severity: warning}"})
+    desk = Desk(f'{text}\n    - {{alert: Full, expr: full > 0.95, for: 2m, labels: {{x: "y"}}}}\n')
+    assert kinds(desk.see({"a": 0.9})) == ["pending"]
+    desk.later(MAX_AGE_S + 10).see({"a": 0.9})  # for 10 s it was overdue
+    assert kinds(desk.later(29).see({"a": 0.9})) == []
+    assert kinds(desk.later(1).see({"a": 0.9})) == ["firing"]

@@ -120,9 +120,8 @@ class Engine:
                 state.seen = {probe: known[probe] for probe in inputs if probe in known}
                 state.evaluated_at = now.awake
                 state.evaluation_s = self._timer() - began
-            elif state.seen_at is None:
-                continue
-            # Nothing that it saw was lost and found again unnoticed: a look evaluates it.
+            # A rule that was never evaluated is due. Nothing that another one saw was lost and
+            # found again unnoticed: a look evaluates it.
             state.seen_at = moment
         return transitions
 
