@@ -1,13 +1,17 @@
 """PostgreSQL and the journal under the real daemon: each is the other's witness, and either may be
 lost or run full."""
 
-from collections.abc import Callable
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from storewatch import PlainClient
-from system.appliance import Appliance, wait_for
+from system.appliance import Appliance, mounted_tmpfs, wait_for
 
 pytestmark = pytest.mark.timeout(180)  # several starts of daemon and cluster
 
@@ -118,3 +122,136 @@ def test_a_journal_that_is_gone_is_rebuilt(
     assert {row[0] for row in open_there} == {
         alert["id"] for alert in lived.alerts(state=["firing", "pending"])
     }
+
+
+# Full disks.
+
+
+@pytest.fixture
+def cluster_disk(appliance: Appliance) -> Iterator[Path]:
+    """A file system of 96 MB, which the cluster has for itself."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    with mounted_tmpfs(appliance.directory / "disk", 96) as disk:
+        disk.chmod(0o755)
+        appliance.configure(more=f'[database]\ndirectory = "{disk}/postgresql"\n')
+        yield disk
+        appliance.close()
+
+
+def fill(directory: Path) -> Path:
+    """Leave no room in a file system; return what fills it."""
+    path = directory / "ballast"
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1 << 16))
+    return path
+
+
+def create(appliance: Appliance, title: str) -> str:
+    made = appliance.call(
+        "alerts.create", severity="info", source="t", title=title, message=MESSAGE
+    )
+    return str(made["id"])
+
+
+MESSAGE = "".join(chr(0x4E00 + n * n * 7919 % 20_000) for n in range(2_000))
+"""A text that no compression makes much shorter."""
+
+
+def database(appliance: Appliance) -> dict[str, Any]:
+    found: dict[str, Any] = appliance.call("daemon.status")["database"]
+    return found
+
+
+def crash(appliance: Appliance) -> None:
+    """Have the server write more log than there is room for, which ends it."""
+    for _ in range(100):
+        try:
+            appliance.sql("SELECT pg_logical_emit_message(true, 'x', repeat('y', 1000000))")
+        except subprocess.CalledProcessError as error:
+            assert "server closed the connection" in error.stderr  # noqa: PT017  it is no other
+            return
+    raise AssertionError("there is more room than was filled")
+
+
+@pytest.mark.parametrize("crashes", [False, True], ids=["for data", "for its log"])
+def test_a_cluster_whose_disk_is_full_delays_history_and_nothing_else(
+    appliance: Appliance, cluster_disk: Path, crashes: bool
+) -> None:
+    appliance.start()
+    appliance.wait_database()
+    made = [create(appliance, "before")]
+    appliance.wait_database()
+
+    ballast = fill(cluster_disk)
+    while database(appliance)["up"]:
+        made += [create(appliance, f"n{number}") for number in range(50)]
+        assert len(made) < 20_000
+    if crashes:
+        crash(appliance)
+    wait_for(
+        "why",
+        lambda: "No space left on device" in str(database(appliance)["message"]),
+        within_s=60,
+    )
+    made += [create(appliance, "while it is full")]
+    health = {one["name"]: one for one in appliance.call("health.get")["components"]}
+    assert health["database"]["status"] == "degraded"
+    assert appliance.alerts(limit=1)[0]["id"] == made[-1]
+    listed = wait_for(
+        "an incomplete list",
+        lambda: page if not (page := appliance.call("alerts.list", limit=10))["complete"] else None,
+    )
+    assert listed["alerts"][0]["id"] == made[-1]
+
+    ballast.unlink()
+    appliance.wait_database(within_s=60)
+    rows = appliance.sql(
+        "SELECT alert_id FROM alert_event WHERE body->>'source' = 't' ORDER BY seq"
+    )
+    assert [row[0] for row in rows] == made
+    log = appliance.log.read_text()
+    assert log.count("history waits in the journal") < 10
+    assert "Traceback" not in log
+
+
+@pytest.fixture
+def one_disk(appliance: Appliance) -> Iterator[Path]:
+    """A file system of 160 MB, for journal and cluster."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    with mounted_tmpfs(appliance.state, 160) as disk:
+        disk.chmod(0o755)
+        yield disk
+        appliance.close()
+
+
+def test_a_cluster_on_the_disk_of_the_journal_leaves_it_the_last_room(
+    appliance: Appliance, one_disk: Path
+) -> None:
+    appliance.start()
+    appliance.wait_database()
+    reserve = one_disk / "reserve"
+    wait_for("the reserve", lambda: reserve.exists() and reserve.stat().st_blocks)
+
+    ballast = fill(one_disk)
+    made: list[str] = []
+    while "is left to the journal" not in str(database(appliance)["message"]):
+        made += [create(appliance, f"n{number}") for number in range(20)]
+        assert len(made) < 20_000
+    assert reserve.stat().st_size == 0
+    there = appliance.sql("SELECT count(*) FROM alert")
+    free = os.statvfs(one_disk).f_bavail
+    made += [create(appliance, f"more {number}") for number in range(20)]
+    assert appliance.sql("SELECT count(*) FROM alert") == there
+    assert free > 0
+    events = appliance.call("events.list", limit=40)["events"]
+    assert not any(event.get("unjournalled") for event in events)
+
+    ballast.unlink()
+    appliance.wait_database(within_s=75)  # the disk is looked at every half a minute
+    rows = appliance.sql(
+        "SELECT alert_id FROM alert_event WHERE body->>'source' = 't' ORDER BY seq"
+    )
+    assert [row[0] for row in rows] == made
