@@ -11,11 +11,17 @@ Samples: TypeAlias = Iterator[tuple[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What is measured: its unit and the bar that it should stay under, where there is one."""
+    """What is measured: its unit and the bar that it should stay under, or reach, where there is
+    one."""
 
     name: str
     unit: str
     bar: float | None = None
+    at_least: bool = False
+
+    def is_within(self, value: float) -> bool:
+        """Return whether a value is on the right side of the bar."""
+        return self.bar is None or (value >= self.bar if self.at_least else value <= self.bar)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +32,8 @@ class Bench:
     about: str
     figures: tuple[Figure, ...]
     take: Callable[[], Samples]
+    if_asked: bool = False
+    """Whether it is taken only where it is asked for by name: it takes long."""
 
 
 def report(bench: Bench, samples: dict[str, list[float]]) -> Iterator[str]:
@@ -41,7 +49,7 @@ def report(bench: Bench, samples: dict[str, list[float]]) -> Iterator[str]:
             f"  ({_number(min(values))} to {_number(max(values))}, {len(values)})"
         )
         if figure.bar is not None:
-            word = "within" if median <= figure.bar else "OVER"
+            word = "within" if figure.is_within(median) else "SHORT" if figure.at_least else "OVER"
             line += f"  {median / figure.bar:.2f} of {_number(figure.bar)}, {word}"
         yield line
 

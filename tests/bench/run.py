@@ -4,15 +4,16 @@ A figure over its bar ends nothing: machines differ, and this is for eyes, not f
 """
 
 import argparse
+import logging
 import os
 import platform
 import sys
 from pathlib import Path
 
-from bench import programs, rules
+from bench import programs, rules, store
 from bench.measure import report
 
-BENCHES = (*programs.BENCHES, *rules.BENCHES)
+BENCHES = (*programs.BENCHES, *rules.BENCHES, *store.BENCHES)
 
 
 def main() -> int:
@@ -28,10 +29,11 @@ def main() -> int:
     for name in asked:
         if name not in names:
             parser.error(f"there is no bench {name!r}; there are {', '.join(names)}")
+    logging.disable(logging.WARNING)  # what is measured is not what is said meanwhile
     print(f"{_processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, ", end="")
     print(f"Linux {platform.release()}, Python {platform.python_version()}")
     for bench in BENCHES:
-        if asked and bench.name not in asked:
+        if bench.name not in asked and (asked or bench.if_asked):
             continue
         print(f"{bench.name}: {bench.about}", flush=True)
         samples: dict[str, list[float]] = {}

@@ -275,7 +275,6 @@ async def test_a_query_that_succeeds_ends_what_one_that_failed_began(
     caplog.set_level(logging.INFO, "storewatchd.store.store")
     with pytest.raises(StoreUnavailable):
         await value(store, TERMINATE)
-    assert store.problem is not None
     clock.forward(REST_S)
     await value(store, "SELECT 1")
     assert store.problem is None
@@ -369,6 +368,10 @@ async def test_who_finds_every_connection_lent_does_not_wait_for_good(store: Sto
         async with asyncio.timeout(5):
             with pytest.raises(StoreUnavailable, match=r"has not answered within 0\.1 s"):
                 await value(store, "SELECT 1", timeout_s=0.1)
+
+
+async def test_every_query_is_planned_for_its_own_filters(store: Store) -> None:
+    assert await value(store, "SHOW plan_cache_mode") == "force_custom_plan"
 
 
 async def test_a_statement_is_bounded_by_the_server_too(store: Store) -> None:
