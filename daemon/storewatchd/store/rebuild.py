@@ -4,9 +4,11 @@ What cannot be read, as a newer version may have written it, is left out and log
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
+from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from storewatchd.core.commands import Rebuild
@@ -24,7 +26,7 @@ OpenAlert = tuple[Alert, dict[str, Any]]
 """An open alert, and the reason of its opening."""
 
 PATIENCE_MS = 600_000
-"""How long a server may take to add up what it knows of all tasks."""
+"""How long a server may take to look all of it up."""
 
 # The newest of the transitions that open an alert or keep it open: of an alert that was created
 # again and again only the last one says how long it lives.
@@ -33,8 +35,7 @@ SELECT alert.body, opened.reason, (extract(epoch FROM first_seen) * 1000)::bigin
 FROM alert
 LEFT JOIN LATERAL (
     SELECT reason FROM alert_event
-    WHERE alert_event.node = alert.node AND alert_id = alert.id
-      AND kind IN ('pending', 'firing', 'repeated')
+    WHERE alert_id = alert.id AND kind IN ('pending', 'firing', 'repeated')
     ORDER BY seq DESC LIMIT 1
 ) AS opened ON true
 WHERE node = %(node)s AND state <> 'resolved'
@@ -104,7 +105,11 @@ class LostState:
             "after_id": None if after is None else after.id,
             "limit": limit,
         }
-        async with self._lend() as connection:
+        async with self._patient() as connection:
+            if after is None:
+                # A server that was just filled knows nothing of its tables yet, and what it plans
+                # then may take hours.
+                await connection.execute("ANALYZE alert, alert_event, task")
             cursor = await connection.execute(_ALERTS, values)
             rows = await cursor.fetchall()
         alerts = list(_readable("an alert", rows, _open_alert))
@@ -116,8 +121,7 @@ class LostState:
         Raises:
             StoreError: PostgreSQL is away or refused.
         """
-        async with self._lend() as connection:
-            await connection.execute(f"SET LOCAL statement_timeout = {PATIENCE_MS:d}".encode())
+        async with self._patient() as connection:
 
             async def rows(query: str, **values: Any) -> list[TupleRow]:
                 cursor = await connection.execute(query.encode(), {"node": self._node, **values})
@@ -134,6 +138,12 @@ class LostState:
                 ),
                 tokens=tuple(_readable("a token", await rows(_STATE, kind="token"), _token)),
             )
+
+    @asynccontextmanager
+    async def _patient(self) -> AsyncIterator[AsyncConnection[TupleRow]]:
+        async with self._lend() as connection:
+            await connection.execute(f"SET LOCAL statement_timeout = {PATIENCE_MS:d}".encode())
+            yield connection
 
 
 def _readable(what: str, rows: Iterable[TupleRow], read: Callable[..., ReadT]) -> Iterator[ReadT]:
