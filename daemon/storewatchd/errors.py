@@ -12,6 +12,7 @@
           ReadStuck        a read has not answered within its bound; the key stays closed
           ReadRefused      the kernel answered with an error number
       RecordingError       a recording cannot be read
+      LockedElsewhere      another process has a lock; holder
       JournalError         state.db cannot be opened or written
         JournalDamaged     it is there, and is no whole journal
         JournalRefused     it will never take these lines
@@ -110,6 +111,16 @@ class ReadRefused(ProbeFailed):
     def __init__(self, reason: str, *, errno: int, probe: str = "") -> None:
         super().__init__(reason, probe=probe)
         self.errno = errno
+
+
+class LockedElsewhere(StorewatchError):
+    """Another process has a lock; `holder` is its pid as text, or nothing where it says none."""
+
+    def __init__(self, holder: str) -> None:
+        self.holder = holder or "unknown"
+
+    def __str__(self) -> str:
+        return f"another process (pid {self.holder}) has it"
 
 
 class RecordingError(StorewatchError):

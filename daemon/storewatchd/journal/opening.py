@@ -5,8 +5,6 @@ swap that was interrupted is finished at the next start. Only what lies outside 
 opening: another daemon, a newer version, a disk that is full or cannot be reached.
 """
 
-import contextlib
-import fcntl
 import logging
 import os
 import secrets
@@ -15,7 +13,8 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from storewatchd.errors import JournalDamaged, JournalError
+from storewatchd import locks
+from storewatchd.errors import JournalDamaged, JournalError, LockedElsewhere
 from storewatchd.journal.database import Database
 from storewatchd.journal.failures import failure
 from storewatchd.journal.records import Notice, Rebuild
@@ -56,27 +55,17 @@ def lock(directory: Path) -> int:
     Raises:
         JournalError: another process has it, or it cannot be used.
     """
-    path = directory / "lock"
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o750)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        return locks.take(directory / "lock")
     except OSError as error:
         raise JournalError(
             f"the state directory {directory} cannot be used: {error.strerror}"
         ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-        os.close(descriptor)
+    except LockedElsewhere as error:
         raise JournalError(
-            f"another daemon (pid {holder or 'unknown'}) uses the state directory {directory}"
+            f"another daemon (pid {error.holder}) uses the state directory {directory}"
         ) from error
-    # Who has it is told to people only, and a full disk must not keep a daemon from starting.
-    with contextlib.suppress(OSError):
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    return descriptor
 
 
 def start(directory: Path, now: float) -> Start:

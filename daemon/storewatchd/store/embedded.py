@@ -6,8 +6,6 @@ the data directory keeps a second daemon away, and what Storewatch did not make 
 """
 
 import asyncio
-import contextlib
-import fcntl
 import logging
 import os
 import pwd
@@ -21,8 +19,8 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from storewatchd import process
-from storewatchd.errors import StoreUnavailable
+from storewatchd import locks, process
+from storewatchd.errors import LockedElsewhere, StoreUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -148,25 +146,16 @@ class EmbeddedCluster:
         path = self.directory.with_name(f"{self.directory.name}.lock")
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            self._lock = locks.take(path)
         except OSError as error:
             raise StoreUnavailable(
                 f"{self.directory} cannot be prepared for PostgreSQL: {error.strerror}"
             ) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
-            os.close(descriptor)
+        except LockedElsewhere as error:
             raise StoreUnavailable(
-                f"another daemon (pid {holder or 'unknown'}) uses the PostgreSQL in "
+                f"another daemon (pid {error.holder}) uses the PostgreSQL in "
                 f"{self.directory}: set database.directory to one of its own"
             ) from error
-        # Who has it is told to people only, and a full disk must keep nobody from starting.
-        with contextlib.suppress(OSError):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        self._lock = descriptor
 
     def _check_ours(self) -> None:
         """Leave a data directory alone that somebody else made.
