@@ -12,7 +12,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from lab.dstate import HangingMount
 from system.appliance import Appliance, unmounted, wait_for
 
 pytestmark = pytest.mark.timeout(90)  # real programs start, and a cluster is made
@@ -224,48 +223,6 @@ def test_a_repository_that_is_not_mounted_any_more_is_not_taken_for_the_director
         wait_for("blindness", blind)
         appliance.call("repositories.add", name="vault", path=str(small_disk))
         wait_for("acceptance", lambda: blind() is None)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-def test_a_hung_mount_costs_one_worker_and_no_other_probe_its_schedule(
-    appliance: Appliance, small_disk: Path, tmp_path: Path
-) -> None:
-    with HangingMount(tmp_path / "hung") as hung:
-        appliance.configure(repositories={"good": str(small_disk), "hung": str(hung.path)})
-        appliance.start()
-
-        def repository(name: str) -> dict[str, Any]:
-            listed = appliance.call("repositories.list")["repositories"]
-            return next(one for one in listed if one["name"] == name)
-
-        wait_for("both", lambda: repository("hung")["status"] == "ok")
-        hung.hang()
-        assert hung.held.wait(10)
-        before = repository("good")["checked_at"]
-        stuck = wait_for(
-            "the stuck scope",
-            lambda: [
-                one
-                for one in appliance.call("probes.list", probe="repositories")["probes"]
-                if one["stuck_since"] is not None
-            ],
-        )
-        assert stuck[0]["scope"]["repository"] == "hung"
-        assert repository("hung")["status"] == "failed"
-        assert repository("hung")["usage_percent"] is None
-        # While it hung for some 5 s, the good one was looked at every second.
-        assert repository("good")["checked_at"] > before
-        good = [
-            one
-            for one in appliance.call("probes.list", probe="repositories")["probes"]
-            if one["scope"].get("repository") == "good"
-        ]
-        assert good[0]["outcome"] == "seen"
-        assert appliance.stop() < 5  # a stuck worker does not hold the daemon
-        appliance.start()
-        wait_for("still stuck", lambda: repository("hung")["status"] == "failed")
-        hung.release()
-        wait_for("recovery", lambda: repository("hung")["status"] == "ok", within_s=20)
 
 
 def test_every_filter_narrows_and_every_combination_holds(running: Appliance) -> None:

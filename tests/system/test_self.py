@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from lab.dstate import HangingMount
 from storewatch import CallError
 from system.appliance import Appliance, mounted_tmpfs, wait_for
 
@@ -87,35 +86,6 @@ def test_what_the_daemon_says_of_itself_is_there_for_prometheus(running: Applian
     } <= told
     assert metric(running, "storewatch_db_up") == 1
     assert (metric(running, "storewatch_loop_lag_seconds") or 0.0) >= 0
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
-def test_a_hung_mount_blinds_its_repository_and_a_restart_forgets_nothing(
-    appliance: Appliance, tmp_path: Path
-) -> None:
-    with HangingMount(tmp_path / "hung") as hung:
-        appliance.configure(repositories={"hung": str(hung.path), "root": "/"})
-        appliance.start()
-        wait_looks(appliance, 2)
-        hung.hang()
-        assert hung.held.wait(10)
-        alert = wait_for("the alert", lambda: appliance.firing("ProbeBlind"), within_s=30)
-        assert alert["severity"] == "critical"
-        assert alert["labels"]["probe"] == "repositories"
-        assert f"path={hung.path},repository=hung" in alert["title"]
-        assert "has not answered" in alert["message"]
-        assert "storewatch_worker_age_seconds" in appliance.call("metrics.text")
-
-        appliance.stop()
-        appliance.start()
-        wait_looks(appliance, LOOKS)
-        wait_for("sight", lambda: (appliance.firing("ProbeBlind") or {}).get("stale_since") is None)
-        (still,) = of_rule(appliance, "ProbeBlind")
-        assert (still["id"], still["state"]) == (alert["id"], "firing")
-
-        hung.release()
-        wait_for("the end", lambda: appliance.firing("ProbeBlind") is None, within_s=30)
-        assert [one["id"] for one in of_rule(appliance, "ProbeBlind")] == [alert["id"]]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
