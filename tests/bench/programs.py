@@ -23,10 +23,13 @@ WATCH_S = 90.0  # three rounds of the default interval
 
 
 @contextmanager
-def _appliance() -> Iterator[Appliance]:
+def appliance_for_bench(
+    *, interval_s: float = 30, rules_interval_s: float = 30
+) -> Iterator[Appliance]:
+    """Give an appliance that watches this machine, and remove it afterwards."""
     base = Path(tempfile.mkdtemp(prefix="storewatch-bench-"))
     appliance = Appliance(base)
-    appliance.configure(interval_s=30, rules_interval_s=30, discover=True)
+    appliance.configure(interval_s=interval_s, rules_interval_s=rules_interval_s, discover=True)
     try:
         yield appliance
     finally:
@@ -39,7 +42,7 @@ def _is_database_up(appliance: Appliance) -> bool:
 
 
 def _start() -> Samples:
-    with _appliance() as appliance:
+    with appliance_for_bench() as appliance:
         appliance.start()
         appliance.wait_database()
         for _ in range(7):
@@ -51,7 +54,8 @@ def _start() -> Samples:
             yield "start to PostgreSQL answering", time.monotonic() - began
 
 
-def _reader(daemon: psutil.Process) -> psutil.Process:
+def reader_of(daemon: psutil.Process) -> psutil.Process:
+    """Return the reader that a daemon started."""
     return next(
         child
         for child in daemon.children()
@@ -65,7 +69,7 @@ def _cpu_s(process: psutil.Process) -> float:
 
 
 def _idle() -> Samples:
-    with _appliance() as appliance:
+    with appliance_for_bench() as appliance:
         appliance.start()
         appliance.start_web()
         appliance.wait_database()
@@ -74,7 +78,7 @@ def _idle() -> Samples:
         daemon = psutil.Process(appliance.daemon.pid)
         programs = {
             "daemon": daemon,
-            "reader": _reader(daemon),
+            "reader": reader_of(daemon),
             "sidecar": psutil.Process(appliance.web.pid),
         }
         time.sleep(SETTLE_S)  # what a start still does is not idling
@@ -115,7 +119,7 @@ async def _delays(appliance: Appliance, token: str, count: int) -> list[float]:
 
 
 def _task() -> Samples:
-    with _appliance() as appliance:
+    with appliance_for_bench() as appliance:
         appliance.start()
         appliance.start_web()
         appliance.wait_database()
@@ -137,7 +141,7 @@ def _calls(path: Path, count: int, depth: int) -> None:
 
 
 def _rpc() -> Samples:
-    with _appliance() as appliance:
+    with appliance_for_bench() as appliance:
         appliance.start()
         appliance.wait_database()
         assert appliance.daemon is not None

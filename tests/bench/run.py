@@ -10,10 +10,10 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import programs, rules, store
+from bench import endurance, programs, rules, store
 from bench.measure import report
 
-BENCHES = (*programs.BENCHES, *rules.BENCHES, *store.BENCHES)
+BENCHES = (*programs.BENCHES, *rules.BENCHES, *store.BENCHES, *endurance.BENCHES)
 
 
 def main() -> int:

@@ -323,4 +323,5 @@ BENCHES = (
     ),
     _page_bench("pages", ALERTS, if_asked=False),
     _page_bench("million", MILLION, if_asked=True),
+    _page_bench("five-million", 5 * MILLION, if_asked=True),
 )
