@@ -7,7 +7,7 @@ import msgspec
 from aiohttp import web
 
 from storewatch.wire import params
-from storewatch.wire.sentences import sentence_of
+from storewatch.wire.sentences import place_and_fault
 from storewatch_web.problems import Problem
 
 MAX_BODY_BYTES = 1 << 20
@@ -39,7 +39,7 @@ def decode(request: web.Request, kind: type[params.Params]) -> dict[str, Any]:
         try:
             found[name] = msgspec.convert(value, fields[name].type, strict=False)
         except msgspec.ValidationError as error:
-            what = sentence_of(error).rpartition(": ")[2]
+            _, what = place_and_fault(error, fields[name].type)
             raise Problem(400, f"{name}: {what}", parameter=name) from None
     return found
 

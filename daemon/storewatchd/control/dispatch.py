@@ -163,7 +163,7 @@ class Dispatcher:
         try:
             params = msgspec.convert(named, method.params)
         except msgspec.ValidationError as error:
-            raise InvalidParams(sentence_of(error)) from None
+            raise InvalidParams(sentence_of(error, method.params)) from None
         return Call(caller, context.connection), params
 
     def _prompt_method(self, method: Method, handler: Handler) -> Callable[..., Result]:
