@@ -7,6 +7,9 @@ A worker holds its key's lock file until it is gone, whatever becomes of the rea
 closed. Past `answer_by` the asker is told that the read is stuck; past `kill_after` the worker is
 killed, and where the kernel does not let it die it is abandoned and its key stays closed until it
 does.
+
+A read that is slow is not stuck: what comes too late for its asker is kept for a while, and given,
+with its age, to the next one whose own read is late.
 """
 
 import errno
@@ -31,6 +34,9 @@ MAX_WAITING = 4096
 MAX_STUCK = 128
 """How many stuck workers are left behind before no further object is read. What has no object is
 read all the same: the table bounds it."""
+
+KEEP_LATE_S = 60.0
+"""How long an answer that came too late is kept: twice the usual interval between two looks."""
 
 Reply = Callable[[dict[str, Any], bytes], None]
 
@@ -63,6 +69,15 @@ class Waiting:
     replies: list[Reply]
 
 
+@dataclass(frozen=True)
+class Late:
+    """An answer that came after its askers had been told that the read is stuck."""
+
+    header: dict[str, Any]
+    blob: bytes
+    since: float  # monotonic, when it came
+
+
 class Pool:
     """The workers that are alive, by the pipe on which each one answers, and the reads that wait
     for one."""
@@ -72,6 +87,7 @@ class Pool:
         self._locks = lock_directory
         self._workers: dict[int, Worker] = {}
         self._waiting: dict[str, Waiting] = {}  # by key, oldest first
+        self._late: dict[str, Late] = {}  # by key
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -107,7 +123,7 @@ class Pool:
                 pipes.append(worker.pipe)
                 continue
             for reply in waiting.replies:
-                reply(worker, b"")
+                reply(*worker)
         return pipes
 
     def _under_way(self) -> int:
@@ -116,20 +132,21 @@ class Pool:
     def _stuck(self) -> int:
         return sum(worker.late for worker in self._workers.values())
 
-    def _begin(self, waiting: Waiting) -> Worker | dict[str, Any]:
+    def _begin(self, waiting: Waiting) -> Worker | tuple[dict[str, Any], bytes]:
         """Return the worker of a read, or what to answer where there can be none."""
         row, object_id = waiting.row, waiting.object_id
         key = row.key(object_id)
         try:
             lock, since = self._take(key)
             if lock is None:
-                return _stuck(row, key, since)
+                return self._late_or_stuck(key, since)
             if row.object and self._stuck() >= MAX_STUCK:
                 os.close(lock)
-                return _busy(f"{MAX_STUCK} reads are stuck, and no further one is begun")
+                return _busy(f"{MAX_STUCK} reads are stuck, and no further one is begun"), b""
             pid, pipe = self._fork(row, object_id, lock)
         except OSError as error:
-            return {"error": "failed", "message": f"no worker can be started: {error.strerror}"}
+            message = f"no worker can be started: {error.strerror}"
+            return {"error": "failed", "message": message}, b""
         return Worker(pid, pipe, key, row, since, clock.monotonic(), waiting.replies)
 
     def has_ended(self, pipe: int) -> bool:
@@ -149,7 +166,10 @@ class Pool:
         worker = self._workers.pop(pipe)
         os.close(pipe)
         _, status = os.waitpid(worker.pid, 0)
+        self._late.pop(worker.key, None)
         if worker.answer is not None:
+            if worker.late:
+                self._late[worker.key] = Late(*worker.answer, clock.monotonic())
             self._answer_all(worker, *worker.answer)
         else:
             how = os.waitstatus_to_exitcode(status)
@@ -164,7 +184,7 @@ class Pool:
             age = now - worker.began
             if age >= worker.row.answer_by_s and not worker.late:
                 worker.late = True
-                self._answer_all(worker, _stuck(worker.row, worker.key, worker.since), b"")
+                self._answer_all(worker, *self._late_or_stuck(worker.key, worker.since))
             if age >= worker.row.kill_after_s and not worker.killed:
                 worker.killed = True
                 os.kill(worker.pid, signal.SIGKILL)
@@ -173,6 +193,17 @@ class Pool:
                 self._waiting.pop(key, None)  # an asker that is cut off takes its reads along
                 for reply in waiting.replies:
                     reply(_busy(f"{self._under_way()} reads are under way"), b"")
+
+    def _late_or_stuck(self, key: str, since: float) -> tuple[dict[str, Any], bytes]:
+        """Return what the read before gave, where that is not too old; else that this is stuck."""
+        now = clock.monotonic()
+        self._late = {
+            one: late for one, late in self._late.items() if now - late.since < KEEP_LATE_S
+        }
+        late = self._late.get(key)
+        if late is None:
+            return _stuck(key, since), b""
+        return {**late.header, "age": now - late.since}, late.blob
 
     def next_deadline(self) -> float | None:
         """Return in how many seconds `tick` has something to do, None for never."""
@@ -254,7 +285,7 @@ def _busy(message: str) -> dict[str, Any]:
     return {"error": "busy", "message": message}
 
 
-def _stuck(row: Row, key: str, since: float) -> dict[str, Any]:
+def _stuck(key: str, since: float) -> dict[str, Any]:
     return {
         "error": "stuck",
         "key": key,

@@ -134,10 +134,18 @@ class Collector:
         Raises:
             NotFound: there is no such probe.
         """
-        if probe not in self._probes:
-            raise NotFound(f"there is no probe {probe!r}; there are {', '.join(self._probes)}")
+        self.check_known(probe)
         self._discoveries[probe].asked = True
         self._wake.set()
+
+    def check_known(self, probe: str) -> None:
+        """Refuse a name that is no probe's.
+
+        Raises:
+            NotFound: there is no such probe.
+        """
+        if probe not in self._probes:
+            raise NotFound(f"there is no probe {probe!r}; there are {', '.join(self._probes)}")
 
     def trigger_all(self) -> None:
         """Ask for a look at everything, now."""

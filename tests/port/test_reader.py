@@ -87,6 +87,13 @@ async def test_a_read_tells_its_value_and_when_it_came(
     ]
 
 
+async def test_what_a_slow_read_gave_is_dated_by_its_age(
+    reader: ScriptedReader, port: ReaderPort
+) -> None:
+    reader.answers["mounts"] = lambda _: ({"value": 1, "age": 30.0}, b"")
+    assert (await port.read("mounts")).at == NOON - 30
+
+
 async def test_answers_find_their_requests_in_any_order(
     reader: ScriptedReader, port: ReaderPort
 ) -> None:

@@ -15,9 +15,10 @@ import pytest
 
 from lab.dstate import HangingMount
 from reader.fix_reader import Desk, Reply, SlowKernel, as_another_user
+from storewatch_reader import clock
 from storewatch_reader.reads import Roots
 from storewatch_reader.table import ROWS, Row, TreeRow
-from storewatch_reader.workers import MAX_STUCK, MAX_UNDER_WAY, MAX_WAITING
+from storewatch_reader.workers import KEEP_LATE_S, MAX_STUCK, MAX_UNDER_WAY, MAX_WAITING
 
 PATH = ROWS["statvfs.path"]
 MOUNTS = ROWS["mounts"]
@@ -304,6 +305,66 @@ def test_a_read_that_comes_back_late_is_told_once_and_opens_its_key(
     assert late.header["error"] == "stuck"
     kernel.mend()
     assert "value" in answer_of(slow, MOUNTS).header
+
+
+# Slow reads.
+
+
+def late_answer(slow: Desk, kernel: SlowKernel) -> None:
+    """Let a read answer after its asker was told that it is stuck."""
+    assert answer_of(slow, NEVER_KILLED).header["error"] == "stuck"
+    kernel.release()
+    slow.settle()
+
+
+def test_a_slow_read_gives_what_the_one_before_it_gave_and_its_age(
+    slow: Desk, kernel: SlowKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late_answer(slow, kernel)
+    now = clock.monotonic()
+    monkeypatch.setattr(clock, "monotonic", lambda: now + 30)
+    asked = ask(slow, NEVER_KILLED)
+    monkeypatch.setattr(clock, "monotonic", lambda: now + 35)
+    slow.pool.tick()
+    assert asked.header["value"]["filesystems"] == "\text4\n"
+    assert asked.header["age"] == pytest.approx(35, abs=5)
+    # Who asks while that read still goes on hears the same.
+    assert ask(slow, NEVER_KILLED).header["value"] == asked.header["value"]
+    kernel.release()
+    slow.settle()
+
+
+def test_an_answer_that_came_late_is_not_given_where_there_is_a_prompt_one(
+    slow: Desk, kernel: SlowKernel
+) -> None:
+    late_answer(slow, kernel)
+    kernel.mend()
+    assert "age" not in answer_of(slow, NEVER_KILLED).header
+
+
+def test_an_answer_that_came_too_long_ago_is_none(
+    slow: Desk, kernel: SlowKernel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late_answer(slow, kernel)
+    now = clock.monotonic()
+    monkeypatch.setattr(clock, "monotonic", lambda: now + KEEP_LATE_S)
+    asked = ask(slow, NEVER_KILLED)
+    monkeypatch.setattr(clock, "monotonic", lambda: now + KEEP_LATE_S + 5)
+    slow.pool.tick()
+    assert asked.header["error"] == "stuck"
+    kernel.release()
+    slow.settle()
+
+
+def test_a_read_that_had_to_be_killed_leaves_nothing_to_be_given(
+    slow: Desk, kernel: SlowKernel
+) -> None:
+    late_answer(slow, kernel)
+    assert "age" in answer_of(slow, KILLED_SOON).header
+    slow.settle()
+    assert answer_of(slow, NEVER_KILLED).header["error"] == "stuck"
+    kernel.release()
+    slow.settle()
 
 
 def test_a_stuck_worker_is_killed_and_its_key_is_open_again(slow: Desk, kernel: SlowKernel) -> None:

@@ -14,7 +14,7 @@ __all__ = ["Port", "Reading"]
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a read gave. For a tree the value is a mapping from path to bytes, or to a negative
-    errno. `at` is Unix seconds, when the answer came."""
+    errno. `at` is Unix seconds, when it was read."""
 
     value: Any
     at: float

@@ -74,7 +74,9 @@ class ReaderPort:
             if isinstance(about, TreeRow)
             else header["value"]
         )
-        return Reading(value, self._clock.wall(), self._clock.monotonic() - began)
+        # What comes of a slow read is older than its answer.
+        at = self._clock.wall() - float(header.get("age", 0.0))
+        return Reading(value, at, self._clock.monotonic() - began)
 
     async def close(self) -> None:
         """Let go of the reader; one of our own ends. Stuck workers are left behind."""

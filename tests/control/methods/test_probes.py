@@ -46,6 +46,13 @@ async def test_every_probe_is_listed_with_its_scopes(control: Control) -> None:
     assert (await control.call("probes.list", probe=SCRIPTED))["probes"] == listed[:1]
 
 
+async def test_a_probe_that_is_none_is_not_an_empty_list(control: Control) -> None:
+    assert await control.refusal("probes.list", probe="tapes") == (
+        Code.NOT_FOUND,
+        f"there is no probe 'tapes'; there are {SCRIPTED}, {REPOSITORIES}",
+    )
+
+
 async def test_a_run_answers_when_the_looks_are_over(control: Control) -> None:
     control.outside.probe.answers[Scope(SCRIPTED)] = ReadStuck(
         "no answer", key="k", since=control.node.clock.wall() - 5

@@ -38,6 +38,8 @@ def handlers(
     """Return the methods of both nouns."""
 
     def list_probes(_: Call, asked: params.ProbesList) -> dict[str, Any]:
+        if asked.probe is not None:
+            collector.check_known(asked.probe)
         return {"probes": collector.statuses(asked.probe)}
 
     async def run_probe(_: Call, asked: params.ProbesRun) -> dict[str, Any]:
