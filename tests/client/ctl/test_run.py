@@ -105,7 +105,9 @@ def test_a_signal_is_the_commands_signal(
 ) -> None:
     name = number.name.removeprefix("SIG")
     script = f"trap 'echo got {name}; exit 7' {name}; echo ready; while :; do sleep 0.02; done"
-    with subprocess.Popen(argv("sh", "-c", script), stdout=subprocess.PIPE, env=environ) as running:
+    # What nohup ignores for the tests, their programs would ignore too.
+    words = ["env", "--default-signal", *argv("sh", "-c", script)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environ) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == b"ready\n"
         running.send_signal(number)
