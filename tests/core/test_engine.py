@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition
 from hypothesis.stateful import rule as step
 
 from core.fix_engine import FULL, MAX_AGE_S, NOON, Desk, kinds, rule, rule_set
-from storewatchd.core.engine import RULE_REMOVED
+from storewatchd.core.engine import MAX_RENEWED, RENEW_S, RULE_REMOVED
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
 from storewatchd.core.incidents import Incident
 from storewatchd.core.model import Alert, AlertState, Severity, Transition, fingerprint
@@ -30,6 +30,51 @@ def test_a_true_condition_fires_once_with_its_evidence() -> None:
     assert fired.reason["value"] == 0.9
     assert fired.reason["series"] == {"__name__": "full", "repository": "a"}
     assert desk.see({"a": 0.9, "b": 0.1}) == []
+
+
+def shown(desk: Desk) -> list[str]:
+    return [one.alert.title for one in desk.open]
+
+
+TEXT = {"annotations": '{summary: "{{ $value }} of {{ $labels.repository }}"}'}
+
+
+def test_a_firing_alert_says_what_is_so_now_and_that_is_no_news() -> None:
+    desk = Desk(rule(**TEXT))
+    desk.see({"a": 0.9})
+    assert desk.later(RENEW_S - 1).see({"a": 0.95}) == []
+    assert shown(desk) == ["0.9 of a"]
+    assert desk.later(1).see({"a": 0.97}) == []
+    assert shown(desk) == ["0.97 of a"]
+    assert desk.open[0].alert.version == 1
+    assert desk.later(RENEW_S).fail()[0].alert.title == "0.97 of a"
+    desk.later(RENEW_S).see({"a": 0.99})
+    assert shown(desk) == ["0.99 of a"]
+
+
+def test_a_restored_alert_says_what_is_so_now_as_soon_as_it_is_seen() -> None:
+    desk = Desk(rule(**TEXT))
+    desk.see({"a": 0.9})
+    desk.restart()
+    desk.see({"a": 0.95})
+    assert shown(desk) == ["0.95 of a"]
+
+
+def test_what_only_may_be_so_is_not_said() -> None:
+    desk = Desk(rule("sum(full) > 0.8", annotations='{summary: "{{ $value }}"}'))
+    desk.see({"a": 0.9})
+    desk.later(RENEW_S).fail()
+    assert [one.alert.title for one in desk.open] == ["0.9"]
+
+
+def test_of_very_many_alerts_only_so_many_are_worded_anew_at_once() -> None:
+    desk = Desk(rule(**TEXT))
+    names = [f"r{number}" for number in range(MAX_RENEWED + 50)]
+    desk.see(dict.fromkeys(names, 0.9))
+    desk.later(RENEW_S).see(dict.fromkeys(names, 0.95))
+    assert sum(text.startswith("0.95") for text in shown(desk)) == MAX_RENEWED
+    desk.later(1).see(dict.fromkeys(names, 0.95))
+    assert all(text.startswith("0.95") for text in shown(desk))
 
 
 def test_a_false_condition_resolves_with_the_reason() -> None:

@@ -56,6 +56,11 @@ def test_all_seen_and_none_full_is_healthy() -> None:
 def test_one_that_is_full_is_unhealthy_and_named() -> None:
     judged = Bench("a", "b").see(a=0.96, b=0.1).judge()
     assert (judged.status, judged.message) == (Status.UNHEALTHY, "over 95 % full: a")
+    unseen = Bench("a", "b").see(a=0.96, b=0.97).end("a", Outcome.FAILED, "gone").judge()
+    assert (unseen.status, unseen.message) == (
+        Status.UNHEALTHY,
+        "over 95 % full: b; over 95 % full when seen last: a",
+    )
     many = Bench(*"abcde").see(a=1.0, b=1.0, c=1.0, d=1.0, e=1.0).judge()
     assert many.message == "over 95 % full: a, b, c and 2 more"
 

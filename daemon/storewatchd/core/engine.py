@@ -29,6 +29,12 @@ from storewatchd.errors import ExpressionError
 
 RULE_REMOVED = "the rule is no longer there"
 
+RENEW_S = 60.0
+"""How often the texts of a firing alert are made anew at most, where its value has changed."""
+
+MAX_RENEWED = 100
+"""Of how many alerts of a rule that is done in one evaluation: it takes some 50 µs each."""
+
 REWRITE_S = 10.0
 """How often a timer that runs is written: what ran since is lost when nothing can be written at
 the end."""
@@ -272,6 +278,7 @@ class Engine:
         transitions: list[Transition] = []
         held: set[str] = set()
         unsure: set[str] = set()
+        renewed = 0
         for row in _surest_first(result.rows):
             key, labels = state.names.identity(row, now)
             if key in held:
@@ -289,6 +296,8 @@ class Engine:
                     transitions.append(self._open(state, key, labels, row, now))
             else:
                 transitions += self._hold(state, incident, row, now)
+                if renewed < MAX_RENEWED:
+                    renewed += self._renew(state, key, row, now)
         unseen = _Unseen(result)
         for incident in self._incidents.of_rule(rule.name):
             key = incident.key
@@ -331,27 +340,32 @@ class Engine:
         rule = state.rule
         fires = rule.for_s <= 0
         wall = to_milliseconds(now.wall)
-        texts = state.names.texts(row, now)
         alert = Alert(
             id=self._incidents.new_id(now.wall),
             rule=rule.name,
             severity=rule.severity,
             source=rule.source,
-            title=texts.get("summary") or rule.name,
-            message=texts.get("description", ""),
             resource_type=labels.get("resource_type", ""),
             resource_id=labels.get("resource_id", ""),
             labels=labels,
-            annotations=texts,
             state=AlertState.FIRING if fires else AlertState.PENDING,
             first_seen=wall,
             last_seen=wall,
             node=self._incidents.node,
+            **state.names.shown(row, now),
         )
         self._incidents.open(
-            Incident(alert=alert, key=key, series=series_of(row), since=now.awake), now
+            Incident(
+                alert=alert,
+                key=key,
+                series=series_of(row),
+                since=now.awake,
+                told=row.value,
+                told_at=now.awake,
+            ),
+            now,
         )
-        return Transition("firing" if fires else "pending", alert, _evidence(rule, row))
+        return Transition("firing" if fires else "pending", alert, state.names.evidence(row))
 
     def _hold(
         self, state: RuleState, incident: Incident, row: ResultRow, now: Instant
@@ -367,22 +381,30 @@ class Engine:
                     replace(incident, alert=replace(incident.alert, last_seen=wall))
                 )
                 return transitions
-            texts = state.names.texts(row, now)
             alert = incident.alert.with_changes(
-                state=AlertState.FIRING,
-                last_seen=wall,
-                title=texts.get("summary") or rule.name,
-                message=texts.get("description", ""),
-                annotations=texts,
+                state=AlertState.FIRING, last_seen=wall, **state.names.shown(row, now)
             )
-            self._incidents.update(replace(incident, alert=alert), now)
-            return [*transitions, Transition("firing", alert, _evidence(rule, row))]
+            fires = replace(incident, alert=alert, told=row.value, told_at=now.awake)
+            self._incidents.update(fires, now)
+            return [*transitions, Transition("firing", alert, state.names.evidence(row))]
         held = replace(incident, alert=replace(incident.alert, last_seen=wall), quiet_since=None)
         if incident.quiet_since is not None:
             self._incidents.update(held, now)
         else:
             self._incidents.touch(held)
         return transitions
+
+    def _renew(self, state: RuleState, key: str, row: ResultRow, now: Instant) -> bool:
+        """Have the texts of a firing alert say what is so now; return whether that took work."""
+        incident = self._incidents.find(key)
+        if incident is None or incident.alert.state is not AlertState.FIRING or not row.exact:
+            return False
+        is_new = incident.told_at is not None and now.awake - incident.told_at < RENEW_S
+        if is_new or incident.told == row.value:
+            return False
+        alert = replace(incident.alert, **state.names.shown(row, now))
+        self._incidents.touch(replace(incident, alert=alert, told=row.value, told_at=now.awake))
+        return True
 
     def _clear(self, rule: Rule, incident: Incident, now: Instant) -> list[Transition]:
         """Go on with an incident whose condition is surely false."""
@@ -465,15 +487,3 @@ def _without_bounds(result: Result) -> Result:
 def _surest_first(rows: list[ResultRow]) -> list[ResultRow]:
     """Return the rows that surely are there before those that may be."""
     return sorted(rows, key=lambda row: not row.is_there)
-
-
-def _evidence(rule: Rule, row: ResultRow) -> dict[str, Any]:
-    return {
-        "rule": rule.name,
-        "version": rule.version,
-        "expr": rule.expr,
-        "value": row.value,
-        "state": row.state.word,
-        "series": dict(row.labels),
-        "for_seconds": rule.for_s,
-    }

@@ -74,15 +74,17 @@ def storage(
         return Component("storage", Status.UNKNOWN, "not looked at yet")
     blind = [state for state in states if not table.is_known_scope(state, at)]
     gone = [state for state in states if state.outcome is Outcome.ABSENT]
-    used = {r.labels["repository"]: r.value for r in table.read("repo_used_bytes", at) if r.exact}
-    full = [
-        reading.labels["repository"]
-        for reading in table.read("repo_free_bytes", at)
-        if reading.exact and _ratio(used.get(reading.labels["repository"]), reading.value)
-    ]
-    if full:
-        message = f"over 95 % full: {_names(full)}"
-        return Component("storage", Status.UNHEALTHY, message, checked_at, duration_s)
+    used = {r.labels["repository"]: r.value for r in table.read("repo_used_bytes", at)}
+    full: dict[bool, list[str]] = {True: [], False: []}  # by whether that is so now
+    for reading in table.read("repo_free_bytes", at):
+        name = reading.labels["repository"]
+        if _is_full(used.get(name), reading.value):
+            full[reading.exact].append(name)
+    if full[True] or full[False]:
+        # Who cannot be seen any more has not become any better.
+        told = [f"over 95 % full: {_names(full[True])}"] * bool(full[True])
+        told += [f"over 95 % full when seen last: {_names(full[False])}"] * bool(full[False])
+        return Component("storage", Status.UNHEALTHY, "; ".join(told), checked_at, duration_s)
     if blind or gone:
         first = (blind or gone)[0]
         message = f"{len(blind) + len(gone)} of {len(known)} cannot be used; {_first(first)}"
@@ -98,7 +100,7 @@ def storage(
     )
 
 
-def _ratio(used: float | None, free: float) -> bool:
+def _is_full(used: float | None, free: float) -> bool:
     return used is not None and used + free > 0 and used / (used + free) > FULL_RATIO
 
 

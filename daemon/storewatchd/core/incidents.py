@@ -42,6 +42,10 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     frozen_since: float | None = None  # set while its inputs cannot be seen
     quiet_since: float | None = None  # set while it only fires because of keep_firing_for
     expires: float | None = None  # when it ends unless it is created again
+    # What its texts were made of and when, awake: a firing alert says what is so now. Not kept over
+    # a restart, after which they are made anew.
+    told: float | None = None
+    told_at: float | None = None
 
     @property
     def has_timer(self) -> bool:

@@ -1,9 +1,10 @@
-"""What an alert is called: which one a row belongs to, its labels and its texts.
+"""What an alert is called and says: which one a row belongs to, its labels, texts and evidence.
 
 Identity is the rule's name and the labels, the row's and the rule's own, never the text.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from storewatchd.core.incidents import Incident
 from storewatchd.core.model import Instant, fingerprint
@@ -55,6 +56,29 @@ class Names:
         return {
             name: self._render(template, row, now)
             for name, template in self._rule.annotations.items()
+        }
+
+    def shown(self, row: ResultRow, now: Instant) -> dict[str, Any]:
+        """Return what an alert says of its row: the values of its title, message and
+        annotations."""
+        texts = self.texts(row, now)
+        return {
+            "title": texts.get("summary") or self._rule.name,
+            "message": texts.get("description", ""),
+            "annotations": texts,
+        }
+
+    def evidence(self, row: ResultRow) -> dict[str, Any]:
+        """Return why an alert is there: the rule and the row that decided."""
+        rule = self._rule
+        return {
+            "rule": rule.name,
+            "version": rule.version,
+            "expr": rule.expr,
+            "value": row.value,
+            "state": row.state.word,
+            "series": dict(row.labels),
+            "for_seconds": rule.for_s,
         }
 
     def may_be_of(self, incident: Incident) -> bool:
