@@ -199,15 +199,43 @@ def test_blindness_says_who_sees_what_and_why_not(daemon: Daemon) -> None:
     for _ in range(3):
         daemon.look()
     (alert,) = daemon.open()
-    assert alert.title == "The probe repositories cannot see path=/vault,repository=vault"
+    assert alert.title == (
+        "Repository vault cannot be looked at: statvfs.path:/vault has not answered"
+    )
     assert (alert.resource_type, alert.resource_id) == (
         "probe",
         "repositories/path=/vault,repository=vault",
     )
     assert (
-        "The last look said: statvfs.path:/vault has not answered. Look whether its device or "
-        "server answers"
+        "The last look said: statvfs.path:/vault has not answered. Look whether it is mounted, "
+        "whether its device or server answers"
     ) in alert.message
+
+
+@pytest.mark.parametrize("reason", ["/vault is no directory", "/vault does not exist"])
+def test_a_path_that_may_be_mistyped_is_advised_to_be_taken_out(
+    daemon: Daemon, reason: str
+) -> None:
+    daemon.failing[VAULT] = reason
+    for _ in range(3):
+        daemon.look()
+    (alert,) = daemon.open()
+    assert alert.title == f"Repository vault cannot be looked at: {reason}"
+    assert (
+        f"The last look said: {reason}. If the path is mistyped, take it out "
+        "(`storewatchctl repositories remove vault`) and add the right one; else look whether it "
+        "is mounted"
+    ) in alert.message
+
+
+def test_a_repository_that_nobody_looked_at_is_told_without_a_reason(daemon: Daemon) -> None:
+    daemon.look()
+    daemon.now = daemon.now.later(5 * INTERVAL_S + 1)
+    daemon.look_at_itself()
+    daemon.judge()
+    title, message = next((one.title, one.message) for one in daemon.open() if "vault" in one.title)
+    assert title == "Repository vault cannot be looked at"
+    assert "no new one fires. Look whether it is mounted" in message
 
 
 def test_a_probe_of_the_whole_says_so(daemon: Daemon) -> None:

@@ -135,7 +135,7 @@ def test_a_failed_task_alerts_at_once_with_the_tail_of_its_output(running: Appli
     alert = wait_for("the alert", lambda: running.firing("TaskFailed"), within_s=1)
     assert alert["resource_id"] == "nightly"
     assert "exit status 3" in alert["title"]
-    assert "boom" in alert["message"]
+    assert "Its last words were: “boom”. Look at" in alert["message"]
     again = running.ctl("tasks", "run", "nightly", "--", "true")
     assert again.returncode == 0
     wait_for("the end", lambda: running.firing("TaskFailed") is None)
