@@ -58,6 +58,20 @@ def test_a_check_says_that_all_is_right_and_starts_nothing(
     assert sorted(tmp_path.iterdir()) == [settings]
 
 
+@pytest.mark.parametrize("word", ["x", "0", "-1", "nan", "inf"])
+def test_a_speed_that_is_none_is_told(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--replay", "any", f"--speed={word}"])
+    assert ended.value.code == 2
+    said = f"--speed: expected a number over 0 (or max), found '{word}'\n"
+    assert capsys.readouterr().err.endswith(said)
+
+
+def test_the_highest_speed_has_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--replay", str(tmp_path / "none"), "--speed", "max"]) == 1
+    assert "cannot be read: No such file" in capsys.readouterr().err
+
+
 SENTENCE = (
     "storewatchd: {}: probes.intervall: expected one of interval, disabled"
     " (did you mean interval?), found the unknown key 'intervall'\n"

@@ -189,7 +189,7 @@ async def test_a_speed_keeps_the_pace(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("message", "why"),
     [
-        pytest.param(["round", 1.0, 1.0, []], "does not begin with its start", id="no-start"),
+        pytest.param(["round", 1.0, 1.0, []], "its beginning is missing", id="no-start"),
         pytest.param(["start", {"version": "9"}], "version 9 made the recording", id="version"),
         pytest.param(["start", {"version": VERSION}], "beginning cannot be read", id="empty"),
         pytest.param(["start"], "beginning cannot be read", id="short"),
@@ -215,6 +215,21 @@ async def test_a_message_of_another_kind_is_refused(tmp_path: Path) -> None:
         await replayed(path)
 
 
+async def test_one_that_is_cut_within_its_beginning_is_named_and_told_from_another_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "cut"
+    record(path, rounds=1)
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(RecordingError) as cut:
+        await replayed(path)
+    path.write_text("PK another file")
+    with pytest.raises(RecordingError) as other:
+        await replayed(path)
+    assert str(cut.value) == f"{path}: the recording is cut short, within its beginning"
+    assert str(other.value) == f"{path}: this is another file, and no recording of Storewatch"
+
+
 async def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecordingError, match="nowhere cannot be read: No such file"):
+    with pytest.raises(RecordingError, match="nowhere: cannot be read: No such file"):
         await replayed(tmp_path / "nowhere")

@@ -26,7 +26,7 @@ class Guard:
         host = request.headers.get("Host", "")
         name = _host_name(host)
         if name is None or (name not in self._hosts and name != _local_address(request)):
-            hint = f"; start the sidecar with --allow-host {name}" if name else ""
+            hint = f"; start storewatch-web with --allow-host {name}" if name else ""
             raise Problem(421, f"this is not {host!r}{hint}")
         origin = request.headers.get("Origin")
         if origin is None or origin.lower().rstrip("/") in self._origins:

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--replay", type=Path, metavar="FILE", help="replay a recording; print its transitions"
     )
     parser.add_argument(
-        "--speed", type=_speed, metavar="N", help="replay at N times the pace, not at once"
+        "--speed", type=_speed, metavar="N", help="replay at N times the pace (usually: max)"
     )
     parser.add_argument("--debug", action="store_true", help="show where an error came from")
     version = importlib.metadata.version("storewatch")
@@ -66,9 +66,15 @@ async def _replay(path: Path, version: str, speed: float | None) -> int:
 
 
 def _speed(word: str) -> float:
-    speed = float(word)
+    """Return a pace; "max", and leaving it out, is at once."""
+    if word == "max":
+        return float("inf")
+    try:
+        speed = float(word)
+    except ValueError:
+        speed = 0.0
     if not 0 < speed < float("inf"):
-        raise argparse.ArgumentTypeError("expected a number over 0, such as 60")
+        raise argparse.ArgumentTypeError(f"expected a number over 0 (or max), found {word!r}")
     return speed
 
 

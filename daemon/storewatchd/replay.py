@@ -59,11 +59,20 @@ async def replay(
     pace at which it was made, otherwise as fast as it goes.
 
     Raises:
-        RecordingError: it cannot be read, or another version made it.
+        RecordingError: it cannot be read, or another version made it; the sentence names the file.
     """
+    try:
+        return await _replayed(path, version, tell, speed, pause)
+    except RecordingError as error:
+        raise RecordingError(f"{path}: {error}") from error
+
+
+async def _replayed(
+    path: Path, version: str, tell: Callable[[bytes], None], speed: float | None, pause: Pause
+) -> Replayed:
     found = Replayed()
     told = recording.messages(_chunks(path))
-    judge, began = _start(next(told, ["nothing"]), version)
+    judge, began = _start(next(told, []), version)
     expected: list[bytes] = []
     replayed: list[bytes] = []
     at = began
@@ -101,8 +110,10 @@ async def replay(
 
 
 def _start(message: list[Any], version: str) -> tuple[Judge, Instant]:
+    if not message:
+        raise RecordingError("the recording is cut short, within its beginning")
     if message[0] != "start":
-        raise RecordingError("the recording does not begin with its start")
+        raise RecordingError("the recording is damaged: its beginning is missing")
     try:
         _, start = message
         if start["version"] != version:
@@ -125,4 +136,4 @@ def _chunks(path: Path) -> Iterator[bytes]:
             while chunk := file.read(CHUNK_BYTES):
                 yield chunk
     except OSError as error:
-        raise RecordingError(f"{path} cannot be read: {error.strerror}") from error
+        raise RecordingError(f"cannot be read: {error.strerror}") from error

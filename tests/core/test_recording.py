@@ -111,15 +111,15 @@ def test_what_is_cut_off_can_be_read_so_far() -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "why"),
     [
-        pytest.param(b"", id="nothing"),
-        pytest.param(recording.MAGIC[:5], id="half-a-head"),
-        pytest.param(b"PK\x03\x04 another file, and a long one", id="another-file"),
+        pytest.param(b"", "is empty", id="nothing"),
+        pytest.param(recording.MAGIC[:5], "is cut short", id="half-a-head"),
+        pytest.param(b"PK\x03\x04 a long one", "is another file, and no recording", id="another"),
     ],
 )
-def test_another_file_is_refused(content: bytes) -> None:
-    with pytest.raises(RecordingError, match="no recording of Storewatch"):
+def test_what_does_not_begin_as_a_recording_is_refused(content: bytes, why: str) -> None:
+    with pytest.raises(RecordingError, match=why):
         read(content)
 
 

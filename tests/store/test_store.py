@@ -370,6 +370,20 @@ async def test_who_finds_every_connection_lent_does_not_wait_for_good(store: Sto
                 await value(store, "SELECT 1", timeout_s=0.1)
 
 
+async def test_who_waits_while_it_is_connected_to_anew_is_told_so(store: Store) -> None:
+    async with AsyncExitStack() as lent:
+        for _ in range(POOL_SIZE):
+            await lent.enter_async_context(store.connection())
+        waiting = asyncio.ensure_future(value(store, "SELECT 1"))
+        with pytest.raises(StoreUnavailable):
+            await value(store, "SELECT 1", timeout_s=0.1)
+        await store.connect()
+        with pytest.raises(StoreUnavailable, match="PostgreSQL") as told:
+            await waiting
+    assert "pool" not in str(told.value)
+    assert store.problem is None
+
+
 async def test_every_query_is_planned_for_its_own_filters(store: Store) -> None:
     assert await value(store, "SHOW plan_cache_mode") == "force_custom_plan"
 

@@ -56,12 +56,12 @@ def test_an_address_at_which_the_connection_arrived_is_ours() -> None:
     [
         pytest.param(
             "evil.example:8474",
-            "this is not 'evil.example:8474'; start the sidecar with --allow-host evil.example",
+            "this is not 'evil.example:8474'; start storewatch-web with --allow-host evil.example",
             id="another name",
         ),
         pytest.param(
             "192.0.2.8",
-            "this is not '192.0.2.8'; start the sidecar with --allow-host 192.0.2.8",
+            "this is not '192.0.2.8'; start storewatch-web with --allow-host 192.0.2.8",
             id="another address",
         ),
         pytest.param("", "this is not ''", id="empty"),

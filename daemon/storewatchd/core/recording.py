@@ -79,7 +79,7 @@ def messages(chunks: Iterable[bytes]) -> Iterator[list[Any]]:
     """Yield a recording's messages; one that is cut off ends early.
 
     Raises:
-        RecordingError: these are no recording's bytes.
+        RecordingError: these are no recording's bytes, or too few of them.
     """
     stream = zlib.decompressobj()
     head, waiting = b"", bytearray()
@@ -87,7 +87,7 @@ def messages(chunks: Iterable[bytes]) -> Iterator[list[Any]]:
         if len(head) < len(MAGIC):
             head += chunk
             if not head.startswith(MAGIC[: len(head)]):
-                raise RecordingError("this is no recording of Storewatch")
+                raise RecordingError("this is another file, and no recording of Storewatch")
             if len(head) < len(MAGIC):
                 continue
             chunk = head[len(MAGIC) :]
@@ -97,7 +97,8 @@ def messages(chunks: Iterable[bytes]) -> Iterator[list[Any]]:
             chunk = stream.unconsumed_tail
             yield from _taken(waiting)
     if len(head) < len(MAGIC):
-        raise RecordingError("this is no recording of Storewatch")
+        found = "is cut short, within its first bytes" if head else "is empty"
+        raise RecordingError(f"the recording {found}")
 
 
 def _decompressed(stream: Any, chunk: bytes) -> bytes:

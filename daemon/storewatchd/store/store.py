@@ -13,7 +13,7 @@ from psycopg import AsyncConnection, errors
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow
 from psycopg.types.json import set_json_loads
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from storewatchd.clock import Clock
 from storewatchd.errors import StoreAbsent, StoreError, StoreRefused, StoreUnavailable
@@ -169,6 +169,10 @@ class Store:
         except _REFUSED as error:
             self._note(None, self._held)
             raise StoreRefused(_sentence(error)) from error
+        except PoolClosed as error:  # by ourselves: it says nothing of the server
+            raise StoreUnavailable(
+                self.problem or "the connection to PostgreSQL is being made anew"
+            ) from error
         except psycopg.Error as error:
             self._note_failure(_sentence(error))
             raise StoreUnavailable(_sentence(error)) from error
@@ -261,5 +265,7 @@ def _sentence(error: Exception) -> str:
     """Return the first line of what PostgreSQL or the pool says."""
     if isinstance(error, TimeoutError):
         return "PostgreSQL has not answered in time"
+    if isinstance(error, PoolTimeout):
+        return f"PostgreSQL has given no connection within {WAIT_S:g} s"
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0]
