@@ -8,6 +8,7 @@ from storewatchd import errors
 from storewatchd.errors import (
     ConfigError,
     ExpressionError,
+    Malformed,
     NotFound,
     ProbeAbsent,
     ProbeFailed,
@@ -54,6 +55,11 @@ from storewatchd.errors import (
             ReadStuck("it hangs", key="k", since=1.0, probe="p"), "p: it hangs", id="stuck"
         ),
         pytest.param(ReadRefused("it is broken", errno=5), "it is broken", id="refused"),
+        pytest.param(
+            Malformed("log page 0Ch", 4, "a parameter of 8 bytes"),
+            "log page 0Ch, byte 4: expected a parameter of 8 bytes",
+            id="bytes",
+        ),
         pytest.param(NotFound("nothing is here", id="x"), "nothing is here", id="request"),
     ],
 )

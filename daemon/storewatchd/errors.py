@@ -11,6 +11,7 @@
         ProbeFailed        it is there, and it could not be looked at
           ReadStuck        a read has not answered within its bound; the key stays closed
           ReadRefused      the kernel answered with an error number
+      Malformed            bytes cannot be what they should be: what, at, expected
       RecordingError       a recording cannot be read
       LockedElsewhere      another process has a lock; holder
       JournalError         state.db cannot be opened or written
@@ -121,6 +122,21 @@ class LockedElsewhere(StorewatchError):
 
     def __str__(self) -> str:
         return f"another process (pid {self.holder}) has it"
+
+
+class Malformed(StorewatchError):
+    """These bytes cannot be what they should be.
+
+    `what` names it, `at` is the offset of the first byte that is wrong, `expected` is in words.
+    """
+
+    def __init__(self, what: str, at: int, expected: str) -> None:
+        self.what = what
+        self.at = at
+        self.expected = expected
+
+    def __str__(self) -> str:
+        return f"{self.what}, byte {self.at}: expected {self.expected}"
 
 
 class RecordingError(StorewatchError):
