@@ -104,7 +104,8 @@ def test_a_hung_mount_costs_one_worker_and_no_other_probe_its_schedule(
         assert (alert["severity"], alert["labels"]["probe"]) == ("critical", "repositories")
         assert alert["title"].startswith("Repository hung cannot be looked at: ")
         assert "has not answered" in alert["message"]
-        assert "storewatch_worker_age_seconds" in appliance.call("metrics.text")
+        age = "storewatch_worker_age_seconds"
+        wait_for("its age", lambda: age in appliance.call("metrics.text"))
 
         waits = watch.longest_waits()
         others = {scope: wait for scope, wait in waits.items() if dict(scope[1]) != one["scope"]}
