@@ -229,6 +229,25 @@ async def test_a_child_that_is_over_is_told_at_once() -> None:
     assert await process.stop(child, signal_first=signal.SIGTERM, within_s=0) == 0
 
 
+async def test_who_watches_is_told_of_an_end_once_and_not_after_looking_away() -> None:
+    child, other = process.spawn(["sleep", "60"]), process.spawn(["sleep", "60"])
+    told: list[str] = []
+    gone = asyncio.Event()
+
+    def note() -> None:
+        told.append("child")
+        gone.set()
+
+    process.Watch(child.pid, note)
+    process.Watch(other.pid, lambda: told.append("other")).end()
+    for one in (other, child):
+        one.kill()
+        one.wait()
+    async with asyncio.timeout(10):
+        await gone.wait()
+    assert told == ["child"]
+
+
 # In the first turns the child is still being started.
 @pytest.mark.parametrize("turns", range(6))
 async def test_cancelling_ends_a_command_at_any_turn(lifeline: Lifeline, turns: int) -> None:

@@ -113,11 +113,24 @@ class Drain:
                 continue
             self._store.lacks = None
             self._go_well()
-            try:
-                async with asyncio.timeout(self._check_s):
-                    await self._journal.appended()
-            except TimeoutError:
+            if not await self._is_appended():
                 await self._store.connect()
+
+    async def _is_appended(self) -> bool:
+        """Wait until something was appended, or it is time to look whether PostgreSQL answers: it
+        has ended, or nobody has asked it for a while."""
+        appended = asyncio.ensure_future(self._journal.appended())
+        fallen = asyncio.ensure_future(self._store.fallen())
+        try:
+            await asyncio.wait(
+                (appended, fallen),
+                timeout=self._check_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            return appended.done() and not fallen.done()
+        finally:
+            appended.cancel()
+            fallen.cancel()
 
     def _go_well(self) -> None:
         self._pause_s = FIRST_PAUSE_S

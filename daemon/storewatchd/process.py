@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from storewatchd.errors import StorewatchError
@@ -162,27 +162,44 @@ def spawn(
         raise CommandFailed(f"{argv[0]} cannot be run: {error.strerror or error}") from error
 
 
+class Watch:
+    """Calls `tell` once, from the loop, when a process ends, whoever started it; `end` it before
+    the process is ended on purpose.
+
+    Raises:
+        ProcessLookupError: there is no such process any more.
+    """
+
+    def __init__(self, pid: int, tell: Callable[[], None]) -> None:
+        self._tell = tell
+        self._loop = asyncio.get_running_loop()
+        self._process: int | None = os.pidfd_open(pid)
+        self._loop.add_reader(self._process, self._note)
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._loop.remove_reader(self._process)
+            os.close(self._process)
+            self._process = None
+
+    def _note(self) -> None:
+        self.end()
+        self._tell()
+
+
 async def ended(child: Child, *, within_s: float) -> int | None:
     """Wait for a spawned child's end; return its status, None where it lives on."""
-    loop = asyncio.get_running_loop()
     if child.poll() is not None:
         return child.returncode
-    watched = os.pidfd_open(child.pid)
-    gone = loop.create_future()
-
-    def note() -> None:
-        loop.remove_reader(watched)
-        gone.set_result(None)
-
-    loop.add_reader(watched, note)
+    gone = asyncio.Event()
+    watch = Watch(child.pid, gone.set)
     try:
         async with asyncio.timeout(within_s):
-            await gone
+            await gone.wait()
     except TimeoutError:
         return None
     finally:
-        loop.remove_reader(watched)
-        os.close(watched)
+        watch.end()
     return child.wait()
 
 

@@ -426,10 +426,17 @@ async def test_our_own_reader_is_followed_by_another_when_it_dies(
     await own.read("mounts")
     (first,) = started(caplog)
     os.kill(first, signal.SIGKILL)
+    caplog.clear()
     # Its end may be noticed before this read or by it.
     await asyncio.gather(own.read("mounts"), return_exceptions=True)
     assert (await own.read("mounts")).value["mountinfo"]
+    assert started(caplog)[0] == first
     assert len(started(caplog)) == 2
+    (warning,) = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    assert warning == (
+        f"the reader of our own (pid {first}) was ended by SIGKILL; starting it again with the "
+        "next read"
+    )
     assert not is_there(first)
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from fix_postgres import make_cluster, reachable_directory
 from storewatchd.errors import StoreUnavailable
-from storewatchd.store.embedded import LOG_BYTES, EmbeddedCluster
+from storewatchd.store.embedded import FIRST_PAUSE_S, LOG_BYTES, EmbeddedCluster
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs it as another user")
 
@@ -303,6 +303,60 @@ async def test_a_server_that_died_is_started_again(make: Make, made: Path) -> No
     await cluster.ensure()
     assert server_pid(made) != pid
     assert word(cluster) == "so"
+
+
+async def test_a_server_that_is_killed_is_told_of_at_once_and_started_again_at_once(
+    make: Make, made: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = make(made)
+    await cluster.ensure()
+    pid = server_pid(made)
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(10):
+        await cluster.fallen.wait()
+    assert f"PostgreSQL (pid {pid}) was ended by SIGKILL; starting it again" in caplog.messages
+    await cluster.ensure()
+    assert not cluster.fallen.is_set()
+    assert word(cluster) == "so"
+
+
+async def test_a_server_that_dies_again_soon_waits_before_it_is_started_again(
+    make: Make, made: Path
+) -> None:
+    cluster = make(made)
+    loop = asyncio.get_running_loop()
+    await cluster.ensure()
+    took = []
+    for _ in range(2):
+        os.kill(server_pid(made), signal.SIGKILL)
+        async with asyncio.timeout(10):
+            await cluster.fallen.wait()
+        began = loop.time()
+        await cluster.ensure()
+        took.append(loop.time() - began)
+    assert took[1] >= FIRST_PAUSE_S > took[0]
+
+
+async def test_an_adopted_server_that_is_killed_is_told_of_too(
+    make: Make, made: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pid = await orphan(make, made)
+    adopter = make(made)
+    await adopter.ensure()
+    os.kill(pid, signal.SIGKILL)
+    async with asyncio.timeout(10):
+        await adopter.fallen.wait()
+    assert f"PostgreSQL (pid {pid}) has ended; starting it again" in caplog.messages
+
+
+async def test_a_server_that_is_stopped_has_not_fallen(
+    make: Make, made: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = make(made)
+    await cluster.ensure()
+    await cluster.stop()
+    assert not cluster.fallen.is_set()
+    assert "starting it again" not in caplog.text
 
 
 async def test_a_server_that_ends_at_its_start_is_told_with_its_last_words(

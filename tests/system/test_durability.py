@@ -1,5 +1,6 @@
 """What survives a power cut, and what PostgreSQL holds afterwards."""
 
+import contextlib
 import os
 import signal
 from typing import Any
@@ -115,6 +116,24 @@ def test_with_postgresql_away_everything_goes_on_and_it_catches_up_once_and_in_o
     assert numbers == sorted(set(numbers))
     assert len(numbers) == 1 + 50 + 25
     assert running.sql(f"SELECT state FROM alert WHERE id = '{first['id']}'") == [["firing"]]
+
+
+def test_a_postgresql_that_is_killed_is_back_long_before_anybody_would_have_asked(
+    running: Appliance,
+) -> None:
+    running.wait_database()
+    pid = running.postgres_pid()
+    os.kill(pid, signal.SIGKILL)
+
+    def is_another() -> bool:
+        with contextlib.suppress(OSError, IndexError):  # its file is being written
+            return running.postgres_pid() != pid
+        return False
+
+    wait_for("another", is_another, within_s=5)
+    running.wait_database(within_s=5)
+    said = running.log.read_text()
+    assert f"PostgreSQL (pid {pid}) was ended by SIGKILL; starting it again" in said
 
 
 def test_a_second_daemon_on_the_same_state_is_refused_and_harms_nothing(

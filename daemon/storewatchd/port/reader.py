@@ -1,6 +1,7 @@
 """The daemon's end of the reader's socket: asks rows of the table, many at a time."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -48,6 +49,7 @@ class ReaderPort:
         self._rows = rows
         self._margin_s = margin_s
         self._child: process.Child | None = None
+        self._watch: process.Watch | None = None
         self._protocol: _Protocol | None = None
         self._connecting = asyncio.Lock()
         # A plan is a digest of its paths, so it stays true when another reader answers.
@@ -85,7 +87,21 @@ class ReaderPort:
             self._protocol = None
         await self._end_child()
 
+    def _note_death(self) -> None:
+        """Say how a reader of our own ended; the next read starts another."""
+        if self._child is not None and self._child.poll() is not None:
+            ending = process.explain_status(self._child.returncode)
+            logger.warning(
+                "the reader of our own (pid %d) %s; starting it again with the next read",
+                *(self._child.pid, ending),
+            )
+            self._child = None
+
     async def _end_child(self) -> None:
+        self._note_death()
+        if self._watch is not None:
+            self._watch.end()
+            self._watch = None
         if self._child is not None:
             await process.stop(self._child, signal_first=signal.SIGTERM, within_s=1.0)
             self._child = None
@@ -147,6 +163,8 @@ class ReaderPort:
             except process.CommandFailed as error:
                 ours.close()
                 raise ProbeFailed(f"no reader can be started: {error}") from error
+        with contextlib.suppress(ProcessLookupError):
+            self._watch = process.Watch(self._child.pid, self._note_death)
         unprivileged = "" if os.geteuid() == 0 else "; what needs root will say so"
         logger.info("started a reader of our own (pid %d)%s", self._child.pid, unprivileged)
         return ours

@@ -6,6 +6,7 @@ the data directory keeps a second daemon away, and what Storewatch did not make 
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import pwd
@@ -29,6 +30,12 @@ ROLE = "storewatch"
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 3.0
 POLL_S = 0.02
+
+CALM_S = 60.0
+FIRST_PAUSE_S = 1.0
+LONGEST_PAUSE_S = 15.0
+"""A server that dies is started again at once; one that dies again within CALM_S waits first, each
+time for twice as long."""
 
 LOG_BYTES = 8 << 20
 """A log that is longer is put aside before a start, in place of the one before."""
@@ -85,6 +92,11 @@ class EmbeddedCluster:
         self._server: process.Child | None = None
         self._adopted: int | None = None
         self._lock: int | None = None
+        self._watch: process.Watch | None = None
+        self._died_at = float("-inf")
+        self._pause_s = 0.0
+        self.fallen = asyncio.Event()
+        """Set when the server ends that runs, until `ensure` is called."""
 
     @property
     def dsn(self) -> str:
@@ -97,10 +109,13 @@ class EmbeddedCluster:
             StoreUnavailable: it cannot be made or started, and why.
         """
         if self._server is not None and self._server.poll() is None:
+            self._look_after(self._server.pid)
             return
         if self._adopted is not None and _is_server(self._adopted):
             return
-        self._server = self._adopted = None
+        self._note_death()
+        self.fallen.clear()
+        await self._pause_after_deaths()
         user = self._user()
         self._check_socket_path()
         self._take_lock()
@@ -113,13 +128,17 @@ class EmbeddedCluster:
         if running is not None and await self._answers():
             logger.info("adopting the PostgreSQL that still runs (pid %d)", running)
             self._adopted = running
+            self._look_after(running)
             return
         _clear_locks_of_the_dead(self.directory, self._sockets)
         self._start(binaries, user)
         await self._wait_until_it_answers()
+        assert self._server is not None
+        self._look_after(self._server.pid)
 
     async def stop(self) -> None:
         """Stop the server fast and cleanly; what was committed stays."""
+        self._look_away()
         if self._server is not None:
             await process.stop(self._server, signal_first=signal.SIGINT, within_s=STOP_TIMEOUT_S)
         elif self._adopted is not None and _is_server(self._adopted):
@@ -129,9 +148,46 @@ class EmbeddedCluster:
 
     def let_go(self) -> None:
         """Leave the data directory to another daemon, and a server that runs as it is."""
+        self._look_away()
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    # Its death.
+
+    def _look_after(self, pid: int) -> None:
+        """Notice at once when a server ends that has answered."""
+        if self._watch is None:
+            # One that is not there any more is found so by the next `ensure`.
+            with contextlib.suppress(ProcessLookupError):
+                self._watch = process.Watch(pid, self._note_death)
+
+    def _look_away(self) -> None:
+        if self._watch is not None:
+            self._watch.end()
+            self._watch = None
+
+    def _note_death(self) -> None:
+        """Forget a server that has ended; say how, where it had answered."""
+        server, adopted, had_answered = self._server, self._adopted, self._watch is not None
+        self._look_away()
+        self._server = self._adopted = None
+        if not had_answered:
+            return
+        if server is not None:
+            ending = process.explain_status(server.wait())
+            logger.warning("PostgreSQL (pid %d) %s; starting it again", server.pid, ending)
+        else:
+            logger.warning("PostgreSQL (pid %d) has ended; starting it again", adopted)
+        now = asyncio.get_running_loop().time()
+        is_repeated = now - self._died_at < CALM_S
+        longer_s = max(2 * self._pause_s, FIRST_PAUSE_S) if is_repeated else 0.0
+        self._pause_s = min(longer_s, LONGEST_PAUSE_S)
+        self._died_at = now
+        self.fallen.set()
+
+    async def _pause_after_deaths(self) -> None:
+        await asyncio.sleep(self._died_at + self._pause_s - asyncio.get_running_loop().time())
 
     # Whose it is.
 

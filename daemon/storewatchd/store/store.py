@@ -112,6 +112,13 @@ class Store:
         except OSError:
             return False
 
+    async def fallen(self) -> None:
+        """Wait until a server of our own has ended: `connect` starts it again."""
+        if self._cluster is None:
+            await asyncio.Event().wait()
+        else:
+            await self._cluster.fallen.wait()
+
     async def connect(self) -> None:
         """Have the server running and up to date, and connections at hand.
 
@@ -122,6 +129,8 @@ class Store:
             raise StoreAbsent("no database is configured")
         try:
             if self._cluster is not None:
+                if self._cluster.fallen.is_set():
+                    self._note_failure("PostgreSQL has ended, and is started again")
                 await self._cluster.ensure()
             if not await self._still_answers():
                 await self._close_pool()
