@@ -38,6 +38,9 @@ STYLES = {
     "deferred": "cyan",
     "completed": "green",
     "running": "cyan",
+    "valid": "green",
+    "expired": "dim",
+    "revoked": "dim",
 }
 
 

@@ -822,3 +822,54 @@ def test_a_token_is_revoked_by_its_name_if_only_one_has_it(peer: WirePeer, ctl: 
     assert ctl("tokens", "revoke", "grafana")[:2] == (0, "token grafana is revoked\n")
     assert peer.wait_for("tokens.revoke") == [{"id": token()["id"]}]
     assert ctl("tokens", "revoke", "nope")[0] == 5
+
+
+def numbered(number: int, **changes: Any) -> dict[str, Any]:
+    return token(id=f"01900000-0000-7000-8000-{number:012d}", **changes)
+
+
+def test_a_name_that_several_valid_tokens_have_is_refused_with_their_ids(
+    peer: WirePeer, ctl: Ctl
+) -> None:
+    over = [numbered(3, revoked_at=NOON), numbered(4, expires_at=NOON)]
+    peer.answers["tokens.list"] = lambda _: {"tokens": [numbered(1), *over, numbered(2)]}
+    status, out, err = ctl("tokens", "revoke", "grafana")
+    assert (status, out) == (2, "")
+    assert err.splitlines() == [
+        "storewatchctl: 2 tokens are called 'grafana': name one by its id",
+        f"hint: they are {numbered(1)['id']}, {numbered(2)['id']}",
+    ]
+    assert [one["method"] for one in peer.requests] == ["tokens.list"]
+
+
+def test_a_name_that_only_tokens_have_that_are_over_is_exit_5(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["tokens.list"] = lambda _: {"tokens": [numbered(1, revoked_at=NOON)]}
+    status, _, err = ctl("tokens", "revoke", "grafana")
+    assert status == 5
+    assert "no token called 'grafana' is valid any more" in err
+
+
+def test_a_second_token_of_a_name_is_made_and_told(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["tokens.create"] = lambda _: {"token": numbered(2), "secret": "swt_x"}
+    peer.answers["tokens.list"] = lambda _: {"tokens": [numbered(1), numbered(2)]}
+    status, out, err = ctl("tokens", "create", "grafana")
+    assert (status, out) == (0, "swt_x\n")
+    assert "2 tokens are called 'grafana' now" in err
+
+
+def test_tokens_are_listed_while_they_are_valid_and_all_of_them_on_request(
+    peer: WirePeer, ctl: Ctl
+) -> None:
+    peer.answers["tokens.list"] = lambda _: {
+        "tokens": [
+            numbered(1, revoked_at=NOON),
+            numbered(2, expires_at=NOON),
+            numbered(3, expires_at="2999-01-01T00:00:00.000Z", novelty=1),
+        ]
+    }
+    assert [line.split()[1] for line in ctl("tokens", "list")[1].splitlines()] == ["STATE", "valid"]
+    assert json.loads(ctl("tokens", "list", "--json")[1]) == {
+        "tokens": [numbered(3, expires_at="2999-01-01T00:00:00.000Z", novelty=1)]
+    }
+    rows = ctl("tokens", "list", "--all")[1].splitlines()[1:]
+    assert [line.split()[1] for line in rows] == ["valid", "revoked", "expired"]

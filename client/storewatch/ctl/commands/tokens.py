@@ -1,14 +1,18 @@
 """storewatchctl tokens."""
 
+from datetime import datetime
+
 import click
+import msgspec
 
 from storewatch import clock
 from storewatch.ctl import words
 from storewatch.ctl.command import DURATION, Group
+from storewatch.ctl.failures import Exit, Problem
 from storewatch.ctl.names import short, whole_id
-from storewatch.ctl.output import Cell, Column
-from storewatch.ctl.session import Session
-from storewatch.wire import params, types
+from storewatch.ctl.output import Cell, Column, state
+from storewatch.ctl.session import Session, attempt, decoded
+from storewatch.wire import encode, params, types
 
 _SHORT = {
     "read": "monitoring:read",
@@ -19,6 +23,7 @@ _PERMISSIONS = click.Choice([*_SHORT, *_SHORT.values()])
 
 _LIST = (
     Column("NAME", flexible=True),
+    Column("STATE"),
     Column("ID"),
     Column("PERMISSIONS"),
     Column("USED", right=True),
@@ -72,6 +77,12 @@ def create(session: Session, name: str, permissions: tuple[str, ...], ttl: float
         may = ", ".join(made.token.permissions)
         session.out.note(f"token {made.token.name} ({may}) is good {until}; its secret is:")
         session.out.line(made.secret)
+        known = attempt(lambda: session.ask("tokens.list", None, types.TokenList).tokens)
+        alike = [] if isinstance(known, str) else _valid_ones(known, name)
+        if len(alike) > 1:
+            session.out.note(
+                f"{len(alike)} tokens are called {name!r} now; the ids tell which to revoke"
+            )
 
     session.show(
         "tokens.create",
@@ -82,36 +93,55 @@ def create(session: Session, name: str, permissions: tuple[str, ...], ttl: float
 
 
 @tokens.command(
-    "list", help="List the tokens, without their secrets.", examples=("storewatchctl tokens list",)
+    "list",
+    help="List the tokens that are valid, or with --all every one; never their secrets.",
+    examples=("storewatchctl tokens list", "storewatchctl tokens list --all"),
 )
+@click.option("--all", "is_all", is_flag=True, help="Expired and revoked ones too, after them.")
 @click.pass_obj
-def list_tokens(session: Session) -> None:
-    def show(found: types.TokenList) -> None:
-        now = clock.now()
-        session.out.table(
-            _LIST,
-            [
-                (
-                    words.line(one.name),
-                    short(one.id) if session.out.is_narrow else one.id,
-                    ",".join(name.removeprefix("monitoring:") for name in one.permissions),
-                    words.ago(one.last_used_at, now),
-                    _expiry(one),
-                    words.local_time(one.created_at),
-                    words.line(one.created_by),
-                )
-                for one in found.tokens
-            ],
-            empty="there are no tokens",
-        )
+def list_tokens(session: Session, is_all: bool) -> None:
+    answer = session.call("tokens.list")
+    known = decoded(answer, "tokens.list", types.TokenList).tokens
+    now = clock.now()
+    shown = sorted(
+        (one for one in known if is_all or _state(one, now) == "valid"),
+        key=lambda one: _state(one, now) != "valid",
+    )
+    if session.as_json:
+        # What the daemon says of each, also what this client does not know.
+        said = {one["id"]: one for one in msgspec.json.decode(answer)["tokens"]}
+        session.out.json(encode({"tokens": [said[one.id] for one in shown]}))
+        return
+    session.out.table(
+        _LIST,
+        [
+            (
+                words.line(one.name),
+                state(_state(one, now)),
+                short(one.id) if session.out.is_narrow else one.id,
+                ",".join(name.removeprefix("monitoring:") for name in one.permissions),
+                words.ago(one.last_used_at, now),
+                Cell("never" if one.expires_at is None else words.local_time(one.expires_at)),
+                words.local_time(one.created_at),
+                words.line(one.created_by),
+            )
+            for one in shown
+        ],
+        empty="there are no tokens" if is_all or not known else "no token is valid: see --all",
+    )
 
-    session.show("tokens.list", None, types.TokenList, show)
 
-
-def _expiry(one: types.Token) -> Cell:
+def _state(one: types.Token, now: datetime) -> str:
     if one.revoked_at is not None:
-        return Cell("revoked", "dim")
-    return Cell("never" if one.expires_at is None else words.local_time(one.expires_at))
+        return "revoked"
+    is_over = one.expires_at is not None and words.moment(one.expires_at) <= now
+    return "expired" if is_over else "valid"
+
+
+def _valid_ones(known: list[types.Token], name: str) -> list[str]:
+    """Return the ids of the valid tokens of this name."""
+    now = clock.now()
+    return [one.id for one in known if one.name == name and _state(one, now) == "valid"]
 
 
 @tokens.command(
@@ -123,11 +153,29 @@ def _expiry(one: types.Token) -> Cell:
 @click.pass_obj
 def revoke(session: Session, token: str) -> None:
     known = session.ask("tokens.list", None, types.TokenList).tokens
-    named = [one.id for one in known if one.name == token and one.revoked_at is None]
-    token_id = named[0] if len(named) == 1 else whole_id(token, (one.id for one in known), "token")
     session.show(
         "tokens.revoke",
-        params.TokenId(id=token_id),
+        params.TokenId(id=_token_id(known, token)),
         types.Token,
         lambda one: session.out.line(f"token {words.line(one.name)} is revoked"),
     )
+
+
+def _token_id(known: list[types.Token], typed: str) -> str:
+    named = _valid_ones(known, typed)
+    if len(named) == 1:
+        return named[0]
+    if named:
+        raise Problem(
+            f"{len(named)} tokens are called {typed!r}: name one by its id",
+            "they are " + ", ".join(named),
+            Exit.USAGE,
+        )
+    by_id = [one.id for one in known]
+    if any(one.name == typed for one in known) and not any(one.endswith(typed) for one in by_id):
+        raise Problem(
+            f"no token called {typed!r} is valid any more",
+            "storewatchctl tokens list --all shows what became of them",
+            Exit.NOT_FOUND,
+        )
+    return whole_id(typed, by_id, "token")
