@@ -48,6 +48,14 @@ def test_every_problem_of_the_rules_is_told(directory: Path, tmp_path: Path) -> 
     }
 
 
+def test_a_group_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check(source(tmp_path, "[control]\nread_group = 'nogroupx'\n"))
+    assert str(caught.value).startswith(
+        f"{tmp_path}/storewatch.toml: control.read_group: expected a group that exists, found "
+    )
+
+
 def test_a_probe_that_there_is_not_cannot_be_disabled(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         check(source(tmp_path, "[probes]\ndisabled = ['nosuch']\n"))

@@ -103,5 +103,6 @@ def test_a_state_directory_that_cannot_be_made_is_named(settings: Path, tmp_path
     done = daemon("--config", settings, "--state-directory", "file/state", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr == (
-        f"storewatchd: {tmp_path}/file/state: expected a directory of ours, found Not a directory\n"
+        "storewatchd: the command line: --state-directory: expected a directory that can be made "
+        f"and written, found {tmp_path}/file/state: Not a directory\n"
     )

@@ -66,7 +66,7 @@ def test_the_usual_directory_need_not_be_there(
 def test_a_directory_that_somebody_names_has_to_be_there(tmp_path: Path) -> None:
     rules, problems = read_rules(RulesSettings((tmp_path / "none",)), ())
     assert [str(one) for one in problems] == [
-        f"{tmp_path}/none: cannot be read: No such file or directory"
+        f"{tmp_path}/none: cannot be read: No such file or directory (rules.directories names it)"
     ]
     assert not rules.is_whole
 
@@ -107,6 +107,8 @@ def test_what_cannot_be_read_is_named_with_the_reason(directory: Path, tmp_path:
     said = {problem.path: problem.message for problem in problems}
     assert said[f"{directory}/a.yml"] == "cannot be read: Is a directory"
     assert said[f"{directory}/b.yml"].startswith("cannot be read: 'utf-8' codec")
-    assert said[f"{tmp_path}/file"] == "cannot be read: Not a directory"
+    assert said[f"{tmp_path}/file"] == (
+        "cannot be read: Not a directory (rules.directories names it)"
+    )
     assert [rule.name for rule in rules] == BUILT_IN
     assert not rules.is_whole

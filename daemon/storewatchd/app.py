@@ -10,7 +10,6 @@ import signal
 from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from pathlib import Path
 
 from storewatchd.bus import Bus
 from storewatchd.checkpoints import Checkpoints
@@ -38,7 +37,7 @@ from storewatchd.core.tasks import FAMILIES as TASK_FAMILIES
 from storewatchd.core.tasks import PROBE as TASKS_PROBE
 from storewatchd.core.tasks import TaskBook
 from storewatchd.drain import Drain
-from storewatchd.errors import ConfigError, NotFound, RuleError
+from storewatchd.errors import NotFound, RuleError
 from storewatchd.journal import RESERVE_BYTES, Journal
 from storewatchd.monitor import Books, Monitor
 from storewatchd.monitor.recall import recall
@@ -55,6 +54,7 @@ from storewatchd.rule_files import read_rules
 from storewatchd.settings import Settings, Source
 from storewatchd.stalls import LoopWatch
 from storewatchd.store import Store
+from storewatchd.surroundings import missing_names, own_directory_error, unusable_directories
 from storewatchd.systemd import LogQueue, Notifier, passed_sockets
 from storewatchd.vitals import Vitals
 
@@ -70,6 +70,8 @@ def check(source: Source) -> str:
         StorewatchError: something is wrong, and what.
     """
     settings = load_settings(source)
+    for error in (*missing_names(settings, source), *unusable_directories(settings, source)):
+        raise error
     table = SeriesTable()
     _declare(table, make_probes(RepositoryBook(), settings), settings)
     rules, problems = read_rules(settings.rules, table.probe_families())
@@ -94,8 +96,9 @@ async def run(source: Source, clock: Clock) -> int:
         notifier = Notifier(clock)
         stack.callback(notifier.close)
         notifier.status("starting")
-        _make_directory(settings.daemon.state_directory)
-        _make_directory(settings.daemon.runtime_directory)
+        _make_directories(settings, source)
+        for error in missing_names(settings, source):
+            logger.warning("%s", error)
 
         journal = await Journal.open(
             settings.daemon.state_directory,
@@ -276,13 +279,14 @@ def _usable_rules(settings: Settings, taken: Collection[str]) -> RuleSet:
     return rules
 
 
-def _make_directory(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o755)
-    except OSError as error:
-        raise ConfigError(
-            str(path), "", expected="a directory of ours", found=error.strerror or str(error)
-        ) from error
+def _make_directories(settings: Settings, source: Source) -> None:
+    for name in ("state_directory", "runtime_directory"):
+        path = getattr(settings.daemon, name)
+        try:
+            path.mkdir(parents=True, exist_ok=True, mode=0o755)
+        except OSError as error:
+            found = f"{path}: {error.strerror or error}"
+            raise own_directory_error(source, name, found) from error
 
 
 async def _listen(server: ControlServer, settings: Settings) -> None:

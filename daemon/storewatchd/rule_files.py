@@ -47,7 +47,9 @@ def _paths(directory: Path, problems: list[RuleError]) -> list[Path]:
         why = error.strerror
     except OSError as error:
         why = error.strerror
-    problems.append(RuleError(f"cannot be read: {why}", path=str(directory)))
+    problems.append(
+        RuleError(f"cannot be read: {why} (rules.directories names it)", path=str(directory))
+    )
     return []
 
 
