@@ -98,12 +98,12 @@ class _AlertWatch:
         """Write a line for each open alert, and one for each change."""
         async with Client(self._session.socket, on_change=_teller(self._session)) as client:
             await client.call("daemon.version")
-            async for kind, alert in self._changes(client):
+            async for time, kind, alert in self._changes(client):
                 if self._session.as_json:
                     self._session.out.json_line(encode(alert))
                 else:
                     self._session.out.line(
-                        f"{words.local_time(_time_of(kind, alert))}  {alert.severity:<8}  "
+                        f"{words.local_time(time)}  {alert.severity:<8}  "
                         f"{kind:<12}  {words.line(alert.title)}  {alert.id}"
                     )
 
@@ -131,7 +131,8 @@ class _AlertWatch:
             live.update(self._picture(), refresh=True)
             await asyncio.sleep(1)
 
-    async def _changes(self, client: Client) -> AsyncIterator[tuple[str, types.Alert]]:
+    async def _changes(self, client: Client) -> AsyncIterator[tuple[str, str, types.Alert]]:
+        """Yield when something became of an alert, what, and the alert as it is then."""
         # Subscribed first and listed then: what changes in between comes twice, and is told apart
         # by its version.
         stream = await client.subscribe(types=["alert"], severity=self._severity)
@@ -146,9 +147,9 @@ class _AlertWatch:
                     continue
                 alert = msgspec.convert(event.data, types.Alert)
                 if self._take(alert):
-                    yield event.kind, alert
+                    yield event.timestamp, event.kind, alert
 
-    async def _listed(self, client: Client) -> AsyncIterator[tuple[str, types.Alert]]:
+    async def _listed(self, client: Client) -> AsyncIterator[tuple[str, str, types.Alert]]:
         query: dict[str, Any] = {"state": ["firing", "pending"], "limit": PAGE}
         if self._severity:
             query["severity"] = self._severity
@@ -156,7 +157,7 @@ class _AlertWatch:
             page = await client.call("alerts.list", query, type=types.AlertList)
             for alert in reversed(page.alerts):
                 if self._take(alert):
-                    yield alert.state, alert
+                    yield alert.first_seen, alert.state, alert
             if page.next_cursor is None:
                 return
             query["cursor"] = page.next_cursor
@@ -195,8 +196,3 @@ class _AlertWatch:
         if self._away is not None:
             foot = Text(f"{words.line(self._away)}; waiting for it", style="yellow")
         return Group(table, foot) if shown else Group(Text("no open alerts", style="green"), foot)
-
-
-def _time_of(kind: str, alert: types.Alert) -> str:
-    times = {"acknowledged": alert.acknowledged_at, "resolved": alert.resolved_at}
-    return times.get(kind) or alert.last_seen

@@ -18,6 +18,7 @@ import pytest
 
 from fix_peer import WirePeer, event, notice
 from fix_shapes import alert, alert_list
+from storewatch.ctl import words
 
 CTL = [sys.executable, "-m", "storewatch.ctl"]
 
@@ -125,6 +126,21 @@ def test_watch_tells_what_is_open_and_then_each_change_once(peer: WirePeer) -> N
             )
         )
         assert json.loads(line(process))["title"] == "over"
+
+
+def test_watch_tells_when_each_change_was_and_of_what_is_open_since_when(peer: WirePeer) -> None:
+    begun, ended = "2026-01-01T11:00:00.000Z", "2026-01-01T13:00:00.000Z"
+    known = alert(1, first_seen=begun, last_seen=ended)
+    peer.answers["alerts.list"] = lambda _: alert_list(known)
+    with running(peer, "alerts", "watch") as process:
+        assert line(process).startswith(f"{words.local_time(begun)}  warning   firing ")
+        for version, kind in enumerate(("stale", "fresh", "acknowledged"), 2):
+            changed = {**known, "version": version, "acknowledged_at": begun}
+            when = f"2026-01-01T12:00:0{version}.000Z"
+            peer.tell(
+                notice("s1", event(version, type="alert", kind=kind, data=changed, timestamp=when))
+            )
+            assert line(process).startswith(f"{words.local_time(when)}  warning   {kind} ")
 
 
 def test_watch_looks_again_where_events_are_missing(peer: WirePeer) -> None:

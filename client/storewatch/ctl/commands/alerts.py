@@ -309,8 +309,8 @@ def _mapping(option: str, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
 @alerts.command(
     "watch",
     help=(
-        "Watch alerts as they come and go: a live table on a terminal, a line a change elsewhere. "
-        "It goes on when the daemon restarts."
+        "Watch alerts as they come and go: a live table on a terminal, a line a change elsewhere, "
+        "beginning with what is open and since when. It goes on when the daemon restarts."
     ),
     examples=("storewatchctl alerts watch", "storewatchctl alerts watch --json | jq .title"),
 )
