@@ -1,16 +1,14 @@
 """What workers do: the reads of the table, each free to block, each in a process of its own."""
 
 import errno
-import fnmatch
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from storewatch_reader.table import TreeRow
-
-ATTRIBUTE_BYTES = 65_536  # more than a page, which is what sysfs gives at most
+from storewatch_reader.trees import Pass, compiled
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,24 @@ def statvfs_path(roots: Roots, path: str) -> dict[str, Any]:
         "files": sizes.f_files,
         "files_free": sizes.f_ffree,
     }
+
+
+def file_size(roots: Roots, path: str) -> dict[str, Any]:
+    """Return what a file or block device is and how long, in bytes; None where that has no
+    meaning."""
+    try:
+        about = os.stat(path)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return {"exists": False}
+        raise
+    if stat.S_ISREG(about.st_mode):
+        return {"exists": True, "kind": "file", "size": about.st_size}
+    if not stat.S_ISBLK(about.st_mode):
+        return {"exists": True, "kind": "other", "size": None}
+    number = f"{os.major(about.st_rdev)}:{os.minor(about.st_rdev)}"
+    sectors = int(_text(f"{roots.sysfs}/dev/block/{number}/size"))
+    return {"exists": True, "kind": "block", "size": 512 * sectors}
 
 
 def mounts(roots: Roots, _: str) -> dict[str, Any]:
@@ -89,52 +105,17 @@ def process_states(roots: Roots, _: str) -> dict[str, Any]:
 
 READS: dict[str, Callable[[Roots, str], dict[str, Any]]] = {
     "statvfs.path": statvfs_path,
+    "file.size": file_size,
     "mounts": mounts,
     "proc.states": process_states,
 }
 
 
-def tree(roots: Roots, row: TreeRow) -> tuple[list[str], list[int], bytes]:
-    """Return the paths of a tree's attributes, the length of each (negative: the errno of its
-    read) and all their bytes in a row.
-
-    Directories are listed anew at each pass and nothing is kept open between passes: a kept
-    descriptor would block an unmount.
-    """
-    paths: list[str] = []
-    lengths: list[int] = []
-    parts: list[bytes] = []
-    for relative, full in _attributes(f"{roots.sysfs}/{row.root}", row.attributes):
-        paths.append(relative)
-        try:
-            content = _bytes(full)
-        except OSError as error:
-            lengths.append(-(error.errno or errno.EIO))
-        else:
-            lengths.append(len(content))
-            parts.append(content)
-    return paths, lengths, b"".join(parts)
-
-
-def _attributes(root: str, patterns: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    try:
-        objects = sorted(os.listdir(root))
-    except FileNotFoundError:
-        return
-    for name in objects:
-        for pattern in patterns:
-            folder, _, last = pattern.rpartition("/")
-            below = f"{name}/{folder}" if folder else name
-            if "*" not in last:
-                if os.path.exists(f"{root}/{below}/{last}"):
-                    yield f"{below}/{last}", f"{root}/{below}/{last}"
-                continue
-            try:
-                found = sorted(fnmatch.filter(os.listdir(f"{root}/{below}"), last))
-            except OSError:
-                continue  # the object went away, or is no directory
-            for one in found:
-                yield f"{below}/{one}", f"{root}/{below}/{one}"
+def tree(roots: Roots, row: TreeRow) -> Pass:
+    """Return what a pass over a tree found."""
+    found = Pass()
+    found.take(f"{roots.sysfs}/{row.root}", compiled(row.attributes))
+    return found
 
 
 def _wchan(roots: Roots, pid: str) -> str:
@@ -142,14 +123,6 @@ def _wchan(roots: Roots, pid: str) -> str:
         return _text(f"{roots.procfs}/{pid}/wchan")
     except OSError:
         return ""
-
-
-def _bytes(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        return os.read(descriptor, ATTRIBUTE_BYTES)
-    finally:
-        os.close(descriptor)
 
 
 def _text(path: str) -> str:

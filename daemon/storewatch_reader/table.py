@@ -38,7 +38,8 @@ class Row:
 
 @dataclass(frozen=True)
 class TreeRow(Row):
-    """A pass over a tree of attributes: below each directory of `root` those that match."""
+    """A pass over a tree of attributes: what is below `root` and matches; the patterns are those
+    of `storewatch_reader.trees`."""
 
     root: str = ""  # below the sysfs root
     attributes: tuple[str, ...] = ()
@@ -53,6 +54,12 @@ ROWS: dict[str, Row] = {
             "stat(2) and statvfs(2) of a path: what it is, its mount, sizes and inodes",
             object="path",
         ),
+        Row(
+            "file.size",
+            "read",
+            "stat(2) of a path: whether it is there, and its size",
+            object="path",
+        ),
         Row("mounts", "read", "/proc/1/mountinfo or /proc/self/mountinfo, and /proc/filesystems"),
         Row("proc.states", "read", "/proc/PID/stat: processes by state, and those in D state"),
         TreeRow(
@@ -61,8 +68,9 @@ ROWS: dict[str, Row] = {
             "/sys/block/*: size, flags, model, state, statistics",
             root="block",
             attributes=(
-                *("size", "ro", "removable", "stat", "inflight", "queue/rotational"),
-                *("device/model", "device/vendor", "device/state", "dm/name", "md/array_state"),
+                *("*/size", "*/ro", "*/removable", "*/stat", "*/inflight", "*/queue/rotational"),
+                *("*/device/model", "*/device/vendor", "*/device/state"),
+                *("*/dm/name", "*/md/array_state"),
             ),
         ),
         TreeRow(
@@ -71,8 +79,8 @@ ROWS: dict[str, Row] = {
             "/sys/class/hwmon/*: temperatures, fans, powers and their labels",
             root="class/hwmon",
             attributes=(
-                *("name", "temp*_input", "temp*_label", "fan*_input", "fan*_label"),
-                *("power*_input", "power*_average", "power*_label"),
+                *("*/name", "*/temp*_input", "*/temp*_label", "*/fan*_input", "*/fan*_label"),
+                *("*/power*_input", "*/power*_average", "*/power*_label"),
             ),
         ),
         TreeRow(
@@ -80,7 +88,7 @@ ROWS: dict[str, Row] = {
             "tree",
             "/sys/class/thermal/*: temperatures and types of zones",
             root="class/thermal",
-            attributes=("temp", "type"),
+            attributes=("*/temp", "*/type"),
         ),
     )
 }

@@ -321,9 +321,10 @@ def _work(roots: reads.Roots, row: Row, object_id: str, child_end: int) -> NoRet
 def _answer(roots: reads.Roots, row: Row, object_id: str) -> bytes:
     try:
         if isinstance(row, TreeRow):
-            paths, lengths, blob = reads.tree(roots, row)
-            plan = hashlib.sha256(os.fsencode("\0".join(paths))).hexdigest()[:16]
-            return pack({"plan": plan, "paths": paths, "lengths": lengths}, blob)
+            found = reads.tree(roots, row)
+            plan = hashlib.sha256(os.fsencode("\0".join(found.paths))).hexdigest()[:16]
+            header = {"plan": plan, "paths": found.paths, "lengths": found.lengths}
+            return pack(header, b"".join(found.parts))
         return pack({"value": reads.READS[row.name](roots, object_id)})
     except OSError as error:
         code = error.errno or errno.EIO

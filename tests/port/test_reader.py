@@ -30,7 +30,7 @@ ROWS: dict[str, Row] = {
     for row in (
         Row("mounts", "read", ""),
         Row("statvfs.path", "read", "", object="path"),
-        TreeRow("sys.block", "tree", "", root="block", attributes=("size",)),
+        TreeRow("sys.block", "tree", "", root="block", attributes=("*/size",)),
     )
 }
 

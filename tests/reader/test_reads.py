@@ -9,24 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storewatch_reader import reads
-from storewatch_reader.reads import ATTRIBUTE_BYTES, Roots
-from storewatch_reader.table import ROWS, TreeRow
-
-CAPTURED = Path(__file__).parent.parent / "data" / "linux-6.18-virtual"
-
-
-def tree_row(*attributes: str) -> TreeRow:
-    return TreeRow("t", "tree", "a tree", root="block", attributes=attributes)
-
-
-def make(root: Path, **files: bytes) -> Roots:
-    """Write files under a sysfs root; `__` in a name stands for a slash."""
-    for name, content in files.items():
-        path = root / "block" / name.replace("__", "/")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    return Roots(sysfs=os.fspath(root))
-
+from storewatch_reader.reads import Roots
 
 # Paths.
 
@@ -150,64 +133,41 @@ def test_a_garbled_process_harms_nothing(
     assert sum(states.values()) <= 1
 
 
-# Trees.
+# Sizes.
 
 
-def test_a_tree_is_the_attributes_that_there_are_in_order() -> None:
-    row = ROWS["sys.block"]
-    assert isinstance(row, TreeRow)
-    paths, lengths, blob = reads.tree(Roots(sysfs=f"{CAPTURED}/sys"), row)
-    assert paths[:7] == [
-        *("loop0/size", "loop0/ro", "loop0/removable", "loop0/stat", "loop0/inflight"),
-        *("loop0/queue/rotational", "vda/size"),
-    ]
-    assert "vda/device/vendor" in paths
-    assert "loop0/device/vendor" not in paths
-    assert blob.startswith(b"81920\n1\n0\n")
-    assert lengths[:3] == [6, 2, 2]
-    assert sum(lengths) == len(blob)
+def test_the_size_of_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "disk").write_bytes(b"x" * 1000)
+    assert reads.file_size(Roots(), f"{tmp_path}/disk") == {
+        "exists": True,
+        "kind": "file",
+        "size": 1000,
+    }
+    assert reads.file_size(Roots(), os.fspath(tmp_path))["kind"] == "other"
 
 
-def test_a_pattern_finds_every_attribute_that_matches(tmp_path: Path) -> None:
-    roots = make(tmp_path, h__temp2_input=b"2", h__temp1_input=b"1", h__temp1_max=b"9")
-    assert reads.tree(roots, tree_row("temp*_input")) == (
-        ["h/temp1_input", "h/temp2_input"],
-        [1, 1],
-        b"12",
+@pytest.mark.parametrize("path", ["missing", "file/below"])
+def test_a_file_that_is_gone_is_an_answer(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").touch()
+    assert reads.file_size(Roots(), f"{tmp_path}/{path}") == {"exists": False}
+
+
+def test_a_file_that_cannot_be_looked_at_is_no_answer(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="symbolic links"):
+        reads.file_size(Roots(), f"{tmp_path}/loop")
+
+
+def test_the_size_of_a_block_device_is_the_kernels(tmp_path: Path) -> None:
+    root = Path("/sys/dev/block")
+    device = next(
+        Path("/dev") / (root / one).resolve().name
+        for one in sorted(os.listdir(root))
+        if (Path("/dev") / (root / one).resolve().name).is_block_device()
     )
-
-
-def test_a_pattern_finds_nothing_in_what_is_no_directory(tmp_path: Path) -> None:
-    roots = make(tmp_path, file=b"", h__temp1_input=b"1")
-    assert reads.tree(roots, tree_row("temp*_input"))[0] == ["h/temp1_input"]
-
-
-def test_an_attribute_that_cannot_be_read_is_its_error_number(tmp_path: Path) -> None:
-    roots = make(tmp_path, a__size=b"1\n", b__size__below=b"", c__size=b"3\n")
-    assert reads.tree(roots, tree_row("size")) == (
-        ["a/size", "b/size", "c/size"],
-        [2, -errno.EISDIR, 2],
-        b"1\n3\n",
-    )
-
-
-def test_an_attribute_that_waits_for_something_is_not_waited_for(tmp_path: Path) -> None:
-    roots = make(tmp_path, a__ro=b"0")
-    os.mkfifo(tmp_path / "block" / "a" / "size")
-    assert reads.tree(roots, tree_row("size", "ro")) == (["a/size", "a/ro"], [0, 1], b"0")
-
-
-def test_of_an_endless_attribute_only_the_beginning_is_taken(tmp_path: Path) -> None:
-    roots = make(tmp_path, a__size=b"x" * (ATTRIBUTE_BYTES + 1))
-    assert reads.tree(roots, tree_row("size"))[1] == [ATTRIBUTE_BYTES]
-
-
-def test_a_tree_that_this_kernel_does_not_have_is_empty(tmp_path: Path) -> None:
-    assert reads.tree(Roots(sysfs=os.fspath(tmp_path)), tree_row("size")) == ([], [], b"")
-
-
-def test_nothing_is_kept_open(tmp_path: Path) -> None:
-    roots = make(tmp_path, a__size=b"1", b__size__below=b"")
-    before = os.listdir("/proc/self/fd")
-    reads.tree(roots, tree_row("size", "siz*"))
-    assert os.listdir("/proc/self/fd") == before
+    sectors = int((Path("/sys/class/block") / device.name / "size").read_text())
+    assert reads.file_size(Roots(), os.fspath(device)) == {
+        "exists": True,
+        "kind": "block",
+        "size": sectors * 512,
+    }

@@ -31,8 +31,8 @@ ROWS: dict[str, Row] = {
     for row in (
         Row("statvfs.path", "read", "", object="path"),
         Row("mounts", "read", ""),
-        TreeRow("tree", "tree", "", root="block", attributes=("size", "ro")),
-        TreeRow("big", "tree", "", root="big", attributes=("text",)),
+        TreeRow("tree", "tree", "", root="block", attributes=("*/size", "*/ro")),
+        TreeRow("big", "tree", "", root="big", attributes=("*/text",)),
     )
 }
 

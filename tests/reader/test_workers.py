@@ -72,7 +72,7 @@ def test_an_answer_longer_than_a_pipe_holds_comes_whole(tmp_path: Path) -> None:
         (tmp_path / "big" / name).mkdir(parents=True)
         (tmp_path / "big" / name / "text").write_bytes(name.encode() * 60_000)
     desk = Desk(Roots(sysfs=os.fspath(tmp_path)), tmp_path / "locks")
-    reply = answer_of(desk, TreeRow("t", "tree", "", root="big", attributes=("text",)))
+    reply = answer_of(desk, TreeRow("t", "tree", "", root="big", attributes=("*/text",)))
     ((header, blob),) = reply.answers
     assert (header["paths"], header["lengths"]) == (["a/text", "b/text", "c/text"], [60_000] * 3)
     assert blob == b"a" * 60_000 + b"b" * 60_000 + b"c" * 60_000
@@ -82,7 +82,7 @@ def test_a_tree_keeps_its_plan_while_it_has_the_same_attributes(tmp_path: Path) 
     directory = tmp_path / "block" / "sda"
     directory.mkdir(parents=True)
     desk = Desk(Roots(sysfs=os.fspath(tmp_path)), tmp_path / "locks")
-    row = TreeRow("t", "tree", "", root="block", attributes=("size", "ro"))
+    row = TreeRow("t", "tree", "", root="block", attributes=("*/size", "*/ro"))
     plans = []
     for name, content in (("size", "1"), ("size", "22"), ("ro", "0")):
         (directory / name).write_text(content)
@@ -96,7 +96,7 @@ def test_a_name_that_is_no_text_is_a_name(tmp_path: Path) -> None:
     os.mkdir(os.fsencode(tmp_path) + b"/block/\xff")
     (tmp_path / "block" / "\udcff" / "size").write_text("1")
     desk = Desk(Roots(sysfs=os.fspath(tmp_path)), tmp_path / "locks")
-    reply = answer_of(desk, TreeRow("t", "tree", "", root="block", attributes=("size",)))
+    reply = answer_of(desk, TreeRow("t", "tree", "", root="block", attributes=("*/size",)))
     assert reply.header["paths"] == ["\udcff/size"]
 
 
