@@ -220,6 +220,7 @@ def test_an_answer_of_another_shape_is_told_and_not_shown(peer: WirePeer, ctl: C
             "rules validate",
             "rules reload",
             "tasks list",
+            "tasks show",
             "tasks run",
             "tasks start",
             "tasks progress",
@@ -742,6 +743,57 @@ def test_a_failed_task_is_listed_with_its_last_words(peer: WirePeer, ctl: Ctl) -
     _, out, _ = ctl("tasks", "list", "--name", "nightly", "--state", "failed")
     assert "status 3: boom" in out
     assert peer.wait_for("tasks.list") == [{"name": "nightly", "state": ["failed"], "limit": 50}]
+
+
+def task_list(*tasks: dict[str, Any]) -> dict[str, Any]:
+    return {"tasks": list(tasks), "next_cursor": None, "complete": True, "incomplete_reason": None}
+
+
+def test_a_run_is_shown_whole_with_its_output(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["tasks.get"] = lambda _: task(message="sh -c boom", bytes=2048, novelty=1)
+    status, out, err = ctl("tasks", "show", "mine")
+    shown = [" ".join(line.split()) for line in out.splitlines()]
+    assert (status, err) == (0, "")
+    for pair in (
+        *("task nightly", "type backup", "state failed", "message sh -c boom", "took 3.0 s"),
+        *("exit status 3", "moved 2.0 KiB", "reported by root", f"id {task()['id']}"),
+    ):
+        assert pair in shown
+    assert shown[-3:] == ["The end of its output", "begun", "boom"]
+    assert json.loads(ctl("tasks", "show", "mine", "--json")[1])["novelty"] == 1
+    assert peer.wait_for("tasks.get") == [{"id": "mine"}, {"id": "mine"}]
+
+
+def test_a_name_shows_the_newest_run_of_its_task(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["tasks.get"] = refusing(Code.NOT_FOUND, "there is no task 'nightly'")
+    peer.answers["tasks.list"] = lambda _: task_list(task(output="", novelty=1))
+    assert "nothing is kept of its output" in ctl("tasks", "show", "nightly")[1]
+    assert json.loads(ctl("tasks", "show", "nightly", "--json")[1]) == task(output="", novelty=1)
+    assert peer.wait_for("tasks.list")[0] == {"name": "nightly", "limit": 1}
+
+
+def test_the_end_of_a_runs_id_is_enough(peer: WirePeer, ctl: Ctl) -> None:
+    known = {task()["id"]: task()}
+
+    def get(params: dict[str, Any]) -> dict[str, Any]:
+        if params["id"] not in known:
+            raise Refusal(Code.NOT_FOUND, "there is none")
+        return known[params["id"]]
+
+    peer.answers["tasks.get"] = get
+    peer.answers["tasks.list"] = lambda params: task_list(*([] if "name" in params else [task()]))
+    assert ctl("tasks", "show", "000aa")[1].split()[:2] == ["task", "nightly"]
+    status, _, err = ctl("tasks", "show", "nope")
+    assert status == 5
+    assert "there is no task 'nope'" in err
+
+
+def test_a_run_that_only_history_may_know_is_not_called_unknown(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["tasks.get"] = refusing(Code.UNAVAILABLE, "history is away")
+    peer.answers["tasks.list"] = lambda _: task_list()
+    status, _, err = ctl("tasks", "show", "old")
+    assert status == 1
+    assert "history is away" in err
 
 
 def test_a_repository_that_cannot_be_seen_shows_why_and_no_numbers(

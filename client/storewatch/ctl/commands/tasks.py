@@ -3,14 +3,16 @@
 from typing import Any
 
 import click
+import msgspec
 
 from storewatch.ctl import words
 from storewatch.ctl.command import TASK_STATE, Group, some
-from storewatch.ctl.names import short
-from storewatch.ctl.output import Cell, Column, state
+from storewatch.ctl.names import short, whole_id
+from storewatch.ctl.output import Cell, Column, Output, state
 from storewatch.ctl.session import Session, decoded
 from storewatch.ctl.stories import ending
-from storewatch.wire import params, types
+from storewatch.errors import CallError
+from storewatch.wire import Code, encode, params, types
 
 _LIST = (
     Column("TASK", flexible=True),
@@ -24,6 +26,8 @@ _LIST = (
 
 PAGE = 1000
 
+LONGEST_ID = 128
+
 
 @click.group(
     cls=Group,
@@ -31,6 +35,7 @@ PAGE = 1000
     examples=(
         "storewatchctl tasks run nightly -- /usr/local/sbin/backup --all",
         "storewatchctl tasks list --state failed",
+        "storewatchctl tasks show nightly",
     ),
 )
 def tasks() -> None: ...
@@ -88,6 +93,80 @@ def _ending(one: types.Task) -> str:
 
 
 @tasks.command(
+    "show",
+    help=(
+        "Show one run with what is kept of its output. It is named by its id, by the end of that, "
+        "or by its task, whose newest run is shown."
+    ),
+    examples=(
+        "storewatchctl tasks show nightly",
+        "storewatchctl tasks show 5f1a2b3c",
+        "storewatchctl tasks show nightly --json | jq -r .output",
+    ),
+)
+@click.argument("run", metavar="ID|NAME")
+@click.pass_obj
+def show(session: Session, run: str) -> None:
+    found = _run_called(session, run)
+    if session.as_json:
+        session.out.json(found)
+    else:
+        _show_run(session.out, decoded(found, "tasks.get", types.Task))
+
+
+def _run_called(session: Session, typed: str) -> bytes:
+    """Return the JSON of the run with this id, of the newest with this name, or of the one whose
+    id ends so."""
+    away: CallError | None = None
+    if len(typed) <= LONGEST_ID:
+        try:
+            return session.call("tasks.get", params.TaskId(id=typed))
+        except CallError as error:
+            if error.code == Code.UNAVAILABLE:
+                away = error
+            elif error.code != Code.NOT_FOUND:
+                raise
+    asked = params.TasksList(name=typed, limit=1)
+    answer = session.call("tasks.list", asked)
+    if decoded(answer, "tasks.list", types.TaskList).tasks:
+        # As the daemon says it, also what this client does not know.
+        return encode(msgspec.json.decode(answer)["tasks"][0])
+    recent = session.ask("tasks.list", params.TasksList(limit=PAGE), types.TaskList).tasks
+    known = [one.id for one in recent]
+    if away is not None and not any(one.endswith(typed) for one in known):
+        raise away
+    return session.call("tasks.get", params.TaskId(id=whole_id(typed, known, "task")))
+
+
+def _show_run(out: Output, one: types.Task) -> None:
+    moved = "" if one.bytes is None else words.size(one.bytes)
+    pairs: list[tuple[str, str | Cell]] = [
+        ("task", words.line(one.name)),
+        ("type", words.line(one.type)),
+        ("state", state(one.state)),
+        ("message", words.block(one.message.strip())),
+        ("started", "" if one.started_at is None else words.full_time(one.started_at)),
+        ("finished", "" if one.finished_at is None else words.full_time(one.finished_at)),
+        ("took", "" if one.duration_seconds is None else words.duration(one.duration_seconds)),
+        ("done", "" if one.progress_percent is None else words.percent(one.progress_percent)),
+        ("exit status", "" if one.exit_status is None else str(one.exit_status)),
+        ("signal", words.line(one.signal or "")),
+        ("moved", moved),
+        ("reported by", words.line(one.reported_by)),
+        ("id", words.line(one.id)),
+        ("node", words.line(one.node)),
+        ("version", str(one.version)),
+    ]
+    out.fields([(name, value) for name, value in pairs if value])
+    out.line()
+    if one.output:
+        out.heading("The end of its output")
+        out.line(words.block(one.output.rstrip("\n")))
+    else:
+        out.line("nothing is kept of its output", "dim")
+
+
+@tasks.command(
     "run",
     help=(
         "Run a command and report its start, its end and the last 64 KiB of what it printed. Its "
@@ -114,7 +193,10 @@ def run(session: Session, name: str, command: tuple[str, ...], kind: str) -> int
 
 @tasks.command(
     "start",
-    help="Report that a task began, and print its id.",
+    help=(
+        "Report that a task began, and print its id. This needs the daemon, and ends with 3 where "
+        "it is away; tasks run does not."
+    ),
     examples=("id=$(storewatchctl tasks start nightly)",),
 )
 @click.argument("name")
