@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from storewatch import PlainClient
 from system.appliance import BIN, free_port, wait_for
 
 ROOT = Path(__file__).parent.parent.parent
@@ -35,19 +37,24 @@ class Clone:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run it where that is over by itself."""
+        return self.dev("run", *words)
+
+    def dev(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [self.top / "packaging" / "dev", "run", *words],
+            ["packaging/dev", *words],
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
+            cwd=self.top,
         )
 
     @contextmanager
-    def running(self) -> Iterator[subprocess.Popen[str]]:
+    def running(self, *words: str) -> Iterator[subprocess.Popen[str]]:
         """Run it, from when it is ready on."""
         with subprocess.Popen(
-            [self.top / "packaging" / "dev", "run", "--port", str(free_port())],
+            ["packaging/dev", "run", "--port", str(free_port()), *words],
+            cwd=self.top,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -81,6 +88,54 @@ def test_what_is_no_port_is_refused_as_that(clone: Clone, number: str) -> None:
     done = clone.run("--port", number)
     said = f"storewatch: --port: expected a number from 1 to 65535, found '{number}'\n"
     assert (done.returncode, done.stderr) == (1, said)
+
+
+@pytest.mark.parametrize("words", [("-h",), ("--help",), ("run", "-h"), ("run", "--help")])
+def test_who_asks_for_the_usage_gets_it(clone: Clone, words: tuple[str, ...]) -> None:
+    done = clone.dev(*words)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "packaging/dev run [--port N] [--config FILE]" in done.stdout
+    assert "/etc/storewatch/rules.d" in done.stdout
+
+
+@pytest.mark.parametrize("words", [(), ("dance",)])
+def test_who_uses_it_wrong_gets_the_usage_too(clone: Clone, words: tuple[str, ...]) -> None:
+    done = clone.dev(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "packaging/dev run [--port N] [--config FILE]" in done.stderr
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_made(clone: Clone) -> None:
+    shutil.rmtree(clone.top / ".venv")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        done = clone.run("--port", str(number))
+    said = f"storewatch: port {number} is taken: choose another with --port N\n"
+    assert (done.returncode, done.stderr) == (1, said)
+    assert not (clone.top / ".venv").exists()
+
+
+def test_settings_that_are_not_there_are_told(clone: Clone) -> None:
+    done = clone.run("--config", "none.toml")
+    said = "storewatch: --config: expected a file that can be read, found 'none.toml'\n"
+    assert (done.returncode, done.stderr) == (1, said)
+
+
+@pytest.mark.timeout(180)  # it waits for PostgreSQL, which there is none of
+def test_a_program_that_dies_is_named_with_how_and_what_to_do(clone: Clone) -> None:
+    (clone.top / "mine.toml").write_text('[database]\nkind = "none"\n[rules]\ndirectories = []\n')
+    with clone.running("--config", "mine.toml") as process:
+        told = dict(line.split("=", 1) for line in clone.env.read_text().splitlines())
+        with PlainClient(told["STOREWATCH_SOCKET"]) as client:
+            status = client.call("daemon.status", {})
+        os.kill(status["pid"], signal.SIGKILL)
+        said, _ = process.communicate(timeout=30)
+    assert status["database"]["kind"] == "none"
+    assert process.returncode == 1
+    assert (
+        f"storewatch: storewatchd (pid {status['pid']}) was ended by SIGKILL; "
+        "start again with packaging/dev run\n"
+    ) in said
 
 
 @pytest.mark.timeout(180)  # the first run makes a cluster
