@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 NARROW = 110
 """Below this many columns, what is only nice to have is left out."""
 
+SHORTEST_CUT = 24
+"""What a column that is cut has at least."""
+
+_GAP = 2
+
 STYLES = {
     "critical": "bold red",
     "warning": "yellow",
@@ -52,12 +57,14 @@ class Cell(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column. `flexible`: may be broken into lines. `wide`: for wide terminals only."""
+    """A column. `flexible`: may be broken into lines. `wide`: for wide terminals only. `cut`: has
+    one line and, on a terminal, what the others leave of its width."""
 
     title: str
     right: bool = False
     flexible: bool = False
     wide: bool = False
+    cut: bool = False
 
 
 Row = Sequence[str | Cell]
@@ -164,7 +171,7 @@ class Output:
         from rich.table import Table
 
         kept = [n for n, column in enumerate(columns) if not (column.wide and self.is_narrow)]
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
         for n in kept:
             column = columns[n]
             table.add_column(
@@ -172,11 +179,24 @@ class Output:
                 justify="right" if column.right else "left",
                 no_wrap=not column.flexible,
                 overflow="fold" if column.flexible else "ellipsis",
-                ratio=None,
+                max_width=self._left_over(columns, rows, kept, n) if column.cut else None,
             )
         for row in rows:
             table.add_row(*(_text(row[n]) for n in kept))
         return table
+
+    def _left_over(
+        self, columns: Sequence[Column], rows: Sequence[Row], kept: Sequence[int], cut: int
+    ) -> int:
+        """Return how much of the terminal's width the other columns leave to one."""
+        from rich.cells import cell_len
+
+        others = sum(
+            max(cell_len(text) for text in (columns[n].title, *(_plain(row[n]) for row in rows)))
+            for n in kept
+            if n != cut
+        )
+        return max(SHORTEST_CUT, self.console.width - others - _GAP * (len(kept) - 1))
 
 
 def _text(cell: str | Cell) -> "Text":

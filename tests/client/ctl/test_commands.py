@@ -822,12 +822,15 @@ def test_a_repository_that_cannot_be_seen_shows_why_and_no_numbers(
         ]
     }
     _, out, _ = ctl("repositories", "list")
-    assert out.splitlines()[1].split() == (
-        ["far", "/srv/far:", "it", "hangs", "?", "?", "?", "failed", "-", "added"]
-    )
+    assert [line.split() for line in out.splitlines()] == [
+        ["NAME", "PATH", "USED", "FREE", "%", "STATUS", "KIND", "ORIGIN", "REASON"],
+        ["far", "/srv/far", "?", "?", "?", "failed", "-", "added", "it", "hangs"],
+    ]
 
 
-def test_an_addition_says_what_is_wrong_with_it_now(peer: WirePeer, ctl: Ctl) -> None:
+def test_an_addition_that_cannot_be_used_now_says_why_and_is_exit_1(
+    peer: WirePeer, ctl: Ctl
+) -> None:
     facts = ("size", "used", "available")
     added = {
         "name": "far",
@@ -840,7 +843,7 @@ def test_an_addition_says_what_is_wrong_with_it_now(peer: WirePeer, ctl: Ctl) ->
     }
     peer.answers["repositories.add"] = lambda _: added
     status, out, err = ctl("repositories", "add", "far", "/srv/far")
-    assert (status, out) == (0, "watching far at /srv/far\n")
+    assert (status, out) == (1, "watching far at /srv/far\n")
     assert err == "storewatchctl: it cannot be used now: /srv/far does not exist\n"
 
 

@@ -18,14 +18,16 @@ COLUMNS = (
 ROWS: list[Row] = [("a", "word " * 30, Cell("7", "red"), "built-in"), ("b", "", "12", "")]
 
 
-def on_terminal(width: int) -> list[str]:
+def on_terminal(
+    width: int, columns: tuple[Column, ...] = COLUMNS, rows: list[Row] = ROWS
+) -> list[str]:
     screen = io.StringIO()
     out = Output()
     out.is_terminal = True
     out._console = Console(
         file=screen, width=width, force_terminal=True, color_system=None, markup=False
     )
-    out.table(COLUMNS, ROWS, empty="nothing")
+    out.table(columns, rows, empty="nothing")
     return [line.rstrip() for line in screen.getvalue().splitlines()]
 
 
@@ -39,6 +41,26 @@ def test_a_table_fits_its_terminal_and_loses_no_word(width: int) -> None:
 def test_a_narrow_terminal_leaves_out_what_is_only_nice_to_have() -> None:
     assert "ORIGIN" not in on_terminal(80)[0]
     assert "ORIGIN" in on_terminal(140)[0]
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_a_column_that_is_cut_takes_what_the_others_leave(width: int) -> None:
+    columns = (Column("NAME"), Column("PATH", flexible=True), Column("REASON", cut=True))
+    reason = "it does not exist " * 20
+    lines = on_terminal(width, columns, [("a", "/srv/a", ""), ("b", "/srv/b", reason)])
+    assert [line.split()[0] for line in lines] == ["NAME", "a", "b"]
+    assert lines[2].endswith("…")
+    assert len(lines[2]) <= width
+    assert lines[2].startswith("b     /srv/b  it does not exist it does not")
+    assert len(lines[2]) > width - 3
+
+
+def test_a_column_that_is_cut_does_not_vanish_beside_a_long_one() -> None:
+    columns = (Column("PATH", flexible=True), Column("REASON", cut=True))
+    lines = on_terminal(60, columns, [("/srv/" + "a" * 90, "it does not exist " * 3)])
+    assert max(map(len, lines)) <= 60
+    assert lines[1].endswith("it does not exist it do…")
+    assert sum(line.count("a") for line in lines) == 90
 
 
 def test_a_title_in_brackets_is_text_not_a_style(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import click
 
 from storewatch.ctl import words
 from storewatch.ctl.command import Group
+from storewatch.ctl.failures import Exit
 from storewatch.ctl.output import Cell, Column, state
 from storewatch.ctl.session import Session
 from storewatch.wire import params, types
@@ -14,11 +15,12 @@ COLUMNS = (
     Column("NAME"),
     Column("PATH", flexible=True),
     Column("USED", right=True),
-    Column("OF", right=True),
+    Column("FREE", right=True),
     Column("%", right=True),
     Column("STATUS"),
     Column("KIND", wide=True),
     Column("ORIGIN", wide=True),
+    Column("REASON", cut=True),
 )
 
 NEARLY_FULL_PERCENT = 80
@@ -27,12 +29,11 @@ FULL_PERCENT = 95
 
 def row(one: types.Repository) -> tuple[str | Cell, ...]:
     """Return one repository as a row of COLUMNS."""
-    path = words.line(one.path)
     return (
         words.line(one.name),
-        path if not one.error else f"{path}: {words.line(one.error)}",
+        words.line(one.path),
         words.size(one.used_bytes),
-        words.size(one.size_bytes),
+        words.size(one.available_bytes),
         Cell(
             "?" if one.usage_percent is None else f"{one.usage_percent:.1f}",
             _fullness(one.usage_percent),
@@ -40,6 +41,7 @@ def row(one: types.Repository) -> tuple[str | Cell, ...]:
         state(one.status),
         words.line(one.file_system or ""),
         one.origin,
+        words.line(one.error or ""),
     )
 
 
@@ -65,7 +67,7 @@ def repositories() -> None: ...
 
 @repositories.command(
     "list",
-    help="List the repositories with their fill.",
+    help="List the repositories with their fill, and why one cannot be looked at.",
     examples=("storewatchctl repositories list --json | jq '.repositories[].name'",),
 )
 @click.pass_obj
@@ -82,13 +84,16 @@ def list_repositories(session: Session) -> None:
 
 @repositories.command(
     "add",
-    help="Watch another repository: a directory or a mount point.",
+    help=(
+        "Watch another repository: a directory or a mount point. One that cannot be used now is "
+        "added all the same; standard error says why, and it exits 1."
+    ),
     examples=("storewatchctl repositories add archive /srv/archive",),
 )
 @click.argument("name")
 @click.argument("path")
 @click.pass_obj
-def add(session: Session, name: str, path: str) -> None:
+def add(session: Session, name: str, path: str) -> int:
     if path in (".", "..") or path.startswith(("./", "../")):
         path = os.path.abspath(path)
 
@@ -97,9 +102,10 @@ def add(session: Session, name: str, path: str) -> None:
         if one.error:
             session.out.note(f"it cannot be used now: {one.error}")
 
-    session.show(
+    added = session.show(
         "repositories.add", params.RepositoryAdd(name=name, path=path), types.Repository, show
     )
+    return Exit.FAILED if added.error else 0
 
 
 @repositories.command(
