@@ -30,7 +30,7 @@ root = Group(
         "storewatchctl status",
         "storewatchctl alerts list --severity critical",
         "storewatchctl tasks run nightly -- /usr/local/sbin/backup --all",
-        "storewatchctl metrics --query 'repo_used_bytes / repo_size_bytes > 0.8'",
+        "storewatchctl metrics --query 'repo_used_bytes / (repo_used_bytes + repo_free_bytes)'",
     ),
     params=[
         click.Option(

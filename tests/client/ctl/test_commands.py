@@ -434,6 +434,11 @@ def test_create_prints_the_id_alone(peer: WirePeer, ctl: Ctl) -> None:
 
 # Health, status, metrics.
 
+
+def query_row(value: float | str, state: str, **labels: str) -> dict[str, Any]:
+    return {"labels": labels, "value": value, "exact": state == "exact", "state": state}
+
+
 HEALTH: dict[str, Any] = {
     "status": "unhealthy",
     "timestamp": NOON,
@@ -512,13 +517,8 @@ def test_status_shows_what_it_can_where_parts_cannot_be_had(peer: WirePeer, ctl:
     assert "repositories repository=far: the mount hangs" in out
 
 
-def test_status_as_json_is_one_call(peer: WirePeer, ctl: Ctl) -> None:
-    peer.answers["daemon.status"] = lambda _: STATUS
-    assert json.loads(ctl("status", "--json")[1]) == STATUS
-    assert [one["method"] for one in peer.requests] == ["daemon.status"]
-
-
-def test_metrics_tell_unknown_from_nothing_there(peer: WirePeer, ctl: Ctl) -> None:
+def snapshot(**known: float) -> dict[str, Any]:
+    """Return a snapshot in which only this is known, and all of it of the system."""
     system = dict.fromkeys(
         [
             "cpu_usage_percent",
@@ -531,20 +531,56 @@ def test_metrics_tell_unknown_from_nothing_there(peer: WirePeer, ctl: Ctl) -> No
             "uptime_seconds",
         ]
     )
-    peer.answers["metrics.get"] = lambda _: {
+    return {
         "timestamp": NOON,
         "node": "peer",
-        "system": {**system, "memory_used_bytes": 2**30},
+        "system": {**system, **known},
         **dict.fromkeys(("storage", "scst", "tape", "vtl", "tasks", "api")),
     }
+
+
+@pytest.mark.parametrize(
+    ("row", "free"),
+    [
+        pytest.param(query_row(76.0 * 2**30, "exact"), "76.0 GiB", id="known"),
+        pytest.param(query_row(76.0 * 2**30, "at_least"), "?", id="not all of it seen"),
+    ],
+)
+def test_status_tells_of_the_disk_what_is_used_and_what_is_free(
+    peer: WirePeer, ctl: Ctl, row: dict[str, Any], free: str
+) -> None:
+    peer.answers["daemon.status"] = lambda _: STATUS
+    peer.answers["metrics.get"] = lambda _: snapshot(
+        disk_used_bytes=26.5 * 2**30, disk_total_bytes=252 * 2**30, disk_usage_percent=26.2
+    )
+    peer.answers["metrics.query"] = lambda _: {"rows": [row], "holes": []}
+    shown = [" ".join(line.split()) for line in ctl("status")[1].splitlines()]
+    assert f"disk 26.2 %, 26.5 GiB used, {free} free" in shown
+    assert peer.wait_for("metrics.query") == [{"expr": "sum(node_filesystem_avail_bytes)"}]
+
+
+def test_status_as_json_is_the_daemons_and_the_machines(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["daemon.status"] = lambda _: STATUS
+    peer.answers["metrics.get"] = lambda _: snapshot(cpu_usage_percent=7)
+    peer.answers["metrics.query"] = lambda _: {"rows": [query_row(9.0, "exact")], "holes": []}
+    peer.answers["repositories.list"] = lambda _: {"repositories": [{"novelty": 1}]}
+    status, out, err = ctl("status", "--json")
+    assert status == 0
+    assert json.loads(out) == {
+        **STATUS,
+        "system": {**snapshot(cpu_usage_percent=7)["system"], "disk_available_bytes": 9.0},
+        "repositories": [{"novelty": 1}],
+        "components": None,
+    }
+    assert err == "storewatchctl: components cannot be had: there is no method 'health.get'\n"
+
+
+def test_metrics_tell_unknown_from_nothing_there(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["metrics.get"] = lambda _: snapshot(memory_used_bytes=2**30)
     shown = {" ".join(line.split()) for line in ctl("metrics")[1].splitlines()}
     assert "system memory used 1.0 GiB" in shown
     assert "system cpu usage unknown" in shown
     assert "tape not there" in shown
-
-
-def query_row(value: float | str, state: str, **labels: str) -> dict[str, Any]:
-    return {"labels": labels, "value": value, "exact": state == "exact", "state": state}
 
 
 def test_a_query_shows_rows_what_is_unknown_and_the_holes(peer: WirePeer, ctl: Ctl) -> None:

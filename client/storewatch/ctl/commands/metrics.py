@@ -21,7 +21,7 @@ PARTS = ("system", "storage", "scst", "tape", "vtl", "tasks", "api")
     ),
     examples=(
         "storewatchctl metrics",
-        "storewatchctl metrics --query 'repo_used_bytes / repo_size_bytes'",
+        "storewatchctl metrics --query 'repo_used_bytes / (repo_used_bytes + repo_free_bytes)'",
         "storewatchctl metrics --query 'rate(node_network_receive_bytes_total[5m])'",
         "storewatchctl metrics --text | grep ^node_load1",
     ),
@@ -62,6 +62,8 @@ def _show_rows(session: Session, found: types.QueryAnswer) -> None:
         ],
         empty="the answer has no rows",
     )
+    for warning in found.warnings:
+        session.out.note(words.line(warning))
     for hole in found.holes:
         about = labels_text(hole) if hole else "anything"
         session.out.note(f"could not be looked at: {about}")

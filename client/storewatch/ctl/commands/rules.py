@@ -72,8 +72,10 @@ def list_rules(session: Session) -> None:
 def _state(one: types.Rule) -> Cell:
     if one.error:
         return Cell(words.line(one.error), "red")
+    if one.warnings:
+        return Cell(words.line("; ".join(one.warnings)), "yellow")
     if one.unknown:
-        return Cell("part of its input cannot be seen", "yellow")
+        return Cell(words.line(one.unseen or "part of its input cannot be seen"), "yellow")
     return Cell("never evaluated", "dim") if one.last_evaluation is None else state("ok")
 
 
@@ -163,6 +165,9 @@ def reload(session: Session) -> int:
 
 
 def _show_check(out: Output, check: types.RuleCheck, good: str) -> None:
+    for warning in check.warnings:
+        place = f"{warning.path}:{warning.line}:{warning.column}" if warning.line else warning.path
+        out.line(f"{words.line(place)}: warning: {words.line(warning.message)}", "yellow")
     if check.valid:
         out.line(f"{words.plural(check.rules, 'rule')}: {good}")
         return

@@ -1,6 +1,10 @@
 """storewatchctl status and health: how the machine and the daemon stand, at a glance."""
 
+from functools import partial
+from typing import Any
+
 import click
+import msgspec
 
 from storewatch import clock
 from storewatch.ctl import words
@@ -9,8 +13,8 @@ from storewatch.ctl.commands.repositories import COLUMNS as REPOSITORY_COLUMNS
 from storewatch.ctl.commands.repositories import row as repository_row
 from storewatch.ctl.failures import Exit
 from storewatch.ctl.output import Cell, Column, state
-from storewatch.ctl.session import Session, attempt
-from storewatch.wire import params, types
+from storewatch.ctl.session import Session, attempt, decoded
+from storewatch.wire import encode, params, types
 
 HEALTH_COLUMNS = (
     Column("COMPONENT"),
@@ -22,6 +26,14 @@ HEALTH_COLUMNS = (
 
 MOST_ALERTS = 10
 
+_PARTS = (
+    ("system", "metrics.get", "system"),
+    ("repositories", "repositories.list", "repositories"),
+    ("components", "health.get", "components"),
+)
+"""What --json says besides the daemon's own status: its name, and which member of which answer it
+is."""
+
 
 @click.command(
     cls=Command,
@@ -29,11 +41,36 @@ MOST_ALERTS = 10
         "Show how this machine and its daemon stand: load, file systems, health, what fires, and "
         "what cannot be looked at."
     ),
-    examples=("storewatchctl status", "storewatchctl status --json | jq .alerts.firing"),
+    examples=(
+        "storewatchctl status",
+        "storewatchctl status --json | jq .alerts.firing",
+        "storewatchctl status --json | jq .system.disk_usage_percent",
+    ),
 )
 @click.pass_obj
 def status(session: Session) -> None:
-    session.show("daemon.status", None, types.Status, lambda found: _show(session, found))
+    answer = session.call("daemon.status")
+    found = decoded(answer, "daemon.status", types.Status)
+    if session.as_json:
+        session.out.json(encode(_document(session, answer)))
+    else:
+        _show(session, found)
+
+
+def _document(session: Session, status: bytes) -> dict[str, Any]:
+    """Return what the daemon says of itself with what it says of the machine; null is what cannot
+    be had."""
+    document: dict[str, Any] = msgspec.json.decode(status)
+    for name, method, member in _PARTS:
+        answer = attempt(partial(session.call, method))
+        if isinstance(answer, str):
+            session.out.note(f"{name} cannot be had: {answer}")
+            document[name] = None
+        else:
+            document[name] = msgspec.json.decode(answer)[member]
+    if document["system"] is not None:
+        document["system"]["disk_available_bytes"] = _disk_available(session)
+    return document
 
 
 def _show(session: Session, found: types.Status) -> None:
@@ -77,9 +114,24 @@ def _machine(session: Session) -> list[tuple[str, str | Cell]]:
             "memory",
             _used(system.memory_used_bytes, system.memory_total_bytes, system.memory_usage_percent),
         ),
-        ("disk", _used(system.disk_used_bytes, system.disk_total_bytes, system.disk_usage_percent)),
+        ("disk", _disk(system, _disk_available(session))),
         ("machine up", words.duration(system.uptime_seconds)),
     ]
+
+
+def _disk_available(session: Session) -> float | None:
+    asked = params.MetricsQuery(expr="sum(node_filesystem_avail_bytes)")
+    found = attempt(lambda: session.ask("metrics.query", asked, types.QueryAnswer))
+    if isinstance(found, str) or len(found.rows) != 1 or not found.rows[0].exact:
+        return None
+    value = found.rows[0].value
+    return value if isinstance(value, float) else None
+
+
+def _disk(system: types.SystemMetrics, available: float | None) -> str:
+    # What is used and what is free need not add up to the whole: a part of it may be root's.
+    share, used = words.percent(system.disk_usage_percent), words.size(system.disk_used_bytes)
+    return f"{share}, {used} used, {words.size(available)} free"
 
 
 def _used(used: float | None, total: float | None, percent: float | None) -> str:
