@@ -151,13 +151,29 @@ class Pair(click.ParamType):  # type: ignore[type-arg]  # click 8.1's is not gen
         return name, text
 
 
+class Choice(click.Choice):  # type: ignore[type-arg]  # click 8.1's is not generic
+    """One of a few words; what is none of them is told as the daemon tells it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self.choices:
+            return str(value)
+        name = max(param.opts, key=len).lstrip("-") if param is not None else "value"
+        raise click.UsageError(f"{name}: {self._expected()}, found {value!r}", ctx)
+
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        return self._expected()
+
+    def _expected(self) -> str:
+        return f"expected one of {', '.join(self.choices)}"
+
+
 DURATION = Duration()
 MOMENT = Moment()
 PAIR = Pair()
-SEVERITY = click.Choice(["info", "warning", "critical"])
-STATE = click.Choice(["pending", "firing", "resolved"])
-EVENT_TYPE = click.Choice(["alert", "task", "system", "storage", "scst", "tape", "vtl", "metrics"])
-TASK_STATE = click.Choice(["pending", "running", "completed", "failed"])
+SEVERITY = Choice(["info", "warning", "critical"])
+STATE = Choice(["pending", "firing", "resolved"])
+EVENT_TYPE = Choice(["alert", "task", "system", "storage", "scst", "tape", "vtl", "metrics"])
+TASK_STATE = Choice(["pending", "running", "completed", "failed"])
 
 
 def some(values: tuple[Any, ...]) -> list[Any] | None:

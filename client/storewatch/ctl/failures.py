@@ -84,6 +84,8 @@ def explain(error: BaseException) -> Failure:
         return _usage(error)
     if isinstance(error, CallError):
         code, hint = _CALLS.get(error.code, (Exit.FAILED, ""))
+        if isinstance(error.data, dict) and "line" in error.data:
+            hint = ""  # a text of the caller's own is wrong, at that place
         word = Code(error.code).name.lower() if error.code in set(Code) else ""
         return Failure(error.message, hint, code, word)
     if isinstance(error, Unreachable):
@@ -114,6 +116,8 @@ def _unreachable(error: Unreachable) -> Failure:
 
 def _usage(error: click.ClickException) -> Failure:
     sentence = line(error.format_message()).rstrip(".")
+    if isinstance(error, click.MissingParameter):
+        sentence = sentence.replace("'. ", "': ", 1)
     hint = ""
     if isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx is not None else "storewatchctl"

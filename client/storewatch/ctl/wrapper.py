@@ -4,6 +4,7 @@ exit status is kept."""
 import os
 import signal
 from collections.abc import Sequence
+from enum import Enum, auto
 
 from storewatch import clock, spool
 from storewatch.ctl import words
@@ -20,12 +21,20 @@ START_TIMEOUT_S = 5.0
 FINISH_TIMEOUT_S = 15.0
 
 
+class _Heard(Enum):
+    """What became of a report."""
+
+    TAKEN = auto()
+    REFUSED = auto()
+    AWAY = auto()
+
+
 def run(session: Session, name: str, kind: str, argv: Sequence[str]) -> int:
     """Run a command, report its start and its end, and return its exit status."""
     task_id = new_id()
     passage = Passage()
     begun = words.wire_time(clock.now())
-    is_answering = _report(
+    heard = _report(
         session,
         "tasks.start",
         TaskStart(name=name, type=kind, id=task_id, message=_shown(argv), at=begun),
@@ -35,9 +44,10 @@ def run(session: Session, name: str, kind: str, argv: Sequence[str]) -> int:
     ending = passage.run(argv, {**os.environ, "STOREWATCH_TASK_ID": task_id})
     if ending.problem:
         session.out.note(ending.problem)
-    # A daemon that did not answer then is not given longer now.
-    patience_s = FINISH_TIMEOUT_S if is_answering else START_TIMEOUT_S
-    _report(session, "tasks.finish", _finish(task_id, ending), task_id, patience_s)
+    if heard is not _Heard.REFUSED:
+        # A daemon that did not answer then is not given longer now.
+        patience_s = FINISH_TIMEOUT_S if heard is _Heard.TAKEN else START_TIMEOUT_S
+        _report(session, "tasks.finish", _finish(task_id, ending), task_id, patience_s)
     passage.release()
     return ending.own_status
 
@@ -76,27 +86,26 @@ def _shown(argv: Sequence[str]) -> str:
     return text if len(text) <= 1000 else text[:999] + "…"
 
 
-def _report(session: Session, method: str, params: Params, task_id: str, timeout_s: float) -> bool:
-    """Tell the daemon; where it is away, leave the report for later. Never fails.
-
-    Returns whether the daemon answered.
-    """
+def _report(
+    session: Session, method: str, params: Params, task_id: str, timeout_s: float
+) -> _Heard:
+    """Tell the daemon; where it is away, leave the report for later. Never fails."""
     reported = given(params)
     try:
         with PlainClient(session.socket, timeout_s=timeout_s) as client:
             # A start that was left for later goes first.
             session.deliver_spool(client)
             client.call(method, reported)
-        return True
+        return _Heard.TAKEN
     except (CallError, Unsendable) as error:
         if not (isinstance(error, CallError) and error.is_passing):
             session.out.note(f"this run is not recorded: {error}")
-            return True
+            return _Heard.REFUSED
         reason = str(error)
     except ClientError as error:
         reason = str(error)
     _keep(session, spool.Report(method=method, params=reported), task_id, reason)  # type: ignore[arg-type]  # both names are among them
-    return False
+    return _Heard.AWAY
 
 
 def _keep(session: Session, report: spool.Report, task_id: str, reason: str) -> None:

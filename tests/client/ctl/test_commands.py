@@ -127,14 +127,17 @@ def test_json_that_is_asked_of_another_program_changes_nothing(ctl: Ctl) -> None
         pytest.param(["alrts"], "there is no command 'alrts': did you mean alerts?", id="command"),
         pytest.param(["alerts"], "missing command", id="no subcommand"),
         pytest.param(["alerts", "list", "--limti", "1"], "no such option", id="option"),
-        pytest.param(["alerts", "list", "--severity", "bad"], "'bad' is not one of", id="choice"),
         pytest.param(["alerts", "list", "--limit", "0"], "0 is not in the range", id="range"),
         pytest.param(["alerts", "list", "--since", "soon"], "'soon' is no time", id="time"),
         pytest.param(
             ["alerts", "list", "--open", "--state", "firing"], "exclude each other", id="both"
         ),
         pytest.param(["alerts", "show"], "missing argument", id="argument"),
-        pytest.param(["alerts", "create", "--title", "x"], "missing option", id="required"),
+        pytest.param(
+            ["alerts", "create", "--title", "x", "--source", "s"],
+            "missing option '--severity': expected one of info, warning, critical",
+            id="required",
+        ),
         pytest.param(
             [
                 *[
@@ -185,6 +188,40 @@ def test_a_bad_word_is_one_sentence_a_hint_and_exit_2(
     assert said in sentence
     assert hint.startswith("hint: ")
     assert peer.requests == []
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "words"),
+    [
+        ("alerts list", "severity", "info, warning, critical"),
+        ("alerts create", "severity", "info, warning, critical"),
+        ("alerts list", "state", "pending, firing, resolved"),
+        ("tasks list", "state", "pending, running, completed, failed"),
+        ("events", "type", "alert, task, system, storage, scst, tape, vtl, metrics"),
+        (
+            *("tokens create x", "permission"),
+            "read, write, admin, monitoring:read, monitoring:write, monitoring:admin",
+        ),
+    ],
+)
+def test_a_word_that_is_none_of_a_few_is_told_with_them(
+    ctl: Ctl, command: str, option: str, words: str
+) -> None:
+    status, _, err = ctl(*command.split(), f"--{option}", "x")
+    said = f"storewatchctl: {option}: expected one of {words}, found 'x'"
+    assert (status, err.splitlines()[0]) == (2, said)
+
+
+def test_an_expression_that_is_wrong_is_told_without_a_hint_about_usage(
+    peer: WirePeer, ctl: Ctl
+) -> None:
+    def refuse(_: Any) -> Any:
+        said = "expr: 1:4: expected a value"
+        raise Refusal(Code.INVALID_PARAMS, said, {"line": 1, "column": 4})
+
+    peer.answers["metrics.query"] = refuse
+    status, _, err = ctl("metrics", "--query", "up +")
+    assert (status, err) == (2, "storewatchctl: expr: 1:4: expected a value\n")
 
 
 def test_text_that_is_no_text_is_refused_before_it_is_sent(peer: WirePeer, ctl: Ctl) -> None:

@@ -269,7 +269,9 @@ def test_a_caller_who_may_not_report_is_told_and_the_command_runs(
     peer.answers["tasks.start"] = peer.answers["tasks.finish"] = refuse
     ended = run(environ, "sh", "-c", "exit 9")
     assert ended.returncode == 9
-    assert b"this run is not recorded: nobody lacks monitoring:write" in ended.stderr
+    said = b"storewatchctl: this run is not recorded: nobody lacks monitoring:write\n"
+    assert ended.stderr == said
+    assert [one["method"] for one in peer.requests] == ["tasks.start"]
     assert not (tmp_path / "spool").exists()
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from storewatch import clock
 from storewatch.ctl import words
-from storewatch.ctl.command import DURATION, Group
+from storewatch.ctl.command import DURATION, Choice, Group
 from storewatch.ctl.failures import Exit, Problem
 from storewatch.ctl.names import short, whole_id
 from storewatch.ctl.output import Cell, Column, state
@@ -19,7 +19,7 @@ _SHORT = {
     "write": "monitoring:write",
     "admin": "monitoring:admin",
 }
-_PERMISSIONS = click.Choice([*_SHORT, *_SHORT.values()])
+_PERMISSIONS = Choice([*_SHORT, *_SHORT.values()])
 
 _LIST = (
     Column("NAME", flexible=True),
@@ -86,7 +86,7 @@ def create(session: Session, name: str, permissions: tuple[str, ...], ttl: float
 
     session.show(
         "tokens.create",
-        params.TokenCreate(name=name, permissions=wanted, ttl=ttl),  # type: ignore[arg-type]  # click.Choice has judged them
+        params.TokenCreate(name=name, permissions=wanted, ttl=ttl),  # type: ignore[arg-type]  # Choice has judged them
         types.NewToken,
         show,
     )
