@@ -295,6 +295,8 @@ class Rule(msgspec.Struct, kw_only=True):
     unknown: bool  # whether its last evaluation met something that could not be seen
     firing: int
     pending: int
+    unseen: str = ""  # a sentence of what that is, where it still cannot be seen
+    warnings: list[str] = []  # it is right, and may not mean what it says
 
 
 class RuleList(msgspec.Struct, kw_only=True):
@@ -314,6 +316,7 @@ class RuleCheck(msgspec.Struct, kw_only=True):
     valid: bool
     rules: int
     problems: list[RuleProblem]
+    warnings: list[RuleProblem] = []  # what is right, and may not mean what it says
 
 
 class Token(msgspec.Struct, kw_only=True):
@@ -397,6 +400,7 @@ class QueryAnswer(msgspec.Struct, kw_only=True):
 
     rows: list[QueryRow]
     holes: list[dict[str, str]]
+    warnings: list[str] = []
 
 
 class Version(msgspec.Struct, kw_only=True):

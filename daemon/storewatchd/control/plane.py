@@ -20,6 +20,7 @@ from storewatchd.core.queries import AlertQuery
 from storewatchd.journal import Journal
 from storewatchd.monitor import Monitor
 from storewatchd.port.tap import TappedPort
+from storewatchd.probes import family_names
 from storewatchd.store import Store
 
 _OPEN = AlertQuery(states=frozenset({AlertState.FIRING, AlertState.PENDING}))
@@ -50,14 +51,23 @@ def control_plane(
             "metrics": monitor.snapshot(),
         }
 
+    of_probes = family_names()
+
+    def known_metrics() -> frozenset[str]:
+        recorded = {rule.name for rule in monitor.books.engine.rules if rule.kind == "record"}
+        return of_probes.union(monitor.books.table.names(), recorded)
+
     handlers = {
         **alerts.handlers(monitor, store, journal),
         **daemon.handlers(
-            monitor, collector, store, journal, health, version=version, uptime_s=uptime_s
+            *(monitor, collector, store, journal, health),
+            version=version,
+            uptime_s=uptime_s,
+            known_metrics=known_metrics,
         ),
         **events.handlers(monitor, journal, subscriptions, replay, whole),
         **probes.handlers(monitor, collector, Recordings(monitor, port, version)),
-        **rules.handlers(monitor, read_rules),
+        **rules.handlers(monitor, read_rules, known_metrics),
         **tasks.handlers(monitor, store),
         **tokens.handlers(monitor, subscriptions),
     }

@@ -13,9 +13,10 @@ from typing import Literal
 
 import yaml
 
+from storewatchd.core.mentions import Mention, doubts, named_metrics
 from storewatchd.core.model import Severity
 from storewatchd.core.promql import Plan, parse, plan
-from storewatchd.core.promql.lexer import duration_seconds
+from storewatchd.core.promql.lexer import duration_seconds, error_at
 from storewatchd.core.templates import Template
 from storewatchd.errors import ExpressionError, RuleError, TemplateError
 
@@ -62,6 +63,8 @@ class Rule:
     severity: Severity = Severity.WARNING
     source: str = "monitoring"
     version: str = ""
+    mentions: tuple[Mention, ...] = ()
+    """The metrics that its expression names, with their places in the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,26 @@ def load(
         problems.append(RuleError(f"at most {MAX_RULES} rules, found {len(rules)}"))
     distinct = tuple(_distinct(rules, problems))
     return RuleSet(distinct, tuple(files), interval_s, is_whole=not problems), problems
+
+
+def doubtful(rules: Iterable[Rule], known: frozenset[str]) -> list[RuleError]:
+    """Return a warning for each metric that a rule names and nobody knows: neither is it one of
+    those that are `known`, nor does one of the rules record it."""
+    rules = list(rules)
+    known |= {rule.name for rule in rules if rule.kind == "record"}
+    found = []
+    for rule in rules:
+        places = {one.name: one for one in rule.mentions}
+        found += [
+            RuleError(
+                f"{rule.name}: {sentence}",
+                path=rule.origin,
+                line=places[name].line,
+                column=places[name].column,
+            )
+            for name, sentence in doubts(places, known)
+        ]
+    return found
 
 
 def _distinct(rules: Iterable[Rule], problems: list[RuleError]) -> Iterator[Rule]:
@@ -273,7 +296,7 @@ class _Reader:
         expr = self._text(keys.get("expr"), "expr")
         if "expr" not in keys:
             self._problem(node, f"{name}: expr is missing")
-        prepared = self._plan(keys.get("expr"), expr)
+        prepared, mentions = self._plan(keys.get("expr"), expr)
         labels = self._templates(keys.get("labels"), "labels", plain=kind == "record")
         annotations = self._templates(keys.get("annotations"), "annotations")
         severity = self._severity(keys.get("labels"), labels)
@@ -293,18 +316,25 @@ class _Reader:
             severity=severity,
             source="monitoring" if source is None else source.text,
             version=_digest(node),
+            mentions=mentions,
         )
         return rule if len(self.problems) == before else None
 
-    def _plan(self, node: yaml.Node | None, text: str) -> Plan:
-        nothing = plan(parse("0"))
+    def _plan(self, node: yaml.Node | None, text: str) -> tuple[Plan, tuple[Mention, ...]]:
+        nothing = plan(parse("0")), ()
         if node is None:
             return nothing
         try:
-            return plan(parse(text))
+            expr = parse(text)
+            prepared = plan(expr)
         except ExpressionError as error:
             self.problems.append(self._placed(node, error))
             return nothing
+        mentions = []
+        for name, start in named_metrics(expr).items():
+            place = self._placed(node, error_at(text, start, ""))
+            mentions.append(Mention(name, place.line, place.column))
+        return prepared, tuple(mentions)
 
     def _placed(self, node: yaml.Node, error: RuleError) -> RuleError:
         """Move an error inside a scalar to its place in the file.

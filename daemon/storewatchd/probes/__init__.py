@@ -29,6 +29,12 @@ def check_names(names: Iterable[str], path: str) -> None:
             )
 
 
+def family_names() -> frozenset[str]:
+    """Return the metrics of every probe, also of those that are disabled or absent here."""
+    probes = make_probes(RepositoryBook(), Settings())
+    return frozenset(family.name for probe in probes for family in probe.families)
+
+
 def make_probes(
     repositories: RepositoryBook, settings: Settings, own: Own | None = None
 ) -> tuple[Probe, ...]:

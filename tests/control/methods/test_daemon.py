@@ -103,12 +103,18 @@ async def test_a_query_gives_rows_and_what_could_not_be_looked_at(control: Contr
             }
         ],
         "holes": [],
+        "warnings": [],
     }
     await control.node.fail()
     found = await control.call("metrics.query", expr="full > 0.8")
     assert [row["exact"] for row in found["rows"]] == [False, False]
     assert [row["state"] for row in found["rows"]] == ["unknown", "unknown"]
     assert found["holes"] == [{}]
+
+
+async def test_a_query_tells_of_a_metric_that_nobody_knows(control: Control) -> None:
+    found = await control.call("metrics.query", expr="nod_load5 > 8 or full")
+    assert found["warnings"] == ["no metric 'nod_load5' is known; did you mean node_load5?"]
 
 
 @pytest.mark.parametrize(("function", "state"), [("max", "at_least"), ("min", "at_most")])

@@ -49,6 +49,8 @@ async def test_a_rule_is_shown_as_it_is_in_force(ruled: Control) -> None:
         "evaluation_seconds": 0.0,
         "error": None,
         "unknown": False,
+        "unseen": "",
+        "warnings": [],
         "firing": 0,
         "pending": 2,
     }
@@ -65,7 +67,9 @@ async def test_how_many_alerts_a_rule_has_follows_their_states(ruled: Control) -
 async def test_a_rule_whose_inputs_cannot_be_seen_says_so(ruled: Control) -> None:
     await ruled.node.see(a=0.9)
     await ruled.node.fail()
-    assert (await ruled.call("rules.get", name="Full"))["unknown"]
+    shown = await ruled.call("rules.get", name="Full")
+    assert shown["unknown"]
+    assert shown["unseen"].startswith("probe cannot be seen")
 
 
 async def test_a_list_has_every_rule_in_the_order_of_the_files(ruled: Control) -> None:
@@ -98,6 +102,44 @@ async def test_a_file_is_judged_with_the_place_of_each_problem(
     assert len((await ruled.call("rules.list"))["rules"]) == 2
 
 
+MISTYPED = "Full: no metric 'nod_load5' is known; did you mean node_load5?"
+
+
+async def test_a_metric_that_nobody_knows_is_a_warning_with_its_place(ruled: Control) -> None:
+    found = await ruled.call(
+        "rules.validate", content=rule(expr="full > 0 and on () nod_load5 > 8"), path="new.yml"
+    )
+    assert (found["valid"], found["problems"]) == (True, [])
+    assert found["warnings"] == [{"path": "new.yml", "line": 5, "column": 32, "message": MISTYPED}]
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        pytest.param("full > 0", id="of the table"),
+        pytest.param("repo_used_bytes > 0", id="of a probe that is not there"),
+        pytest.param("full:max > 0", id="of a rule in force"),
+        pytest.param('{__name__=~"nod_.*"} > 0', id="by a pattern"),
+    ],
+)
+async def test_a_metric_that_may_come_is_no_warning(ruled: Control, expr: str) -> None:
+    content = rule(expr=f"'{expr}'")
+    assert (await ruled.call("rules.validate", content=content))["warnings"] == []
+
+
+async def test_a_metric_that_the_file_itself_records_is_no_warning(ruled: Control) -> None:
+    content = rule(expr="mine:max > 0") + "\n    - record: mine:max\n      expr: max(full)"
+    assert (await ruled.call("rules.validate", content=content))["warnings"] == []
+
+
+async def test_a_rule_in_force_tells_of_a_metric_that_nobody_knows(ruled: Control) -> None:
+    ruled.outside.rule_files = files(rule(expr="nod_load5 > 8"))
+    told = await ruled.call("rules.reload")
+    assert (told["valid"], [one["message"] for one in told["warnings"]]) == (True, [MISTYPED])
+    (one,) = (await ruled.call("rules.list"))["rules"]
+    assert one["warnings"] == [MISTYPED.removeprefix("Full: ")]
+
+
 async def test_without_a_file_those_in_force_are_judged_again(ruled: Control) -> None:
     ruled.outside.rule_files = files(rule(expr="full >"))
     found = await ruled.call("rules.validate")
@@ -110,7 +152,12 @@ async def test_a_reload_puts_the_files_in_force_and_closes_what_has_no_rule(
 ) -> None:
     await ruled.node.see(a=0.9)
     ruled.outside.rule_files = files(rule().replace("Full", "Fuller"))
-    assert await ruled.call("rules.reload") == {"valid": True, "rules": 1, "problems": []}
+    assert await ruled.call("rules.reload") == {
+        "valid": True,
+        "rules": 1,
+        "problems": [],
+        "warnings": [],
+    }
     await ruled.node.see(a=0.9)
     assert [one["name"] for one in (await ruled.call("rules.list"))["rules"]] == ["Fuller"]
     alerts = (await ruled.call("alerts.list"))["alerts"]

@@ -10,6 +10,7 @@ from storewatchd.collector import Collector
 from storewatchd.control.dispatch import Call, Handler
 from storewatchd.control.health import HealthChecks
 from storewatchd.core.exposition import Exposition
+from storewatchd.core.mentions import doubts, named_metrics
 from storewatchd.core.promql import evaluate, parse, plan
 from storewatchd.errors import ExpressionError, InvalidParams
 from storewatchd.journal import Journal
@@ -29,6 +30,7 @@ def handlers(
     *,
     version: str,
     uptime_s: Callable[[], float],
+    known_metrics: Callable[[], frozenset[str]],
 ) -> Mapping[str, Handler]:
     """Return the methods about the whole."""
     exposition = Exposition()
@@ -69,7 +71,8 @@ def handlers(
 
     def metrics_query(_: Call, asked: params.MetricsQuery) -> dict[str, Any]:
         try:
-            result = evaluate(plan(parse(asked.expr)), monitor.books.table, monitor.now().wall)
+            expr = parse(asked.expr)
+            result = evaluate(plan(expr), monitor.books.table, monitor.now().wall)
         except ExpressionError as error:
             raise InvalidParams(f"expr: {error}", line=error.line, column=error.column) from error
         return {
@@ -83,6 +86,7 @@ def handlers(
                 for row in result.rows
             ],
             "holes": [dict(hole) for hole in result.holes],
+            "warnings": [text for _, text in doubts(named_metrics(expr), known_metrics())],
         }
 
     return {

@@ -9,24 +9,30 @@ from storewatch.wire import params
 from storewatchd.control.dispatch import Call, Handler
 from storewatchd.core.commands import ReplaceRules
 from storewatchd.core.engine import RuleState
+from storewatchd.core.mentions import doubts
 from storewatchd.core.model import AlertState, format_time
-from storewatchd.core.rules import RuleFile, RuleSet, load
+from storewatchd.core.rules import RuleFile, RuleSet, doubtful, load
+from storewatchd.core.unseen import why_unknown
 from storewatchd.errors import NotFound, RuleError
 from storewatchd.monitor import Monitor
 
 ReadRules = Callable[[], tuple[RuleSet, list[RuleError]]]
 
 
-def handlers(monitor: Monitor, read_rules: ReadRules) -> Mapping[str, Handler]:
+def handlers(
+    monitor: Monitor, read_rules: ReadRules, known_metrics: Callable[[], frozenset[str]]
+) -> Mapping[str, Handler]:
     """Return the methods of this noun. `read_rules` reads the files that are in force."""
 
     def list_rules(_: Call, __: params.Nothing) -> dict[str, Any]:
-        return {"rules": [_shape(monitor, state) for state in monitor.books.engine.states]}
+        known = known_metrics()
+        states = monitor.books.engine.states
+        return {"rules": [_shape(monitor, state, known) for state in states]}
 
     def get_rule(_: Call, asked: params.RuleName) -> dict[str, Any]:
         for state in monitor.books.engine.states:
             if state.rule.name == asked.name:
-                return _shape(monitor, state)
+                return _shape(monitor, state, known_metrics())
         raise NotFound(f"there is no rule {asked.name!r}")
 
     async def validate(_: Call, asked: params.RulesValidate) -> dict[str, Any]:
@@ -36,13 +42,22 @@ def handlers(monitor: Monitor, read_rules: ReadRules) -> Mapping[str, Handler]:
             file = RuleFile(asked.path, asked.content, asked.path)
             taken = monitor.books.table.probe_families()
             rules, problems = await asyncio.to_thread(partial(load, [file], taken=taken))
-        return check_shape(rules, problems)
+        return await check(rules, problems)
 
     async def reload(call: Call, _: params.Nothing) -> dict[str, Any]:
         rules, problems = await asyncio.to_thread(read_rules)
         if not problems:
             await monitor.command(ReplaceRules(call.caller.name, rules))
-        return check_shape(rules, problems)
+        return await check(rules, problems)
+
+    async def check(rules: RuleSet, problems: list[RuleError]) -> dict[str, Any]:
+        warnings = await asyncio.to_thread(doubtful, rules, known_metrics())
+        return {
+            "valid": not problems,
+            "rules": len(rules),
+            "problems": [_place(problem) for problem in problems],
+            "warnings": [_place(warning) for warning in warnings],
+        }
 
     return {
         "rules.list": list_rules,
@@ -52,25 +67,18 @@ def handlers(monitor: Monitor, read_rules: ReadRules) -> Mapping[str, Handler]:
     }
 
 
-def check_shape(rules: RuleSet, problems: list[RuleError]) -> dict[str, Any]:
-    """Return what a look at rule files found, in the wire shape."""
+def _place(problem: RuleError) -> dict[str, Any]:
     return {
-        "valid": not problems,
-        "rules": len(rules),
-        "problems": [
-            {
-                "path": problem.path,
-                "line": problem.line,
-                "column": problem.column,
-                "message": problem.message,
-            }
-            for problem in problems
-        ],
+        "path": problem.path,
+        "line": problem.line,
+        "column": problem.column,
+        "message": problem.message,
     }
 
 
-def _shape(monitor: Monitor, state: RuleState) -> dict[str, Any]:
-    rule = state.rule
+def _shape(monitor: Monitor, state: RuleState, known: frozenset[str]) -> dict[str, Any]:
+    rule, table = state.rule, monitor.books.table
+    unseen = why_unknown(rule.plan, table, monitor.now().wall) if state.unknown else ""
     mine = [incident.alert.state for incident in monitor.books.incidents.of_rule(rule.name)]
     return {
         "name": rule.name,
@@ -88,6 +96,8 @@ def _shape(monitor: Monitor, state: RuleState) -> dict[str, Any]:
         "evaluation_seconds": state.evaluation_s,
         "error": state.error,
         "unknown": state.unknown,
+        "unseen": unseen,
+        "warnings": [text for _, text in doubts([one.name for one in rule.mentions], known)],
         "firing": mine.count(AlertState.FIRING),
         "pending": mine.count(AlertState.PENDING),
     }

@@ -73,11 +73,12 @@ class Plan:
     def __init__(self, expr: Expr) -> None:
         names: set[str] = set()
         self._nameless: list[Selection] = []
-        self._reach_s = 0.0  # how far back from the moment of evaluation it reads
+        self.reach_s = 0.0
+        """How far back from the moment of evaluation it reads."""
 
         def note(node: Expr) -> None:
             if isinstance(node, Selector):
-                self._reach_s = max(self._reach_s, (node.range_s or 0.0) + node.offset_s)
+                self.reach_s = max(self.reach_s, (node.range_s or 0.0) + node.offset_s)
                 if node.name:
                     names.add(node.name)
                 else:
@@ -104,9 +105,9 @@ class Plan:
             ExpressionError: rows pair more than one to one, two rows are the same series, or it
                 reads further back than the table keeps.
         """
-        if self._reach_s > table.retention_s:
+        if self.reach_s > table.retention_s:
             raise ExpressionError(
-                f"it reads {self._reach_s:g} s back, and {table.retention_s:g} s are kept"
+                f"it reads {self.reach_s:g} s back, and {table.retention_s:g} s are kept"
             )
         with np.errstate(all="ignore"):
             # IEEE arithmetic, as in Prometheus: x/0 is an infinity or NaN, not an error.
