@@ -761,6 +761,36 @@ def test_validate_sends_the_file_and_tells_each_problem_with_its_place(
     assert peer.wait_for("rules.validate") == [{"content": "groups: []\n", "path": str(file)}]
 
 
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_of_a_file_that_is_no_rule_file_no_line_is_shown(
+    peer: WirePeer, ctl: Ctl, tmp_path: Path, form: list[str]
+) -> None:
+    file = tmp_path / "shadow"
+    file.write_text("root:$6$secret:19000:0:99999:7:::\nbin:*:19000::::::\n")
+    problems = [
+        {"path": str(file), "line": line, "column": 1, "message": f"unknown key {key!r}"}
+        for line, key in ((1, "root:$6$secret:19000:0:99999:7::"), (2, "bin:*:19000:::::"))
+    ]
+    peer.answers["rules.validate"] = lambda _: {"valid": False, "rules": 0, "problems": problems}
+    status, out, err = ctl("rules", "validate", str(file), *form)
+    assert status == 1
+    assert "19000" not in out + err
+    said = "this is no rule file: expected a mapping with the key groups"
+    if form:
+        problem = {"path": str(file), "line": 1, "column": 1, "message": said}
+        assert json.loads(out)["problems"] == [problem]
+    else:
+        assert out == f"{file}:1:1: {said}\n"
+
+
+def test_of_a_file_that_is_empty_that_is_told(peer: WirePeer, ctl: Ctl, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yml"
+    file.write_text("")
+    problem = {"path": str(file), "line": 0, "column": 0, "message": "the file is empty"}
+    peer.answers["rules.validate"] = lambda _: {"valid": False, "rules": 0, "problems": [problem]}
+    assert ctl("rules", "validate", str(file))[1] == f"{file}: the file is empty\n"
+
+
 def test_a_good_rule_file_is_exit_0(peer: WirePeer, ctl: Ctl) -> None:
     peer.answers["rules.reload"] = lambda _: {"valid": True, "rules": 3, "problems": []}
     assert ctl("rules", "reload")[:2] == (0, "3 rules: in force\n")

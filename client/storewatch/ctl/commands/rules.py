@@ -1,5 +1,6 @@
 """storewatchctl rules."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from storewatch.ctl import words
 from storewatch.ctl.command import Group
 from storewatch.ctl.failures import Exit
 from storewatch.ctl.output import Cell, Column, Output, state
-from storewatch.ctl.session import Session
-from storewatch.wire import params, types
+from storewatch.ctl.session import Session, decoded
+from storewatch.wire import encode, params, types
 
 _LIST = (
     Column("RULE"),
@@ -24,6 +25,10 @@ _LIST = (
     Column("ORIGIN", flexible=True, wide=True),
     Column("STATE", flexible=True),
 )
+
+
+_GROUPS = re.compile(r"""\bgroups["']?\s*:""")
+"""The one key that every rule file has."""
 
 
 @click.group(
@@ -127,17 +132,35 @@ def show(session: Session, name: str) -> None:
 @click.argument("file", required=False, type=click.Path(allow_dash=True))
 @click.pass_obj
 def validate(session: Session, file: str | None) -> int:
+    content = None if file is None else _content(file)
     asked = params.RulesValidate()
-    if file is not None:
-        name = "(standard input)" if file == "-" else file
-        asked = params.RulesValidate(content=_content(file), path=name)
-    found = session.show(
-        "rules.validate",
-        asked,
-        types.RuleCheck,
-        lambda check: _show_check(session.out, check, "right"),
-    )
+    if content is not None:
+        asked.content = content
+        asked.path = "(standard input)" if file == "-" else str(file)
+    answer = session.call("rules.validate", asked)
+    found = decoded(answer, "rules.validate", types.RuleCheck)
+    if content is not None and not found.valid and not _GROUPS.search(content):
+        found.problems = [_no_rule_file(found.problems)]
+        answer = encode(found)
+    if session.as_json:
+        session.out.json(answer)
+    else:
+        _show_check(session.out, found, "right")
     return 0 if found.valid else Exit.FAILED
+
+
+def _no_rule_file(problems: list[types.RuleProblem]) -> types.RuleProblem:
+    """Return what to say of a file that is something else: of its lines, which may be secret,
+    nothing."""
+    first = problems[0]
+    if not first.line:
+        return first  # it is about the file as a whole
+    return types.RuleProblem(
+        path=first.path,
+        line=first.line,
+        column=first.column,
+        message="this is no rule file: expected a mapping with the key groups",
+    )
 
 
 def _content(file: str) -> str:
