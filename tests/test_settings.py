@@ -81,6 +81,8 @@ def test_everything_can_be_set(file: Path) -> None:
         [rules]
         directories = ["/rules", "/more"]
         interval = "1m30s"
+        [metrics]
+        retention = "6h"
         [tasks]
         spool_directory = "/spool"
         [events]
@@ -117,6 +119,7 @@ def test_everything_can_be_set(file: Path) -> None:
             ),
         },
         "rules": {"directories": (Path("/rules"), Path("/more")), "interval": 90.0},
+        "metrics": {"retention": 21_600.0},
         "tasks": {"spool_directory": Path("/spool")},
         "events": {"keep_records": 5000},
         "journal": {"max_megabytes": 64},
@@ -158,7 +161,7 @@ def test_the_ends_of_a_range_are_in_it(file: Path, said: str) -> None:
         pytest.param(
             "[databse]",
             "databse",
-            "one of daemon, control, database, reader, probes, storage, rules, tasks, events,"
+            "one of daemon, control, database, reader, probes, storage, rules, metrics, tasks, events,"
             " journal (did you mean database?)",
             "the unknown key 'databse'",
             id="section",
@@ -280,6 +283,16 @@ def test_the_ends_of_a_range_are_in_it(file: Path, said: str) -> None:
             for section in ("probes", "rules")
             for said in ("0", "0.5", "3601", "-1", "nan", "inf", "'2h'")
             for bounds in ["from 1s to 1h"]
+        ),
+        *(
+            pytest.param(
+                f'[metrics]\nretention = "{wrong}"',
+                "metrics.retention",
+                "from 5m to 24h",
+                repr(wrong),
+                id=f"retention {wrong}",
+            )
+            for wrong in ("4m59s", "25h")
         ),
         pytest.param(
             "[events]\nkeep_records = 999",

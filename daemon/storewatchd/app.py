@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import signal
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -49,7 +49,7 @@ from storewatchd.probes import make_probes
 from storewatchd.probes.base import STALE_AFTER_INTERVALS, Probe
 from storewatchd.probes.self import Own
 from storewatchd.probes.storage import REPOSITORIES
-from storewatchd.reload import Reloader, load_settings
+from storewatchd.reload import Reloader, doubts_of, load_settings
 from storewatchd.rule_files import read_rules
 from storewatchd.settings import Settings, Source
 from storewatchd.stalls import LoopWatch
@@ -64,7 +64,7 @@ STATUS_S = 5.0
 
 
 def check(source: Source) -> str:
-    """Check settings and rule files as a start would; return a sentence.
+    """Check settings and rule files as a start would; return a sentence, and a line a warning.
 
     Raises:
         StorewatchError: something is wrong, and what.
@@ -72,12 +72,13 @@ def check(source: Source) -> str:
     settings = load_settings(source)
     for error in (*missing_names(settings, source), *unusable_directories(settings, source)):
         raise error
-    table = SeriesTable()
+    table = SeriesTable(retention_s=settings.metrics.retention)
     _declare(table, make_probes(RepositoryBook(), settings), settings)
     rules, problems = read_rules(settings.rules, table.probe_families())
     if problems:
         raise RuleError("; ".join(str(problem) for problem in problems))
-    return f"the settings are right; {len(rules)} rules"
+    warnings = [f"warning: {doubt}" for doubt in doubts_of(rules, table)]
+    return "\n".join([f"the settings are right; {len(rules)} rules", *warnings])
 
 
 async def run(source: Source, clock: Clock) -> int:
@@ -109,14 +110,15 @@ async def run(source: Source, clock: Clock) -> int:
         )
         stack.push_async_callback(journal.close)
         bus = Bus(journal.last_seq)
-        table, repositories = SeriesTable(), RepositoryBook()
+        table = SeriesTable(retention_s=settings.metrics.retention)
+        repositories = RepositoryBook()
         repositories.declare(settings.storage.named_paths())
         own = Own()
         probes = make_probes(repositories, settings, own)
         _declare(table, probes, settings)
         checkpoints = Checkpoints(settings.daemon.state_directory, table, version)
         await checkpoints.load()
-        rules = await asyncio.to_thread(_usable_rules, settings, table.probe_families())
+        rules = await asyncio.to_thread(_usable_rules, settings, table)
         books = _books(journal.node, clock, table, repositories, rules)
         monitor = Monitor(books, journal=journal, bus=bus, clock=clock, alive=notifier.alive)
         await monitor.restore()
@@ -271,11 +273,13 @@ async def _recall(journal: Journal, store: Store, monitor: Monitor, collector: C
         collector.rediscover(REPOSITORIES)
 
 
-def _usable_rules(settings: Settings, taken: Collection[str]) -> RuleSet:
+def _usable_rules(settings: Settings, table: SeriesTable) -> RuleSet:
     """Return the rules to start with: what is wrong is said, and the rest is in force."""
-    rules, problems = read_rules(settings.rules, taken)
+    rules, problems = read_rules(settings.rules, table.probe_families())
     for problem in problems:
         logger.error("this rule is not in force: %s", problem)
+    for doubt in doubts_of(rules, table):
+        logger.warning("%s", doubt)
     return rules
 
 

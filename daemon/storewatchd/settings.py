@@ -97,6 +97,11 @@ class RulesSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    retention: Seconds = Seconds(3600.0)  # how far back an expression can look
+
+
+@dataclass(frozen=True, slots=True)
 class TasksSettings:
     spool_directory: Path | None = None  # None is spool in the state directory
 
@@ -122,6 +127,7 @@ class Settings:
     probes: ProbesSettings = field(default_factory=ProbesSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     rules: RulesSettings = field(default_factory=RulesSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     tasks: TasksSettings = field(default_factory=TasksSettings)
     events: EventsSettings = field(default_factory=EventsSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
@@ -143,6 +149,7 @@ class Settings:
 _BOUNDS: Mapping[tuple[str, str], tuple[Any, str]] = {
     ("probes", "interval"): (lambda value: 1 <= value <= 3600, "from 1s to 1h"),
     ("rules", "interval"): (lambda value: 1 <= value <= 3600, "from 1s to 1h"),
+    ("metrics", "retention"): (lambda value: 300 <= value <= 86_400, "from 5m to 24h"),
     ("journal", "max_megabytes"): (lambda value: 16 <= value <= 1 << 20, "from 16 up"),
     ("events", "keep_records"): (
         lambda value: 1000 <= value <= 10_000_000,

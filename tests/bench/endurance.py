@@ -19,6 +19,8 @@ MINUTES = 30
 WARM_MINUTES = 10
 """What fills once and stays: rings, caches, pages of the database."""
 
+RETENTION_MINUTES = 5
+
 SAMPLE_S = 5.0
 
 
@@ -100,7 +102,10 @@ async def _load(appliance: Appliance, token: str) -> dict[str, list[float]]:
 
 
 def _slope() -> Samples:
-    with appliance_for_bench(interval_s=1, rules_interval_s=1) as appliance:
+    # Samples are kept for as long as is set, and every look adds some until then: that is over
+    # before the slope is taken.
+    retention = f'[metrics]\nretention = "{RETENTION_MINUTES}m"'
+    with appliance_for_bench(interval_s=1, rules_interval_s=1, more=retention) as appliance:
         appliance.start()
         appliance.start_web()
         appliance.wait_database()

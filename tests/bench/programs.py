@@ -24,7 +24,7 @@ WATCH_S = 90.0  # three rounds of the default interval
 
 @contextmanager
 def appliance_for_bench(
-    *, interval_s: float = 30, rules_interval_s: float = 30
+    *, interval_s: float = 30, rules_interval_s: float = 30, more: str = ""
 ) -> Iterator[Appliance]:
     """Give an appliance that watches this machine, and remove it afterwards."""
     base = Path(tempfile.mkdtemp(prefix="storewatch-bench-"))

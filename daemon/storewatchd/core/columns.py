@@ -52,7 +52,7 @@ class Columns:
             self._start = self._end = 0
             self.kept_since = at
         if rows > self._values.shape[1]:
-            self._widen(max(16, rows, 2 * self._values.shape[1]))
+            self._widen(rows + rows // 4)
         fresh = self._end == self._start or at - self._times[self._end - 1] >= COLUMN_SECONDS
         if fresh:
             self._slide(at - retention_s)
@@ -107,6 +107,13 @@ class Columns:
         marks[:, :before] = self._marks
         self._values, self._marks = values, marks
 
+    def _heighten(self, height: int) -> None:
+        before, width = self._values.shape
+        times, self._times = self._times, np.zeros(height)
+        values, self._values = self._values, np.zeros((height, width))
+        marks, self._marks = self._marks, np.zeros((height, width), np.int8)
+        self._times[:before], self._values[:before], self._marks[:before] = times, values, marks
+
     def _slide(self, oldest: float) -> None:
         """Make room for one more column, dropping those before `oldest`."""
         times = self._times[self._start : self._end]
@@ -117,14 +124,10 @@ class Columns:
         if self._end < len(self._times):
             return
         used = self._end - self._start
-        height = len(self._times)
-        if used > height // 2:
-            height *= 2
-        grown_times = np.zeros(height)
-        grown_values = np.zeros((height, self._values.shape[1]))
-        grown_marks = np.zeros((height, self._values.shape[1]), np.int8)
-        grown_times[:used] = self._times[self._start : self._end]
-        grown_values[:used] = self._values[self._start : self._end]
-        grown_marks[:used] = self._marks[self._start : self._end]
-        self._times, self._values, self._marks = grown_times, grown_values, grown_marks
+        if used > 3 * len(self._times) // 4:
+            self._heighten(len(self._times) * 3 // 2)
+        held = slice(self._start, self._end)
+        self._times[:used] = self._times[held]
+        self._values[:used] = self._values[held]
+        self._marks[:used] = self._marks[held]
         self._start, self._end = 0, used
