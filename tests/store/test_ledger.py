@@ -264,6 +264,17 @@ async def test_each_node_has_a_cursor_of_its_own(connection: Connection, node: s
     assert await cursor_of(connection, f"{node}-other") == Cursor("e1", 2)
 
 
+async def test_each_node_has_a_row_of_its_own_for_an_alert(
+    connection: Connection, tables: Tables, node: str
+) -> None:
+    copied = f"{node}-copy"
+    ours = alert(node, state=AlertState.FIRING, resolved_at=None, resolved_by=None)
+    await write(connection, [alert_record(1, ours)])
+    await write(connection, [alert_record(1, alert(copied, version=9, id=ours.id))])
+    assert await tables.rows("alert", "state, version") == [("firing", 3)]
+    assert await Tables(connection, copied).rows("alert", "state, version") == [("resolved", 9)]
+
+
 async def test_a_record_that_is_skipped_moves_the_cursor_only(
     connection: Connection, tables: Tables, node: str
 ) -> None:

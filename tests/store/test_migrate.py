@@ -3,14 +3,19 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from itertools import count
 
 import psycopg
 import pytest
+from msgspec.structs import replace
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from fix_postgres import Postgres
+from fix_records import alert, alert_record
+from storewatchd.core.model import AlertState
 from storewatchd.errors import StoreError
+from storewatchd.journal import StoredRecord
 from storewatchd.store.migrate import LOCK_KEY, Migration, migrate, migrations
 
 Connection = AsyncConnection[TupleRow]
@@ -71,6 +76,61 @@ async def test_only_what_is_missing_is_applied_in_order(connection: Connection) 
     assert await migrate(connection, [ONE]) == [ONE.name]
     assert await migrate(connection, [ONE, TWO]) == [TWO.name]
     assert await noted(connection) == [(1, ONE.name), (2, TWO.name)]
+
+
+OLD_ALERT = """
+INSERT INTO alert
+    (id, node, version, rule, severity, source, state, acknowledged, resource_type, resource_id,
+     labels, title, first_seen, last_seen, body)
+SELECT b->>'id', node, (b->>'version')::integer, '', 'info', '', b->>'state', false, '', '',
+       '{}', '', now(), now(), b
+FROM alert_event, LATERAL (SELECT body AS b) AS told WHERE seq = %s
+ON CONFLICT (id) DO UPDATE SET
+    version = excluded.version, state = excluded.state, body = excluded.body
+"""
+
+
+async def shared_by(connection: Connection, *records: StoredRecord) -> None:
+    """Write alerts as the versions did that told rows by their id alone."""
+    await migrate(connection, migrations()[:3])
+    for seq, record in enumerate(records, 1):
+        await connection.execute(
+            "INSERT INTO alert_event SELECT %s, 'e', %s, now(), %s, 'k', (b->>'version')::integer,"
+            " b, '{}', '' FROM (SELECT %s::jsonb AS b) AS line",
+            (record.node, seq, record.key, record.data.decode()),
+        )
+        await connection.execute(OLD_ALERT, (seq,))
+        await connection.execute(
+            "INSERT INTO drain_cursor (node, epoch, seq) VALUES (%s, 'e', %s)"
+            " ON CONFLICT (node) DO NOTHING",
+            (record.node, seq),
+        )
+
+
+async def test_a_row_that_two_nodes_shared_becomes_a_row_of_each(connection: Connection) -> None:
+    ours = alert("a", version=2, state=AlertState.FIRING, resolved_at=None, resolved_by=None)
+    theirs = alert("b", id=ours.id, version=5)
+    alone = alert("a", 2)
+    first = replace(ours, version=1, state=AlertState.PENDING)
+    await shared_by(connection, *map(alert_record, count(1), (first, ours, alone, theirs)))
+    await migrate(connection)
+    rows = await connection.execute(
+        "SELECT node, id, version, state, body FROM alert ORDER BY 1, 2"
+    )
+    assert await rows.fetchall() == [
+        ("a", ours.id, 2, "firing", ours.to_json()),
+        ("a", alone.id, 3, "resolved", alone.to_json()),
+        ("b", ours.id, 5, "resolved", theirs.to_json()),
+    ]
+
+
+async def test_a_node_of_an_older_version_cannot_write_alerts_and_is_told_so(
+    connection: Connection,
+) -> None:
+    await shared_by(connection, alert_record(1, alert("a")))
+    await migrate(connection)
+    with pytest.raises(psycopg.errors.InvalidColumnReference):
+        await connection.execute(OLD_ALERT, (1,))
 
 
 async def test_a_step_that_was_changed_since_is_refused(connection: Connection) -> None:

@@ -110,6 +110,17 @@ async def test_an_alert_comes_with_the_last_reason_that_opened_it(desk: Desk) ->
     ]
 
 
+async def test_an_alert_does_not_come_with_what_a_copy_of_the_node_told_of_it(
+    desk: Desk, postgres: Postgres
+) -> None:
+    copy = Desk(postgres, f"{desk.node}-copy")
+    await desk.tell(desk.open(), "firing", value=1)
+    theirs = copy.open(id=desk.open().id)
+    await copy.tell(copy.open(2))
+    await copy.tell(theirs, "firing", value=2)
+    assert await desk.alerts() == [(desk.open(), {"value": 1})]
+
+
 async def test_an_alert_whose_story_is_missing_is_known_all_the_same(
     desk: Desk, postgres: Postgres
 ) -> None:

@@ -272,7 +272,8 @@ def compare_store(appliance: Appliance, ledger: Ledger) -> None:
     story: dict[str, list[str]] = {}
     numbers = []
     for alert, kind, seq in appliance.sql(
-        "SELECT e.alert_id, e.kind, e.seq FROM alert_event e JOIN alert a ON a.id = e.alert_id "
+        "SELECT e.alert_id, e.kind, e.seq FROM alert_event e "
+        "JOIN alert a ON a.node = e.node AND a.id = e.alert_id "
         "WHERE a.source = 'chaos' ORDER BY e.seq"
     ):
         story.setdefault(alert, []).append(kind)

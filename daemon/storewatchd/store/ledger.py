@@ -56,7 +56,7 @@ SELECT b->>'id', node, (b->>'version')::integer, b->>'rule', b->>'severity', b->
        (b->>'resolved_at')::timestamptz, b
 FROM (SELECT node, data::jsonb AS b
       FROM unnest(%(node)b::text[], %(data)b::text[]) AS line (node, data)) AS read
-ON CONFLICT (id) DO UPDATE SET
+ON CONFLICT (node, id) DO UPDATE SET
     version = excluded.version, severity = excluded.severity, source = excluded.source,
     state = excluded.state, acknowledged = excluded.acknowledged,
     resource_type = excluded.resource_type, resource_id = excluded.resource_id,

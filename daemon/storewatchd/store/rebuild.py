@@ -35,7 +35,8 @@ SELECT alert.body, opened.reason, (extract(epoch FROM first_seen) * 1000)::bigin
 FROM alert
 LEFT JOIN LATERAL (
     SELECT reason FROM alert_event
-    WHERE alert_id = alert.id AND kind IN ('pending', 'firing', 'repeated')
+    WHERE node = alert.node AND alert_id = alert.id
+      AND kind IN ('pending', 'firing', 'repeated')
     ORDER BY seq DESC LIMIT 1
 ) AS opened ON true
 WHERE node = %(node)s AND state <> 'resolved'
