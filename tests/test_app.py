@@ -26,7 +26,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def test_right_settings_are_said_to_be_right(directory: Path, tmp_path: Path) -> None:
-    (directory / "a.yml").write_text(rule("Mine"))
+    (directory / "a.yml").write_text(rule("Mine", "node_load5 > 8"))
     said = check(source(tmp_path, f"[rules]\ndirectories = ['{directory}']\n"))
     assert re.fullmatch(r"the settings are right; \d+ rules", said)
 
@@ -46,6 +46,19 @@ def test_every_problem_of_the_rules_is_told(directory: Path, tmp_path: Path) -> 
         f"{directory}/a.yml",
         f"{directory}/b.yml",
     }
+
+
+def test_a_metric_that_nobody_knows_is_a_warning(directory: Path, tmp_path: Path) -> None:
+    (directory / "a.yml").write_text(rule("Mine", "nod_load5 > 8 or node_load1 > 8"))
+    said = check(source(tmp_path, f"[rules]\ndirectories = ['{directory}']\n")).splitlines()
+    assert said[0].startswith("the settings are right; ")
+    (warning,) = said[1:]
+    assert warning.startswith(f"warning: {directory}/a.yml:1:")
+    assert warning.endswith(": Mine: no metric 'nod_load5' is known; did you mean node_load5?")
+
+
+def test_the_rules_that_ship_name_only_what_is_known(tmp_path: Path) -> None:
+    assert "warning" not in check(source(tmp_path, "[rules]\ndirectories = []\n"))
 
 
 def test_a_group_that_there_is_not_is_refused(tmp_path: Path) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 
 from storewatchd.collector import Collector
 from storewatchd.core.commands import ReplaceRules
-from storewatchd.core.rules import RuleSet
+from storewatchd.core.rules import RuleSet, doubtful
+from storewatchd.core.series import SeriesTable
 from storewatchd.errors import RuleError, StorewatchError
 from storewatchd.monitor import Monitor
-from storewatchd.probes import check_names
+from storewatchd.probes import check_names, family_names
 from storewatchd.probes.base import STALE_AFTER_INTERVALS
 from storewatchd.rule_files import read_rules
 from storewatchd.settings import Settings, Source
@@ -35,6 +36,11 @@ def load_settings(source: Source) -> Settings:
     settings = source.load()
     check_names(settings.probes.disabled, source.name)
     return settings
+
+
+def doubts_of(rules: RuleSet, table: SeriesTable) -> list[RuleError]:
+    """Return a warning for each metric that a rule names, and that nothing here ever tells."""
+    return doubtful(rules, family_names().union(table.names()))
 
 
 class Reloader:
@@ -86,6 +92,8 @@ class Reloader:
         for key in changed_keys(self.settings, settings):
             if key not in TAKEN_AT_ONCE:
                 logger.warning("%s has changed and takes effect at the next start", key)
+        for doubt in doubts_of(rules, self._monitor.books.table):
+            logger.warning("%s", doubt)
         self.settings = settings
         self.last_succeeded = True
         self._logs.set_level(settings.daemon.log_level)

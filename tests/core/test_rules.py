@@ -7,7 +7,7 @@ import yaml
 
 from storewatchd.core import rules as rules_module
 from storewatchd.core.model import Severity
-from storewatchd.core.rules import MAX_FILE_BYTES, RuleFile, load
+from storewatchd.core.rules import MAX_FILE_BYTES, RuleFile, doubtful, load
 from storewatchd.errors import RuleError
 
 WHOLE = """\
@@ -253,3 +253,21 @@ def test_size_number_and_depth_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_would_harm_later_is_refused(text: str, message: str) -> None:
     _, problems = load([RuleFile("a.yml", text, "a.yml")], taken={"full"})
     assert [one.message for one in problems] == [message]
+
+
+# What is right, and may not mean what it says.
+
+
+def test_a_metric_that_nobody_knows_is_doubtful_at_its_place() -> None:
+    text = (
+        "groups:\n- name: g\n  rules:\n"
+        "  - {alert: A, expr: 'ful > 0 or full > 0'}\n"
+        "  - alert: B\n    expr: |\n      rec:max > 0\n      and noo > 1\n"
+        "  - {record: rec:max, expr: max(full)}\n"
+    )
+    rules, problems = load([RuleFile("r.yml", text, "r.yml")])
+    assert problems == []
+    assert [str(one) for one in doubtful(rules, frozenset({"full"}))] == [
+        "r.yml:4:23: A: no metric 'ful' is known; did you mean full?",
+        "r.yml:8:11: B: no metric 'noo' is known",
+    ]

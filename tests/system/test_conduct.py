@@ -104,6 +104,35 @@ def test_a_wrong_rule_file_changes_nothing_and_is_named_with_its_place(running: 
     assert running.is_up()
 
 
+def test_a_mistyped_metric_is_told_wherever_the_rule_is_looked_at(running: Appliance) -> None:
+    file = running.rules / "mine.yml"
+    file.write_text(GOOD.replace("node_memory_MemTotal_bytes > 0", "nod_load5 > 0"))
+    sentence = "no metric 'nod_load5' is known; did you mean node_load5?"
+    validated = running.ctl("rules", "validate", str(file))
+    assert validated.returncode == 0
+    assert validated.stdout == f"{file}:6:15: warning: AlwaysTrue: {sentence}\n1 rule: right\n"
+    running.ctl("rules", "reload")
+    assert sentence in running.ctl("rules", "list").stdout
+    assert sentence in running.ctl("metrics", "--query", "nod_load5").stderr
+    assert sentence in check_config("--config", running.config).stdout
+    assert running.daemon is not None
+    running.daemon.send_signal(signal.SIGHUP)
+    wait_for("the warning", lambda: f"AlwaysTrue: {sentence}" in running.log.read_text())
+
+
+def test_a_rule_that_looks_back_before_the_start_says_so(running: Appliance) -> None:
+    def state() -> str:
+        (line,) = [
+            line
+            for line in running.ctl("rules", "list").stdout.splitlines()
+            if "AlertStorm" in line
+        ]
+        return line
+
+    wait_for("a look", lambda: "of the last 10m 0s self was seen for" in state())
+    assert "usual so soon after a start" in state()
+
+
 def test_wrong_settings_at_a_reload_leave_the_old_ones_in_force(running: Appliance) -> None:
     running.configure(more="[storrage]\n")
     assert running.daemon is not None
