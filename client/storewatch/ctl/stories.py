@@ -1,11 +1,15 @@
-"""An event as one sentence."""
+"""Events, and why an alert changed, as one sentence each."""
 
 from typing import Any
 
 import msgspec
 
 from storewatch.ctl import words
-from storewatch.wire.types import Event
+from storewatch.wire.types import Event, TimelineEntry
+
+MOST_UNSEEN = 3
+
+_BOUNDS = {"at_least": "at least ", "at_most": "at most "}
 
 
 def story(event: Event) -> str:
@@ -73,6 +77,58 @@ def ending(data: dict[str, Any]) -> str:
     elif data["exit_status"]:
         how = f" with status {data['exit_status']}"
     return f"{data['state']}{how}{after}"
+
+
+def why(entry: TimelineEntry, *, since: str) -> str:
+    """Return why an alert changed, as one line; `since` is when its condition began to hold."""
+    try:
+        return words.line(_why(entry.kind, entry.reason, since))
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return words.line(facts(entry.reason))  # a newer daemon tells it otherwise
+
+
+def _why(kind: str, reason: dict[str, Any], since: str) -> str:
+    if "expr" in reason:
+        return _held(kind, reason, since)
+    if "ttl_seconds" in reason:
+        return _created(kind, reason)
+    if "unseen" in reason:
+        return _unseen(reason["unseen"])
+    if "unseen_seconds" in reason:
+        return f"it is seen again, after {words.duration(reason['unseen_seconds'])}"
+    if "actor" in reason:
+        return f"by {reason['actor']}" + (f": {reason['note']}" if reason["note"] else "")
+    if "why" in reason:
+        other = f": {reason['id']}" if "id" in reason else ""
+        never = "" if reason.get("fired", True) else ", and it never fired"
+        return f"{reason['why']}{other}{never}"
+    if set(reason) == {"rule"}:
+        return f"the rule {reason['rule']} is no longer there"
+    return facts(reason)
+
+
+def _held(kind: str, reason: dict[str, Any], since: str) -> str:
+    expression = " ".join(reason["expr"].split())
+    value = _BOUNDS.get(reason["state"], "") + words.number(reason["value"])
+    rows = f" for {words.labels(reason['series'])}" if reason["series"] else ""
+    so = f"the value is {value}: {expression} holds{rows} since {words.local_time(since)}"
+    if kind != "pending":
+        return so
+    return f"{so}, and it fires if that goes on for {words.duration(reason['for_seconds'])}"
+
+
+def _created(kind: str, reason: dict[str, Any]) -> str:
+    again = " again" if kind == "repeated" else ""
+    key = "" if reason["key"] is None else f" with the key {reason['key']}"
+    ttl = reason["ttl_seconds"]
+    end = "" if ttl is None else f"; it ends if it is not for {words.duration(ttl)}"
+    return f"created{again} by {reason['actor']}{key}{end}"
+
+
+def _unseen(unseen: list[dict[str, str]]) -> str:
+    shown = [words.labels(one) if one else "anything" for one in unseen[:MOST_UNSEEN]]
+    more = f" and {len(unseen) - MOST_UNSEEN} more" if len(unseen) > MOST_UNSEEN else ""
+    return f"what it rests on cannot be seen: {', '.join(shown)}{more}"
 
 
 def _metrics(_: str, data: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from storewatch.ctl import words
 from storewatch.ctl.commands.alerts import COLUMNS, PAGE, row
 from storewatch.ctl.commands.events import write_event
 from storewatch.ctl.session import Session
+from storewatch.ctl.urgency import by_urgency
 from storewatch.wire import encode, types
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 RESOLVED_STAYS_S = 60
 """How long a resolved alert stays in the live table."""
-
-_RANK = {"critical": 0, "warning": 1, "info": 2}
 
 _event = msgspec.json.Decoder(types.Event).decode
 
@@ -178,10 +177,10 @@ class _AlertWatch:
         for alert in tuple(self._alerts.values()):
             if alert.resolved_at is not None and words.moment(alert.resolved_at) < limit:
                 del self._alerts[alert.id]
-        shown = sorted(
-            sorted(self._alerts.values(), key=lambda one: (one.first_seen, one.id), reverse=True),
-            key=lambda one: (one.state == "resolved", _RANK[one.severity]),
+        newest_first = sorted(
+            self._alerts.values(), key=lambda one: (one.first_seen, one.id), reverse=True
         )
+        shown = by_urgency(newest_first)
         out = self._session.out
         room = max(1, out.console.height - 4)
         table = out.rich_table(COLUMNS, [row(out, one) for one in shown[:room]])

@@ -1,7 +1,10 @@
 """Times, sizes and texts as people read and write them."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+
+import msgspec
 
 UNKNOWN = "?"
 """What an unknown number is shown as."""
@@ -75,6 +78,17 @@ def number(value: float | None) -> str:
 def plural(count: int, one: str, many: str = "") -> str:
     """Return a count with its noun."""
     return f"{count} {one if count == 1 else many or one + 's'}"
+
+
+def labels(named: Mapping[str, str]) -> str:
+    """Return labels as PromQL writes them."""
+    pairs = [
+        f"{name}={msgspec.json.encode(value).decode()}"
+        for name, value in named.items()
+        if name != "__name__"
+    ]
+    inside = "{" + ", ".join(pairs) + "}" if pairs else ""
+    return named.get("__name__", "") + inside or "{}"
 
 
 def moment(text: str) -> datetime:

@@ -306,7 +306,7 @@ def test_filters_reach_the_daemon_and_what_was_not_given_does_not(peer: WirePeer
     )
     status, out, err = ctl(*words.split(), "--label", 'x="y"')
     assert (status, out, err) == (0, "", "storewatchctl: no alerts\n")
-    ctl("alerts", "list")
+    ctl("alerts", "list", "--json")
     assert peer.wait_for("alerts.list") == [
         {
             "severity": ["critical", "info"],
@@ -321,8 +321,66 @@ def test_filters_reach_the_daemon_and_what_was_not_given_does_not(peer: WirePeer
             "limit": 7,
             "cursor": "c",
         },
-        {"limit": 50},
+        {"state": ["firing", "pending"], "limit": 50},
     ]
+
+
+def chosen(*alerts: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """Answer a list as the daemon does, of these alerts, newest first."""
+
+    def answer(asked: dict[str, Any]) -> dict[str, Any]:
+        found = [
+            one
+            for one in alerts
+            if all(one[name] in asked.get(name, [one[name]]) for name in ("state", "severity"))
+        ]
+        cursor = "c1" if len(found) > asked["limit"] else None
+        return alert_list(*found[: asked["limit"]], next_cursor=cursor)
+
+    return answer
+
+
+ALERTS = (
+    alert(6, severity="info"),
+    alert(5, severity="critical", state="resolved", resolved_at=NOON, resolved_by="rule"),
+    alert(4, severity="critical"),
+    alert(3, acknowledged=True),
+    alert(2, state="pending"),
+    alert(1, severity="critical"),
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "ids", "said"),
+    [
+        pytest.param("", "41326", "", id="open, the worst first"),
+        pytest.param("--limit 5", "41326", "", id="just enough"),
+        pytest.param("--limit 3", "413", "--open --all, or a larger --limit", id="cut"),
+        pytest.param("--limit 2", "41", "--open --all, or a larger --limit", id="cut between"),
+        pytest.param("--severity critical", "41", "", id="critical"),
+        pytest.param("--severity critical --limit 1", "4", "or --cursor c1", id="one severity"),
+        pytest.param("--state resolved", "5", "", id="resolved"),
+        pytest.param("--state resolved --state firing", "41365", "", id="both"),
+        pytest.param("--all", "413265", "", id="all"),
+        pytest.param("--all --open", "41326", "", id="all open"),
+        pytest.param("--cursor c0", "64321", "", id="from a cursor"),
+    ],
+)
+def test_alerts_are_listed_open_ones_first_and_of_them_the_worst(
+    peer: WirePeer, ctl: Ctl, words: str, ids: str, said: str
+) -> None:
+    peer.answers["alerts.list"] = chosen(*ALERTS)
+    status, out, err = ctl("alerts", "list", *words.split())
+    rows = out.splitlines()[1:]
+    assert status == 0
+    assert [line.split()[-2][-1] for line in rows] == list(ids)
+    assert said in err
+    assert bool(err) == bool(said)
+
+
+def test_no_open_alerts_are_told_as_such(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["alerts.list"] = chosen()
+    assert ctl("alerts", "list")[2] == "storewatchctl: no open alerts\n"
 
 
 def test_a_list_is_a_line_an_alert_with_nothing_cut_off(
@@ -334,7 +392,7 @@ def test_a_list_is_a_line_an_alert_with_nothing_cut_off(
         alert(2, title=f"{title}\n\x1b[2J", acknowledged=True), alert(1, severity="critical")
     )
     _, out, _ = ctl("alerts", "list")
-    head, first, second = out.splitlines()
+    head, second, first = out.splitlines()
     assert head.split() == ["SEVERITY", "STATE", "TITLE", "SINCE", "ID", "SOURCE"]
     assert title in first
     assert "\x1b" not in out
@@ -356,7 +414,7 @@ def test_a_list_that_is_not_all_says_so(peer: WirePeer, ctl: Ctl) -> None:
     peer.answers["alerts.list"] = lambda _: alert_list(
         alert(1), next_cursor="c1", complete=False, incomplete_reason="history cannot be read"
     )
-    _, _, err = ctl("alerts", "list")
+    _, _, err = ctl("alerts", "list", "--state", "resolved")
     assert "there are more: --all, or --cursor c1" in err
     assert "the list is incomplete: history cannot be read" in err
 
@@ -385,7 +443,7 @@ def test_show_tells_an_alert_with_its_story(peer: WirePeer, ctl: Ctl) -> None:
                 "seq": 1,
                 "timestamp": NOON,
                 "kind": "firing",
-                "reason": {"value": 0.85, "holes": []},
+                "reason": {"strange": 0.85, "holes": []},
             }
         ],
         "complete": True,
@@ -394,7 +452,42 @@ def test_show_tells_an_alert_with_its_story(peer: WirePeer, ctl: Ctl) -> None:
     _, out, _ = ctl("alerts", "show", alert(1)["id"])
     assert "firing, ack, stale" in out
     assert "by ann" in out
-    assert out.splitlines()[-1].split(None, 3)[2:] == ["firing", "value 0.85"]
+    assert out.splitlines()[-1].split(None, 3)[2:] == ["firing", "strange 0.85"]
+
+
+def test_show_tells_each_text_once_and_the_note_of_its_end(peer: WirePeer, ctl: Ctl) -> None:
+    one = alert(
+        1,
+        annotations={"summary": "t", "description": "It fills up.", "runbook": "look there"},
+        state="resolved",
+        resolved_at=NOON,
+        resolved_by="ann",
+    )
+    ended = {"actor": "ann", "note": "disk replaced"}
+    peer.answers["alerts.get"] = lambda _: {
+        "alert": one,
+        "timeline": [
+            {"id": "e.1", "seq": 1, "timestamp": NOON, "kind": "resolved", "reason": ended}
+        ],
+        "complete": True,
+        "incomplete_reason": None,
+    }
+    _, out, _ = ctl("alerts", "show", one["id"])
+    assert out.count("It fills up.") == 1
+    assert "annotation summary" not in out
+    assert "annotation runbook" in out
+    resolved = next(line for line in out.splitlines() if line.startswith("resolved "))
+    assert resolved.endswith(" by ann: disk replaced")
+
+
+def test_show_keeps_the_annotations_of_an_alert_that_was_created(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["alerts.get"] = lambda _: {
+        "alert": alert(1, rule="", annotations={"summary": "its creator's own"}),
+        "timeline": [],
+        "complete": True,
+        "incomplete_reason": None,
+    }
+    assert "its creator's own" in ctl("alerts", "show", alert(1)["id"])[1]
 
 
 def test_the_end_of_an_id_is_enough(peer: WirePeer, ctl: Ctl) -> None:

@@ -10,7 +10,8 @@ from storewatch.ctl.command import DURATION, MOMENT, PAIR, SEVERITY, STATE, Grou
 from storewatch.ctl.names import is_whole, short, whole_id
 from storewatch.ctl.output import Cell, Column, Output, state
 from storewatch.ctl.session import Session, decoded
-from storewatch.ctl.stories import facts
+from storewatch.ctl.stories import why
+from storewatch.ctl.urgency import MostUrgent, by_urgency, most_urgent
 from storewatch.wire import encode, params, types
 
 COLUMNS = (
@@ -29,7 +30,7 @@ PAGE = 1000
     cls=Group,
     help="Alerts: what is wrong, what was, and who looks after it.",
     examples=(
-        "storewatchctl alerts list --open",
+        "storewatchctl alerts list",
         "storewatchctl alerts ack 5f1a2b3c --note 'disk ordered'",
         "storewatchctl alerts watch",
     ),
@@ -68,19 +69,22 @@ def state_words(one: types.Alert) -> str:
 @alerts.command(
     "list",
     help=(
-        "List alerts, newest first; options combine. Times are 2h (ago), 08:30, 2026-01-31 or RFC "
-        "3339."
+        "List the open alerts, the worst first and newest first among equals, or with --state or "
+        "--all resolved ones too, after them; options combine. With --json or --cursor they come "
+        "newest first, page by page. Times are 2h (ago), 08:30, 2026-01-31 or RFC 3339."
     ),
     examples=(
-        "storewatchctl alerts list --open --severity critical",
-        "storewatchctl alerts list --label 'repository=~\"arch.*\"' --since 2d",
+        "storewatchctl alerts list --severity critical",
+        "storewatchctl alerts list --state resolved --label 'repository=~\"arch.*\"' --since 2d",
         "storewatchctl alerts list --all --json | jq '.alerts | length'",
     ),
 )
 @click.option("--severity", type=SEVERITY, multiple=True, help="Once for each.")
 @click.option("--source", multiple=True, help="Such as storage or task; once for each.")
 @click.option("--state", "states", type=STATE, multiple=True, help="Once for each.")
-@click.option("--open", "is_open", is_flag=True, help="Firing and pending ones only.")
+@click.option(
+    "--open", "is_open", is_flag=True, help="Firing and pending ones only; also with --all."
+)
 @click.option("--acknowledged/--unacknowledged", default=None, help="By that mark.")
 @click.option("--resource-type", metavar="TYPE")
 @click.option("--resource-id", metavar="ID")
@@ -90,7 +94,7 @@ def state_words(one: types.Alert) -> str:
 @click.option("--until", type=MOMENT, help="First seen before this.")
 @click.option("--limit", type=click.IntRange(1, PAGE), default=50, show_default=True)
 @click.option("--cursor", help="Go on where a list ended.")
-@click.option("--all", "is_all", is_flag=True, help="Every page.")
+@click.option("--all", "is_all", is_flag=True, help="Resolved ones too, and every page.")
 @click.pass_obj
 def list_alerts(
     session: Session,
@@ -110,26 +114,47 @@ def list_alerts(
     asked = params.AlertsList(
         severity=some(severity),
         source=some(source),
-        state=["firing", "pending"] if is_open else some(states),
+        state=["firing", "pending"] if is_open or not (states or is_all) else some(states),
         acknowledged=acknowledged,
         label=some(labels),
         limit=PAGE if is_all else limit,
         **plain,
     )
-    if not is_all:
-        answer = session.call("alerts.list", asked)
-        found = decoded(answer, "alerts.list", types.AlertList)
-    else:
-        found = _every_page(session, asked)
-        answer = encode(found)
     if session.as_json:
+        if is_all:
+            whole = _every_page(session, asked)
+            answer = encode(whole)
+        else:
+            answer = session.call("alerts.list", asked)
+            whole = decoded(answer, "alerts.list", types.AlertList)
         session.out.json(answer)
+        _tell_incomplete(session.out, whole.incomplete_reason)
+        return
+    if is_all:
+        whole = _every_page(session, asked)
+        found = MostUrgent(by_urgency(whole.alerts), False, None, whole.incomplete_reason)
+    elif asked.cursor is not None:
+        page = session.ask("alerts.list", asked, types.AlertList)
+        cursor = page.next_cursor
+        found = MostUrgent(page.alerts, cursor is not None, cursor, page.incomplete_reason)
     else:
-        show_list(session.out, found.alerts)
-    if found.next_cursor is not None and not session.as_json:
-        session.out.note(f"there are more: --all, or --cursor {found.next_cursor}")
-    if not found.complete:
-        session.out.note(f"the list is incomplete: {found.incomplete_reason}")
+        found = most_urgent(session, asked)
+    is_chosen = is_open or is_all or bool(states)
+    session.out.table(
+        COLUMNS,
+        [row(session.out, one) for one in found.alerts],
+        empty="no alerts" if is_chosen else "no open alerts",
+    )
+    if found.has_more:
+        every = "--all" if is_chosen else "--open --all"
+        other = f"--cursor {found.cursor}" if found.cursor is not None else "a larger --limit"
+        session.out.note(f"there are more: {every}, or {other}")
+    _tell_incomplete(session.out, found.incomplete_reason)
+
+
+def _tell_incomplete(out: Output, reason: str | None) -> None:
+    if reason is not None:
+        out.note(f"the list is incomplete: {reason}")
 
 
 def _every_page(session: Session, asked: params.AlertsList) -> types.AlertList:
@@ -144,11 +169,6 @@ def _every_page(session: Session, asked: params.AlertsList) -> types.AlertList:
             incomplete_reason=whole.incomplete_reason or page.incomplete_reason,
         )
     return whole
-
-
-def show_list(out: Output, found: Sequence[types.Alert]) -> None:
-    """Write the table of alerts."""
-    out.table(COLUMNS, [row(out, one) for one in found], empty="no alerts")
 
 
 @alerts.command(
@@ -178,7 +198,7 @@ def _show_detail(out: Output, found: types.AlertDetail) -> None:
         ("resource", words.line(f"{one.resource_type} {one.resource_id}")),
         ("rule", words.line(one.rule) or "none: it was created"),
         *((f"label {key}", words.block(text)) for key, text in one.labels.items()),
-        *((f"annotation {key}", words.block(text)) for key, text in one.annotations.items()),
+        *((f"annotation {key}", words.block(text)) for key, text in _other_annotations(one)),
         ("first seen", words.full_time(one.first_seen)),
         ("last seen", words.full_time(one.last_seen)),
         ("occurrences", str(one.occurrences)),
@@ -190,7 +210,10 @@ def _show_detail(out: Output, found: types.AlertDetail) -> None:
         by = f"{words.full_time(one.acknowledged_at)} by {one.acknowledged_by}{note}"
         pairs.append(("acknowledged", words.line(by)))
     if one.resolved_at is not None:
-        by = f"{words.full_time(one.resolved_at)} by {one.resolved_by}"
+        resolutions = [entry.reason for entry in found.timeline if entry.kind == "resolved"]
+        said = resolutions[-1].get("note") if resolutions else None
+        note = f": {said}" if said else ""
+        by = f"{words.full_time(one.resolved_at)} by {one.resolved_by}{note}"
         pairs.append(("resolved", words.line(by)))
     pairs.extend([("id", one.id), ("node", words.line(one.node)), ("version", str(one.version))])
     out.fields([(name, value) for name, value in pairs if value])
@@ -202,7 +225,7 @@ def _show_detail(out: Output, found: types.AlertDetail) -> None:
             (
                 words.local_time(entry.timestamp),
                 Cell(entry.kind, state(entry.kind).style),
-                words.line(facts(entry.reason)),
+                why(entry, since=one.first_seen),
             )
             for entry in found.timeline
         ],
@@ -210,6 +233,12 @@ def _show_detail(out: Output, found: types.AlertDetail) -> None:
     )
     if not found.complete:
         out.note(f"this is incomplete: {found.incomplete_reason}")
+
+
+def _other_annotations(one: types.Alert) -> list[tuple[str, str]]:
+    """Return the annotations that are not the title and the message, which a rule makes of them."""
+    shown = ("summary", "description") if one.rule else ()
+    return [(key, text) for key, text in one.annotations.items() if key not in shown]
 
 
 def _mark(

@@ -1,7 +1,6 @@
 """storewatchctl metrics."""
 
 import click
-import msgspec
 
 from storewatch.ctl import words
 from storewatch.ctl.command import Command
@@ -54,7 +53,7 @@ def _show_rows(session: Session, found: types.QueryAnswer) -> None:
         (Column("LABELS", flexible=True), Column("VALUE", right=True), Column("KNOWN")),
         [
             (
-                words.line(labels_text(one.labels)),
+                words.line(words.labels(one.labels)),
                 _BOUNDS.get(one.state, "") + _number(one.value),
                 state("ok" if one.exact else one.state.replace("_", " ")),
             )
@@ -65,23 +64,12 @@ def _show_rows(session: Session, found: types.QueryAnswer) -> None:
     for warning in found.warnings:
         session.out.note(words.line(warning))
     for hole in found.holes:
-        about = labels_text(hole) if hole else "anything"
+        about = words.labels(hole) if hole else "anything"
         session.out.note(f"could not be looked at: {about}")
 
 
 def _number(value: float | types.NotFinite) -> str:
     return words.number(value) if isinstance(value, float) else value
-
-
-def labels_text(labels: dict[str, str]) -> str:
-    """Return labels as PromQL writes them."""
-    pairs = [
-        f"{name}={msgspec.json.encode(value).decode()}"
-        for name, value in labels.items()
-        if name != "__name__"
-    ]
-    inside = "{" + ", ".join(pairs) + "}" if pairs else ""
-    return labels.get("__name__", "") + inside or "{}"
 
 
 def _show(session: Session, found: types.Snapshot) -> None:

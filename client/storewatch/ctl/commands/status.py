@@ -14,6 +14,7 @@ from storewatch.ctl.commands.repositories import row as repository_row
 from storewatch.ctl.failures import Exit
 from storewatch.ctl.output import Cell, Column, state
 from storewatch.ctl.session import Session, attempt, decoded
+from storewatch.ctl.urgency import most_urgent
 from storewatch.wire import encode, params, types
 
 HEALTH_COLUMNS = (
@@ -191,7 +192,7 @@ def _show_alerts(session: Session, counts: types.AlertCounts) -> None:
     if not counts.firing:
         return
     asked = params.AlertsList(state=["firing"], limit=MOST_ALERTS)
-    found = attempt(lambda: session.ask("alerts.list", asked, types.AlertList))
+    found = attempt(partial(most_urgent, session, asked))
     if isinstance(found, str):
         out.line(f"unknown: {words.line(found)}", "dim")
         return

@@ -1,0 +1,89 @@
+"""Why an alert changed, in words."""
+
+from typing import Any
+
+import pytest
+
+from fix_shapes import NOON
+from storewatch.ctl import words
+from storewatch.ctl.stories import why
+from storewatch.wire.types import TimelineEntry
+
+HELD: dict[str, Any] = {
+    "rule": "Full",
+    "version": "v",
+    "expr": "used /\n  size > 0.8",
+    "value": 0.853,
+    "state": "exact",
+    "series": {"repository": "a"},
+    "for_seconds": 600.0,
+}
+CREATED: dict[str, Any] = {"actor": "ann", "key": None, "ttl_seconds": None}
+SINCE = words.local_time(NOON)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason", "sentence"),
+    [
+        pytest.param(
+            "firing",
+            HELD,
+            f'the value is 0.853: used / size > 0.8 holds for {{repository="a"}} since {SINCE}',
+            id="a rule",
+        ),
+        pytest.param(
+            "firing",
+            {**HELD, "state": "at_least", "series": {}},
+            f"the value is at least 0.853: used / size > 0.8 holds since {SINCE}",
+            id="a bound",
+        ),
+        pytest.param(
+            "pending",
+            {**HELD, "value": None, "series": {"__name__": "up"}},
+            f"the value is ?: used / size > 0.8 holds for up since {SINCE}, and it fires if that "
+            "goes on for 10 min",
+            id="pending",
+        ),
+        pytest.param("firing", CREATED, "created by ann", id="created"),
+        pytest.param(
+            "repeated",
+            {**CREATED, "key": "k", "ttl_seconds": 600},
+            "created again by ann with the key k; it ends if it is not for 10 min",
+            id="repeated",
+        ),
+        pytest.param("acknowledged", {"actor": "ann", "note": None}, "by ann", id="marked"),
+        pytest.param(
+            "resolved", {"actor": "ann", "note": "disk\nnew"}, "by ann: disk new", id="with a note"
+        ),
+        pytest.param(
+            "resolved",
+            {"rule": "R", "version": "v", "why": "the condition no longer holds", "fired": True},
+            "the condition no longer holds",
+            id="by its rule",
+        ),
+        pytest.param(
+            "resolved",
+            {"rule": "R", "version": "v", "why": "the condition no longer holds", "fired": False},
+            "the condition no longer holds, and it never fired",
+            id="not fired",
+        ),
+        pytest.param("resolved", {"why": "it goes on", "id": "7"}, "it goes on: 7", id="another"),
+        pytest.param("resolved", {"rule": "R"}, "the rule R is no longer there", id="rule gone"),
+        pytest.param(
+            "stale",
+            {"unseen": [{"repository": "a"}, {}, {"x": "1"}, {"x": "2"}]},
+            'what it rests on cannot be seen: {repository="a"}, anything, {x="1"} and 1 more',
+            id="stale",
+        ),
+        pytest.param(
+            "fresh", {"unseen_seconds": 90.0}, "it is seen again, after 1 min 30 s", id="fresh"
+        ),
+        pytest.param("novel", {"strange": 7, "empty": []}, "strange 7", id="unheard of"),
+        pytest.param("firing", {"expr": 7, "x": "y"}, "expr 7, x y", id="of another shape"),
+    ],
+)
+def test_why_an_alert_changed_is_a_sentence(
+    kind: str, reason: dict[str, Any], sentence: str
+) -> None:
+    entry = TimelineEntry(id="e.1", seq=1, timestamp=NOON, kind=kind, reason=reason)
+    assert why(entry, since=NOON) == sentence
