@@ -121,7 +121,9 @@ def _created(kind: str, reason: dict[str, Any]) -> str:
     again = " again" if kind == "repeated" else ""
     key = "" if reason["key"] is None else f" with the key {reason['key']}"
     ttl = reason["ttl_seconds"]
-    end = "" if ttl is None else f"; it ends if it is not for {words.duration(ttl)}"
+    end = (
+        "" if ttl is None else f"; it ends unless it is created again within {words.duration(ttl)}"
+    )
     return f"created{again} by {reason['actor']}{key}{end}"
 
 

@@ -48,7 +48,7 @@ SINCE = words.local_time(NOON)
         pytest.param(
             "repeated",
             {**CREATED, "key": "k", "ttl_seconds": 600},
-            "created again by ann with the key k; it ends if it is not for 10 min",
+            "created again by ann with the key k; it ends unless it is created again within 10 min",
             id="repeated",
         ),
         pytest.param("acknowledged", {"actor": "ann", "note": None}, "by ann", id="marked"),
