@@ -87,4 +87,21 @@ def test_only_an_equality_is_one() -> None:
     ],
 )
 def test_rewriting_knows_groups(pattern: str, replacement: str, text: str, result: str) -> None:
-    assert rewrite(pattern, replacement, text) == result
+    assert rewrite(pattern, replacement, text, limit=100) == result
+
+
+def test_a_replacement_of_any_letters_is_put_in_as_it_is() -> None:
+    assert rewrite("b", "é\\x", "abc", limit=100) == "aé\\xc"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement"),
+    [
+        pytest.param("", "x" * 20, id="many matches"),
+        pytest.param("a*", "$0" * 20, id="much of a match"),
+        pytest.param("()", "$1" * 20, id="much of nothing"),
+    ],
+)
+def test_what_replaces_matches_is_bounded(pattern: str, replacement: str) -> None:
+    with pytest.raises(RuleError, match="beyond 100 characters"):
+        rewrite(pattern, replacement, "a" * 50, limit=100)

@@ -1,6 +1,7 @@
 """What alerts are called: keys, labels, texts, and what they depend on."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +13,7 @@ from storewatchd.core.naming import Names, place_of, series_of
 from storewatchd.core.promql import ResultRow
 from storewatchd.core.rowstate import RowState
 from storewatchd.core.series import SeriesTable
+from storewatchd.core.templates import Context, Template
 
 NOW = Instant(NOON, 1000.0)
 STEP = "{step: '{{ if gt $value 0.9 }}high{{ else }}low{{ end }}'}"
@@ -79,6 +81,22 @@ def test_what_was_worked_out_is_bounded() -> None:
 def test_texts_are_rendered_for_the_row(template: str, text: str) -> None:
     called = names(annotations=f"{{summary: '{template}'}}")
     assert called.texts(row(repository="a"), NOW) == {"summary": text}
+
+
+class Broken(Template):
+    """A template that fails as nobody expects."""
+
+    def render(self, context: Context) -> str:
+        raise MemoryError("x" * 1000)
+
+
+def test_no_failure_of_a_text_is_more_than_a_failed_text() -> None:
+    (one,) = rule_set(rule_text())
+    called = Names(replace(one, annotations={"summary": Broken("the text")}), SeriesTable())
+    summary = called.texts(row(), NOW)["summary"]
+    assert summary.startswith("<error in the template of Full: MemoryError('xxx")
+    assert summary.endswith("xxx> the text")
+    assert len(summary) < 400
 
 
 def test_a_query_that_is_wrong_is_told_in_the_text() -> None:

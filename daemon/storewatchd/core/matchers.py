@@ -4,7 +4,7 @@ Patterns come over the network, so they run on RE2, which has no exponential cas
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ _MATCHER = re.compile(
     r"""\s*([A-Za-z_][A-Za-z0-9_]*)\s*(=~|!~|!=|=)\s*(?:"((?:\\.|[^"\\])*)"|([^"\s].*?)?)\s*""",
     re.DOTALL,
 )
+_REFERENCE = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+)|\$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,28 +63,49 @@ def make_matcher(label: str, operator: str, value: str) -> Matcher:
     return Matcher(label, operator, value, _compile(value))
 
 
-def rewrite(pattern: str, replacement: str, text: str) -> str:
+def rewrite(pattern: str, replacement: str, text: str, *, limit: int) -> str:
     """Return the text with every match replaced; $1 or ${name} in the replacement are groups.
 
     As in Go's regexp.Expand, a name is as long as it can be, a group that is not there is empty,
     and $$ is a dollar.
 
     Raises:
-        RuleError: the pattern is too long or is no RE2 pattern.
+        RuleError: the pattern is too long or is no RE2 pattern, or what takes the place of the
+            matches grows beyond a limit, characters.
     """
     compiled = _compile(pattern)
-    names = {str(number) for number in range(compiled.groups + 1)} | {*compiled.groupindex}
+    groups = {str(number): number for number in range(compiled.groups + 1)} | compiled.groupindex
+    parts = list(_parts(replacement, groups))
+    size = 0
 
-    def group(found: re.Match[str]) -> str:
+    def rewritten(match: "re.Match[str]") -> str:
+        nonlocal size
+        taken = []
+        for part in parts:
+            piece = part if isinstance(part, str) else match.group(part) or ""
+            size += max(1, len(piece))  # one that is empty takes time all the same
+            if size > limit:
+                raise RuleError(f"the text grows beyond {limit} characters")
+            taken.append(piece)
+        return "".join(taken)
+
+    return str(compiled.sub(rewritten, text))
+
+
+def _parts(replacement: str, groups: Mapping[str, int]) -> Iterator[str | int]:
+    """Yield the texts of a replacement, and the numbers of the groups between them."""
+    end = 0
+    for found in _REFERENCE.finditer(replacement):
+        if found.start() > end:
+            yield replacement[end : found.start()]
         name = found.group(1) or found.group(2)
         if name is None:
-            return "$"
-        return f"\\g<{name}>" if name in names else ""
-
-    ours = re.sub(
-        r"\$(?:\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+)|\$)", group, replacement.replace("\\", r"\\")
-    )
-    return str(compiled.sub(ours, text))
+            yield "$"
+        elif name in groups:
+            yield groups[name]
+        end = found.end()
+    if end < len(replacement):
+        yield replacement[end:]
 
 
 def _compile(value: str) -> Any:

@@ -17,6 +17,9 @@ from storewatchd.errors import ExpressionError, TemplateError
 MAX_IDENTITIES = 100_000
 """How many of a rule's are remembered."""
 
+MAX_WHY = 300
+"""How much of why a text failed is told in its place, characters."""
+
 Place = tuple[tuple[str, str], ...]
 """Labels as a key."""
 
@@ -95,10 +98,11 @@ class Names:
         context = Context(labels=row.labels, value=row.value, query=self._asker(now))
         try:
             return template.render(context)
-        except TemplateError as error:
-            # As Prometheus does: a text that fails must not hide the alert.
-            problem = f"<error in the template of {self._rule.name}: {error.message}>"
-            return f"{problem} {template.text}"
+        except Exception as error:  # noqa: BLE001  one text is the boundary
+            # As Prometheus does: a text that fails must not hide the alert. Whatever the reason,
+            # it would be there again at every start: nothing that a text does ends the daemon.
+            why = error.message if isinstance(error, TemplateError) else repr(error)
+            return f"<error in the template of {self._rule.name}: {why[:MAX_WHY]}> {template.text}"
 
     def _asker(self, now: Instant) -> Callable[[str], list[QueryRow]]:
         def ask(text: str) -> list[QueryRow]:

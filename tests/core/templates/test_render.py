@@ -43,6 +43,11 @@ def render(text: str, value: float = 0.5) -> str:
         ("{{ with $labels.no }}x{{ else with $labels.path }}{{ . }}{{ end }}", "/srv"),
         ("{{ $x := 1 }}{{ if true }}{{ $x = 2 }}{{ end }}{{ $x }}", "2"),
         ("{{ $x := 1 }}{{ if true }}{{ $x := 2 }}{{ $x }}{{ end }}{{ $x }}", "21"),
+        ("{{ if $x := 0 }}{{ else }}{{ $x }}{{ end }}", "0"),
+        ("{{ if 0 }}{{ else if $x := 2 }}{{ $y := 3 }}{{ $x }}{{ $y }}{{ end }}", "23"),
+        ("{{ $x := 1 }}{{ range query `q` }}{{ $x }}{{ $x := 2 }}{{ $x }}{{ end }}", "1212"),
+        ("{{ range query `` }}{{ else }}{{ $x := 1 }}{{ $x }}{{ end }}", "1"),
+        ("{{ 1e30 }} {{ 0xffffffffffffffff }}", "1e+30 18446744073709551615"),
         ("{{ range query `q` }}{{ .Labels.disk }}={{ .Value }};{{ end }}", "sdb=2;sda=1;"),
         ("{{ range $row := query `q` }}{{ $row.Labels.n }}{{ end }}", "21"),
         ("{{ range $i, $row := query `q` }}{{ $i }}{{ $row | value }} {{ end }}", "02 11 "),
@@ -74,6 +79,11 @@ def test_it_renders_as_go_does(text: str, shown: str) -> None:
         pytest.param("{{ $value.x }}", "0.5 has no field x", id="field of a number"),
         pytest.param("{{ range $value }}{{ end }}", "range: 0.5 is no list", id="range of it"),
         pytest.param("{{ (query `q` | first).Other }}", "has no field Other", id="field of a row"),
+        pytest.param(
+            "{{ if or 1 ($x := 2) }}{{ $x }}{{ end }}",
+            "the variable $x has no value",
+            id="variable that was left out",
+        ),
         pytest.param("{{ humanize }}", "humanize:", id="argument missing"),
         pytest.param("{{ first 1 }}", "first: there is no row", id="first of a number"),
         pytest.param("{{ toUpper 1 2 3 }}", "toUpper:", id="arguments too many"),
@@ -91,6 +101,24 @@ def test_output_and_steps_are_bounded() -> None:
     for body, why in (("x" * 100, str(MAX_OUTPUT)), ("{{ if 0 }}{{ end }}", str(MAX_STEPS))):
         with pytest.raises(TemplateError, match=why):
             Template(nested % body).render(Context({}, 1.0, lambda _: rows))
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        pytest.param("print $x $x", "the text grows beyond", id="print"),
+        pytest.param("println $x $x", "the text grows beyond", id="println"),
+        pytest.param("printf `%s%s` $x $x", "the text grows beyond", id="printf"),
+        pytest.param("printf `` $x $x", "the text grows beyond", id="printf with more"),
+        pytest.param("reReplaceAll `ß` `$0$0` $x", "the text grows beyond", id="reReplaceAll"),
+        pytest.param("printf `%s` $x | toUpper", "toUpper: its text grows beyond", id="toUpper"),
+    ],
+)
+def test_no_text_on_the_way_grows_beyond_the_bound(function: str, why: str) -> None:
+    doubled = "{{ $x := `ß` }}" + "{{ $x = print $x $x }}" * 16 + "{{ $x = %s }}{{ len $x }}"
+    with pytest.raises(TemplateError) as failed:
+        render(doubled % function)
+    assert why in failed.value.message
 
 
 @pytest.mark.parametrize(

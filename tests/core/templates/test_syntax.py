@@ -40,6 +40,28 @@ from storewatchd.errors import TemplateError
         pytest.param("{{ print := }}", "unexpected ':='", 10, id="misplaced assignment"),
         pytest.param("{{ $a, $b := 1 }}", "", 0, id="two outside of range"),
         pytest.param("{{ ( ) }}", "unexpected ')'", 6, id="empty parenthesis"),
+        pytest.param(
+            "{{ if 0 }}{{ $x := 1 }}{{ else }}{{ $x }}{{ end }}",
+            "the variable $x is not defined",
+            37,
+            id="variable of the other branch",
+        ),
+        pytest.param(
+            "{{ range $x := 0 }}{{ else }}{{ $x }}{{ end }}",
+            "the variable $x is not defined",
+            33,
+            id="item where there is none",
+        ),
+        pytest.param(
+            "{{ range 0 }}{{ else }}{{ $x := 1 }}{{ end }}{{ $x }}",
+            "the variable $x is not defined",
+            49,
+            id="variable of a block that has ended",
+        ),
+        pytest.param(
+            "{{ 0x" + "f" * 4000 + " }}", "this number is too large", 4, id="whole number too large"
+        ),
+        pytest.param("{{ 1e999 }}", "this number is too large", 4, id="number too large"),
         pytest.param("{{ (print) . }}", "'(' is no function and takes no arguments", 4, id="call"),
     ],
 )

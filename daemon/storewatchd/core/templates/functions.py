@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,6 +12,9 @@ from storewatchd.core.promql.lexer import duration_seconds
 from storewatchd.errors import RuleError, TemplateError
 
 MAX_TEXT = 65_536
+"""How long a text that a function gives may be, characters."""
+
+_VERB = re.compile(r"%([-+ #0]*[0-9]{0,3}(?:\.[0-9]{0,2})?)([vsdfgexqt%])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +191,27 @@ def _printf(template: Any, *values: Any) -> str:
             case _:
                 return f"%{flags}{verb}" % number(value)
 
-    text = re.sub(r"%([-+ #0]*[0-9]{0,3}(?:\.[0-9]{0,2})?)([vsdfgexqt%])", one, show(template))
-    return text + "".join(f"%!(EXTRA {show(value)})" for value in waiting)
+    def pieces() -> Iterator[str]:
+        text, end = show(template), 0
+        for match in _VERB.finditer(text):
+            yield text[end : match.start()]
+            yield one(match)
+            end = match.end()
+        yield text[end:]
+        yield from (f"%!(EXTRA {show(value)})" for value in waiting)
+
+    return _joined(pieces())
+
+
+def _joined(texts: Iterable[str]) -> str:
+    """Join texts, of which no more are made than there is room for."""
+    room, taken = MAX_TEXT, []
+    for text in texts:
+        room -= len(text)
+        if room < 0:
+            raise TemplateError(f"the text grows beyond {MAX_TEXT} characters")
+        taken.append(text)
+    return "".join(taken)
 
 
 def _same(first: Any, *others: Any) -> bool:
@@ -241,7 +263,7 @@ def _matches(pattern: Any, text: Any) -> bool:
 
 def _replace_all(pattern: Any, replacement: Any, text: Any) -> str:
     try:
-        return rewrite(show(pattern), show(replacement), show(text))
+        return rewrite(show(pattern), show(replacement), show(text), limit=MAX_TEXT)
     except RuleError as error:
         raise TemplateError(error.message) from error
 
@@ -274,8 +296,8 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "not": lambda value: not is_true(value),
     "len": _length,
     "index": _index,
-    "print": lambda *values: "".join(map(show, values)),
-    "println": lambda *values: " ".join(map(show, values)) + "\n",
+    "print": lambda *values: _joined(map(show, values)),
+    "println": lambda *values: _joined(f"{show(value)} " for value in values)[:-1] + "\n",
     "printf": _printf,
     "humanize": _humanize,
     "humanize1024": _humanize1024,

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from storewatchd.core.templates.functions import FUNCTIONS, QueryRow, is_true, show
+from storewatchd.core.templates.functions import FUNCTIONS, MAX_TEXT, QueryRow, is_true, show
 from storewatchd.core.templates.syntax import (
     Access,
     Apply,
@@ -115,10 +115,15 @@ class _Renderer:
             value = self._pipeline(branch.pipeline)
             if is_true(value):
                 self._dot = value if branch.kind == "with" else dot
-                self._nodes(branch.body)
+                self._body(branch.body)
             else:
-                self._nodes(branch.otherwise)
+                self._body(branch.otherwise)
         self._dot = dot
+        self._scopes.pop()
+
+    def _body(self, nodes: tuple[Node, ...]) -> None:
+        self._scopes.append({})
+        self._nodes(nodes)
         self._scopes.pop()
 
     def _range(self, branch: Branch) -> None:
@@ -126,12 +131,12 @@ class _Renderer:
         value = self._pipeline(Pipeline(branch.pipeline.commands))
         items = list(_items(value))
         if not items:
-            self._nodes(branch.otherwise)
+            self._body(branch.otherwise)
         for key, item in items:
             for name, part in zip(reversed(names), (item, key), strict=False):
                 self._scopes[-1][name] = part
             self._dot = item
-            self._nodes(branch.body)
+            self._body(branch.body)
 
     def _pipeline(self, pipeline: Pipeline) -> Any:
         value: Any = None
@@ -139,11 +144,16 @@ class _Renderer:
             piped = (value,) if position else ()
             value = self._operand(command, piped)
         for name in pipeline.declares:
-            scope = self._scopes[-1]
-            if pipeline.assigns:
-                scope = next(one for one in reversed(self._scopes) if name in one)
+            scope = self._scope_of(name) if pipeline.assigns else self._scopes[-1]
             scope[name] = value
         return value
+
+    def _scope_of(self, name: str) -> dict[str, Any]:
+        for scope in self._scopes[::-1]:
+            if name in scope:
+                return scope
+        # It is declared in an argument that `and` or `or` left out.
+        raise TemplateError(f"the variable {name} has no value")
 
     def _operand(self, operand: Operand, piped: tuple[Any, ...] = ()) -> Any:
         self._step()
@@ -159,11 +169,7 @@ class _Renderer:
         if access.inner is not None:
             value = self._pipeline(access.inner)
         elif access.variable:
-            value = next(
-                scope[access.variable]
-                for scope in reversed(self._scopes)
-                if access.variable in scope
-            )
+            value = self._scope_of(access.variable)[access.variable]
         else:
             value = self._dot
         for name in access.fields:
@@ -182,9 +188,12 @@ class _Renderer:
         arguments.extend(piped)
         function = self._query if apply.name == "query" else FUNCTIONS[apply.name]
         try:
-            return function(*arguments)
+            value = function(*arguments)
         except (TypeError, ValueError, OverflowError) as error:
             raise TemplateError(f"{apply.name}: {error}") from error
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            raise TemplateError(f"{apply.name}: its text grows beyond {MAX_TEXT} characters")
+        return value
 
     def _logic(self, apply: Apply, piped: tuple[Any, ...]) -> Any:
         value: Any = None

@@ -1,5 +1,6 @@
 """Cuts a template into text and actions, and parses the actions into nodes."""
 
+import math
 import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -197,12 +198,18 @@ class _Parser:
             raise self._error(start, f"blocks nest deeper than {MAX_DEPTH}")
         self._variables.append(set())
         pipeline = self._pipeline(in_range=kind == "range")
+        self._variables.append(set())
         self._stack.append(_Open(kind, pipeline, start, chained=chained))
 
     def _else(self, piece: Piece) -> None:
         if not self._stack or self._stack[-1].otherwise is not None:
             raise self._error(piece.start, "else without an open if, with or range")
-        self._stack[-1].otherwise = []
+        block = self._stack[-1]
+        block.otherwise = []
+        self._variables.pop()  # what the body declared
+        if block.kind == "range":
+            self._variables[-1].clear()  # there is no item
+        self._variables.append(set())
         following = self._peek()
         if following is not None and following.text in ("if", "with"):
             self._at += 1
@@ -213,7 +220,7 @@ class _Parser:
             raise self._error(piece.start, "end without an open if, with or range")
         while True:
             block = self._stack.pop()
-            self._variables.pop()
+            del self._variables[-2:]
             self._body().append(
                 Branch(block.kind, block.pipeline, tuple(block.body), tuple(block.otherwise or ()))
             )
@@ -274,7 +281,10 @@ class _Parser:
             case "string":
                 return Literal(_unquoted(piece.text))
             case "number":
-                return Literal(_number(piece.text))
+                number = _number(piece.text)
+                if abs(number) >= 1 << 64 and (isinstance(number, int) or math.isinf(number)):
+                    raise self._error(piece.start, "this number is too large")
+                return Literal(number)
             case "variable":
                 if not any(piece.text in scope for scope in self._variables):
                     raise self._error(piece.start, f"the variable {piece.text} is not defined")
