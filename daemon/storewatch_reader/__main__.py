@@ -8,7 +8,7 @@ import socket
 import stat
 import sys
 
-from storewatch_reader.reads import Roots
+from storewatch_reader.roots import CONSUMING, IDLE, PASSIVE, TOOLS, Roots
 from storewatch_reader.server import Server
 from storewatch_reader.workers import Pool
 
@@ -25,6 +25,16 @@ def main() -> int:
     parser.add_argument("--allow-user", action="append", default=[], metavar="NAME")
     parser.add_argument("--sysfs", default="/sys", metavar="DIR")
     parser.add_argument("--procfs", default="/proc", metavar="DIR")
+    parser.add_argument("--dev", default="/dev", metavar="DIR")
+    parser.add_argument("--tool-path", default=TOOLS, metavar="DIR:DIR", help="where tools are")
+    parser.add_argument(
+        "--tool-env", action="append", default=[], metavar="NAME=VALUE", help="for tools"
+    )
+    parser.add_argument(
+        "--tapealert-broker",
+        action="store_true",
+        help="log page 2Eh may be read, which clears the flags that a backup program waits for",
+    )
     words = parser.parse_args()
     try:
         os.makedirs(words.lock_directory, mode=0o700, exist_ok=True)
@@ -39,7 +49,16 @@ def main() -> int:
     except (OSError, ValueError) as error:
         sys.stderr.write(f"storewatch-reader: {error}\n")
         return 1
-    pool = Pool(Roots(words.sysfs, words.procfs), words.lock_directory)
+    allowed_classes = {PASSIVE, IDLE, *((CONSUMING,) if words.tapealert_broker else ())}
+    roots = Roots(
+        words.sysfs,
+        words.procfs,
+        words.dev,
+        words.tool_path,
+        dict(one.split("=", 1) for one in words.tool_env),
+        frozenset(allowed_classes),
+    )
+    pool = Pool(roots, words.lock_directory)
     server = Server(pool, listener=listener, only=only, allowed_uids=allowed)
     # The wake-up descriptor makes a signal end the select.
     wake_read, wake_write = socket.socketpair()

@@ -4,19 +4,11 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from storewatch_reader.roots import Roots
 from storewatch_reader.table import TreeRow
 from storewatch_reader.trees import Pass, compiled
-
-
-@dataclass(frozen=True)
-class Roots:
-    """Where the kernel's trees are; moved by tests."""
-
-    sysfs: str = "/sys"
-    procfs: str = "/proc"
 
 
 def statvfs_path(roots: Roots, path: str) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """One thread, one loop: takes requests from the daemon, gives each to a worker, sends answers.
 
-Verbs: `hello` (protocol and table), `read` (a row of the table) and `tree` (a pass over a tree of
-attributes). Only the user that the reader was told of, and root, may ask.
+Verbs: `hello` (protocol and table), `read` (a row of the table), `tree` (a pass over a tree of
+attributes) and `tool` (a command to a SCSI device). Only the user that the reader was told of, and
+root, may ask.
 """
 
 import contextlib
 import os
+import re
 import selectors
 import socket
 import struct
@@ -157,7 +159,7 @@ class Server:
         if row is None or row.verb != verb:
             problem = f"this reader has no {verb!r} of {name!r}; after an upgrade, restart it"
         elif not isinstance(object_id, str) or not _is_object(row.object, object_id):
-            problem = f"{name}: the object is {'a normal absolute path' if row.object else 'empty'}"
+            problem = f"{name}: the object is {_OBJECTS[row.object]}"
         if row is None or problem:
             self._send(client, {"id": number, "error": "unknown", "message": problem})
             return
@@ -202,9 +204,15 @@ class Server:
             self._stopping = True
 
 
+_OBJECTS = {"": "empty", "path": "a normal absolute path", "scsi": "a SCSI address, H:C:T:L"}
+_ADDRESS = re.compile(r"[0-9]{1,5}:[0-9]{1,5}:[0-9]{1,10}:[0-9]{1,20}")
+
+
 def _is_object(kind: str, object_id: str) -> bool:
     if not kind:
         return not object_id
+    if kind == "scsi":
+        return _ADDRESS.fullmatch(object_id) is not None
     try:
         path = os.fsencode(object_id)
     except UnicodeEncodeError:

@@ -4,7 +4,9 @@ Requests name a row and an object, never a command. Objects are ids; the one exc
 of `statvfs.path`, which gives away only what a path is and how full its file system is. A *key* is
 what one stuck read can block: while a worker holds it, no second one is started for it.
 
-Safety: P0 passive, P1 only while idle, P2 consuming, P3 moving. Every row here is P0.
+Safety: P0 passive; P1 commands without side effects, sent only while nobody holds the device; P2
+commands that consume what somebody else may wait for, which a reader runs only where its command
+line says so. What moves anything (P3) is in no row.
 """
 
 import hashlib
@@ -22,7 +24,7 @@ class Row:
     name: str
     verb: str  # read or tree
     reads: str
-    object: str = ""  # "" for none, or "path"
+    object: str = ""  # "" for none, "path", or "scsi" for H:C:T:L
     safety: str = "P0"
     answer_by_s: float = 5.0
     kill_after_s: float = 30.0
@@ -33,7 +35,13 @@ class Row:
         A path has a key of its own, not its mount's: a symbolic link may lead to another mount,
         and finding out where could block the reader itself.
         """
+        if self.object == "scsi":
+            return f"scsi:{object_id}"
         return f"{self.name}:{object_id}" if object_id else self.name
+
+    def host(self, object_id: str) -> str:
+        """Return the SCSI host whose slots a read takes one of; empty for none."""
+        return f"scsi.host:{object_id.partition(':')[0]}" if self.object == "scsi" else ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,138 @@ class TreeRow(Row):
     root: str = ""  # below the sysfs root
     attributes: tuple[str, ...] = ()
 
+
+@dataclass(frozen=True)
+class ToolRow(Row):
+    """A tool with its exact arguments, of which `{sg}` is the device's node; its output is the
+    answer. Unmoving and bounded, whatever the device is."""
+
+    argv: tuple[str, ...] = ()
+    max_bytes: int = 1 << 16
+
+
+def _tool(
+    name: str, reads: str, *argv: str, safety: str = "P1", max_bytes: int = 1 << 16
+) -> ToolRow:
+    # A drive that rewinds, or a library in motion, takes 10 s and more: that is slow, not stuck.
+    return ToolRow(
+        name,
+        "tool",
+        reads,
+        object="scsi",
+        safety=safety,
+        answer_by_s=30.0,
+        kill_after_s=180.0,
+        argv=argv,
+        max_bytes=max_bytes,
+    )
+
+
+def _raw(name: str, reads: str, length: int, cdb: str) -> ToolRow:
+    argv = ("sg_raw", "-b", "-t", "60", "-r", str(length), "{sg}", *cdb.split())
+    return _tool(name, reads, *argv, max_bytes=length)
+
+
+LOG_PAGES = {
+    0x00: "supported log pages",
+    0x02: "write error counters",
+    0x03: "read error counters",
+    0x0C: "sequential access device",
+    0x0D: "temperature",
+    0x11: "DT device status",
+    0x12: "TapeAlert response",
+    0x14: "device statistics",
+    0x17: "volume statistics",
+    0x18: "protocol specific port",
+    0x1B: "data compression",
+    0x31: "tape capacity",
+}
+"""The log pages that may be read of an idle drive, by number. None of them clears anything; one
+that a drive does not list in page 00h is never asked of it."""
+
+ELEMENTS_BYTES = 65_528
+ALL_ELEMENTS_BYTES = 1 << 20
+
+TOOL_ROWS: tuple[ToolRow, ...] = (
+    _raw("scsi.inquiry", "INQUIRY: what a device is", 252, "12 00 00 00 fc 00"),
+    _raw(
+        "scsi.serial",
+        "INQUIRY, page 80h: its serial number",
+        252,
+        "12 01 80 00 fc 00",
+    ),
+    _raw(
+        "changer.addresses",
+        "MODE SENSE, page 1Dh: how many elements a library has, and where",
+        136,
+        "1a 08 1d 00 88 00",
+    ),
+    # VOLTAG, all types; CURDATA keeps the library from moving, DVCID tells which drive is where.
+    _raw(
+        "changer.elements",
+        "READ ELEMENT STATUS, without motion: what is in every element of a library",
+        ELEMENTS_BYTES,
+        "b8 10 00 00 ff ff 03 00 ff f8 00 00",
+    ),
+    _raw(
+        "changer.elements.all",
+        "READ ELEMENT STATUS, without motion: the same of a library with thousands of slots",
+        ALL_ELEMENTS_BYTES,
+        "b8 10 00 00 ff ff 03 10 00 00 00 00",
+    ),
+    _tool(
+        "changer.mtx",
+        "mtx status: a second opinion",
+        "mtx",
+        "-f",
+        "{sg}",
+        "status",
+        max_bytes=1 << 21,
+    ),
+    *(
+        _tool(
+            f"tape.log.{page:02x}",
+            f"LOG SENSE, page {page:02X}h: {about}",
+            *("sg_logs", "-r", "-m", "8192", "-p", f"0x{page:02x}", "{sg}"),
+        )
+        for page, about in LOG_PAGES.items()
+    ),
+    _tool(
+        "tape.log.2e",
+        "LOG SENSE, page 2Eh: TapeAlert, whose flags that clears",
+        *("sg_logs", "-r", "-m", "8192", "-p", "0x2e", "{sg}"),
+        safety="P2",
+    ),
+    _tool(
+        "tape.attributes",
+        "READ ATTRIBUTE: the memory of the loaded cartridge",
+        "sg_read_attr",
+        "-r",
+        "{sg}",
+    ),
+    _raw(
+        "tape.densities",
+        "REPORT DENSITY SUPPORT: which generations a drive knows",
+        2048,
+        "44 00 00 00 00 00 00 08 00 00",
+    ),
+)
+
+_SCSI_DEVICE = tuple(
+    f"scsi_device/*/device/{name}"
+    for name in (
+        *("vendor", "model", "rev", "type", "state", "vpd_pg80", "vpd_pg83"),
+        *("iorequest_cnt", "iodone_cnt", "ioerr_cnt"),
+        *("scsi_generic/*/", "scsi_tape/*/", "scsi_changer/*/"),
+    )
+)
+_TAPE_STATISTICS = tuple(
+    f"scsi_tape/st*/stats/{name}"
+    for name in (
+        *("in_flight", "io_ns", "other_cnt", "read_byte_cnt", "read_cnt", "read_ns"),
+        *("resid_cnt", "write_byte_cnt", "write_cnt", "write_ns"),
+    )
+)
 
 ROWS: dict[str, Row] = {
     row.name: row
@@ -90,6 +230,19 @@ ROWS: dict[str, Row] = {
             root="class/thermal",
             attributes=("*/temp", "*/type"),
         ),
+        TreeRow(
+            "sys.scsi",
+            "tree",
+            "/sys/class/scsi_device, scsi_host and scsi_tape: devices, nodes, states, statistics",
+            root="class",
+            attributes=(
+                *_SCSI_DEVICE,
+                *_TAPE_STATISTICS,
+                *("scsi_host/*/proc_name", "scsi_host/*/can_queue", "scsi_host/*/host_busy"),
+                *("scsi_host/*/state", "scsi_tape/st*/device@"),
+            ),
+        ),
+        *TOOL_ROWS,
     )
 }
 

@@ -6,14 +6,13 @@ they came. A stuck one holds up nobody's turn, and only so many of these may be 
 A worker holds its key's lock file until it is gone, whatever becomes of the reader: locked means
 closed. Past `answer_by` the asker is told that the read is stuck; past `kill_after` the worker is
 killed, and where the kernel does not let it die it is abandoned and its key stays closed until it
-does.
+does. A read of a SCSI device takes one of its host's slots besides, which are locks too.
 
 A read that is slow is not stuck: what comes too late for its asker is kept for a while, and given,
 with its age, to the next one whose own read is late.
 """
 
 import errno
-import fcntl
 import hashlib
 import os
 import signal
@@ -21,9 +20,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from storewatch_reader import clock, reads
+from storewatch_reader import clock, reads, tools
+from storewatch_reader.keys import Keys
 from storewatch_reader.message import Unpacker, pack
-from storewatch_reader.table import Row, TreeRow
+from storewatch_reader.roots import Roots
+from storewatch_reader.table import Row, ToolRow, TreeRow
 
 MAX_UNDER_WAY = 64
 """How many reads are under way at once, stuck ones not counted."""
@@ -48,7 +49,9 @@ class Worker:
 
     pid: int
     pipe: int
+    name: str
     key: str
+    host: str
     row: Row
     since: float  # Unix seconds
     began: float  # monotonic
@@ -68,6 +71,14 @@ class Waiting:
     since: float  # monotonic
     replies: list[Reply]
 
+    @property
+    def key(self) -> str:
+        return self.row.key(self.object_id)
+
+    @property
+    def host(self) -> str:
+        return self.row.host(self.object_id)
+
 
 @dataclass(frozen=True)
 class Late:
@@ -82,12 +93,13 @@ class Pool:
     """The workers that are alive, by the pipe on which each one answers, and the reads that wait
     for one."""
 
-    def __init__(self, roots: reads.Roots, lock_directory: str) -> None:
+    def __init__(self, roots: Roots, lock_directory: str) -> None:
         self._roots = roots
-        self._locks = lock_directory
+        self._keys = Keys(lock_directory)
         self._workers: dict[int, Worker] = {}
-        self._waiting: dict[str, Waiting] = {}  # by key, oldest first
-        self._late: dict[str, Late] = {}  # by key
+        self._waiting: dict[str, Waiting] = {}  # by name, oldest first
+        self._late: dict[str, Late] = {}  # by name
+        self._limits: dict[str, int] = {}  # of hosts that were asked; one of which nothing is known
 
     def __len__(self) -> int:
         return len(self._workers)
@@ -99,25 +111,29 @@ class Pool:
     def ask(self, row: Row, object_id: str, reply: Reply) -> None:
         """Ask for a read: it shares one of the same that has no answer yet, or waits for its
         turn, which `start` gives it."""
-        key = row.key(object_id)
+        name = f"{row.name}:{object_id}"
         for worker in self._workers.values():
-            if worker.key == key and not worker.late:
+            if worker.name == name and not worker.late:
                 worker.replies.append(reply)
                 return
-        if key in self._waiting:
-            self._waiting[key].replies.append(reply)
+        if name in self._waiting:
+            self._waiting[name].replies.append(reply)
         elif len(self._waiting) < MAX_WAITING:
-            self._waiting[key] = Waiting(row, object_id, clock.monotonic(), [reply])
+            self._waiting[name] = Waiting(row, object_id, clock.monotonic(), [reply])
         else:
             reply(_busy(f"{MAX_WAITING} reads wait for their turn"), b"")
 
     def start(self) -> list[int]:
         """Start what waits, as far as there is room; return the new pipes to watch. A read that
-        cannot begin is answered at once."""
+        cannot begin is answered at once; one whose key or host is being read waits."""
         pipes = []
-        while self._waiting and self._under_way() < MAX_UNDER_WAY:
-            waiting = self._waiting.pop(next(iter(self._waiting)))
-            worker = self._begin(waiting)
+        for name, waiting in tuple(self._waiting.items()):
+            if self._under_way() >= MAX_UNDER_WAY:
+                break
+            if self._is_taken(waiting):
+                continue
+            del self._waiting[name]
+            worker = self._begin(name, waiting)
             if isinstance(worker, Worker):
                 self._workers[worker.pipe] = worker
                 pipes.append(worker.pipe)
@@ -126,28 +142,54 @@ class Pool:
                 reply(*worker)
         return pipes
 
+    def _is_taken(self, waiting: Waiting) -> bool:
+        """Whether a read of ours that is not late yet has the key or the last slot of the host."""
+        key, host = waiting.key, waiting.host
+        asked = [one for one in self._workers.values() if host and one.host == host]
+        if len(asked) >= self._limits.get(host, 1) and not all(one.late for one in asked):
+            return True
+        return any(one.key == key and not one.late for one in self._workers.values())
+
     def _under_way(self) -> int:
         return len(self._workers) - self._stuck()
 
     def _stuck(self) -> int:
         return sum(worker.late for worker in self._workers.values())
 
-    def _begin(self, waiting: Waiting) -> Worker | tuple[dict[str, Any], bytes]:
+    def _begin(self, name: str, waiting: Waiting) -> Worker | tuple[dict[str, Any], bytes]:
         """Return the worker of a read, or what to answer where there can be none."""
-        row, object_id = waiting.row, waiting.object_id
-        key = row.key(object_id)
+        row, object_id, key = waiting.row, waiting.object_id, waiting.key
         try:
-            lock, since = self._take(key)
-            if lock is None:
-                return self._late_or_stuck(key, since)
+            locks, closed, since = self._take(waiting)
+            if closed:
+                return self._late_or_stuck(name, closed, since)
             if row.object and self._stuck() >= MAX_STUCK:
-                os.close(lock)
+                _close(locks)
                 return _busy(f"{MAX_STUCK} reads are stuck, and no further one is begun"), b""
-            pid, pipe = self._fork(row, object_id, lock)
+            pid, pipe = self._fork(row, object_id, locks)
         except OSError as error:
             message = f"no worker can be started: {error.strerror}"
             return {"error": "failed", "message": message}, b""
-        return Worker(pid, pipe, key, row, since, clock.monotonic(), waiting.replies)
+        began = clock.monotonic()
+        return Worker(pid, pipe, name, key, waiting.host, row, since, began, waiting.replies)
+
+    def _take(self, waiting: Waiting) -> tuple[list[int], str, float]:
+        """Lock what a read needs; return the locks and now, or which one is held, since when."""
+        lock, since = self._keys.take(waiting.key)
+        if lock is None:
+            return [], waiting.key, since
+        if not waiting.host:
+            return [lock], "", since
+        try:
+            for number in range(self._limits.get(waiting.host, 1)):
+                slot, held_since = self._keys.take(f"{waiting.host}:{number}")
+                if slot is not None:
+                    return [lock, slot], "", since
+        except OSError:
+            os.close(lock)
+            raise
+        os.close(lock)
+        return [], waiting.host, held_since
 
     def has_ended(self, pipe: int) -> bool:
         """Take what a worker says; return whether that was all, and it is to be reaped."""
@@ -166,10 +208,12 @@ class Pool:
         worker = self._workers.pop(pipe)
         os.close(pipe)
         _, status = os.waitpid(worker.pid, 0)
-        self._late.pop(worker.key, None)
+        self._late.pop(worker.name, None)
         if worker.answer is not None:
+            if worker.host and "host_limit" in worker.answer[0]:
+                self._limits[worker.host] = worker.answer[0]["host_limit"]
             if worker.late:
-                self._late[worker.key] = Late(*worker.answer, clock.monotonic())
+                self._late[worker.name] = Late(*worker.answer, clock.monotonic())
             self._answer_all(worker, *worker.answer)
         else:
             how = os.waitstatus_to_exitcode(status)
@@ -184,23 +228,25 @@ class Pool:
             age = now - worker.began
             if age >= worker.row.answer_by_s and not worker.late:
                 worker.late = True
-                self._answer_all(worker, *self._late_or_stuck(worker.key, worker.since))
+                self._answer_all(
+                    worker, *self._late_or_stuck(worker.name, worker.key, worker.since)
+                )
             if age >= worker.row.kill_after_s and not worker.killed:
                 worker.killed = True
-                os.kill(worker.pid, signal.SIGKILL)
-        for key, waiting in tuple(self._waiting.items()):
+                _kill(worker.pid)
+        for name, waiting in tuple(self._waiting.items()):
             if now - waiting.since >= waiting.row.answer_by_s:
-                self._waiting.pop(key, None)  # an asker that is cut off takes its reads along
+                self._waiting.pop(name, None)  # an asker that is cut off takes its reads along
                 for reply in waiting.replies:
                     reply(_busy(f"{self._under_way()} reads are under way"), b"")
 
-    def _late_or_stuck(self, key: str, since: float) -> tuple[dict[str, Any], bytes]:
+    def _late_or_stuck(self, name: str, key: str, since: float) -> tuple[dict[str, Any], bytes]:
         """Return what the read before gave, where that is not too old; else that this is stuck."""
         now = clock.monotonic()
         self._late = {
             one: late for one, late in self._late.items() if now - late.since < KEEP_LATE_S
         }
-        late = self._late.get(key)
+        late = self._late.get(name)
         if late is None:
             return _stuck(key, since), b""
         return {**late.header, "age": now - late.since}, late.blob
@@ -220,10 +266,10 @@ class Pool:
 
     def forget_asker(self, replies: set[Reply]) -> None:
         """Let workers go on whose asker is gone; what only it waits for is not read."""
-        for key, waiting in tuple(self._waiting.items()):
+        for name, waiting in tuple(self._waiting.items()):
             waiting.replies = [reply for reply in waiting.replies if reply not in replies]
             if not waiting.replies:
-                del self._waiting[key]
+                del self._waiting[name]
         for worker in self._workers.values():
             worker.replies = [reply for reply in worker.replies if reply not in replies]
 
@@ -233,52 +279,38 @@ class Pool:
         for reply in replies:
             reply(header, blob)
 
-    def _fork(self, row: Row, object_id: str, lock: int) -> tuple[int, int]:
-        """Start a worker; return its pid and the pipe on which it answers. The lock is its own
+    def _fork(self, row: Row, object_id: str, locks: list[int]) -> tuple[int, int]:
+        """Start a worker; return its pid and the pipe on which it answers. The locks are its own
         from now on, and free where there is none."""
         try:
             pipe, child_end = os.pipe2(os.O_CLOEXEC)
             try:
                 pid = os.fork()
                 if pid == 0:
-                    _close_all_but(lock, child_end)
-                    _work(self._roots, row, object_id, child_end)
+                    _close_all_but(*locks, child_end)
+                    _work(self._roots, row, object_id, child_end, locks)
             except OSError:
                 os.close(pipe)
                 raise
             finally:
                 os.close(child_end)
         finally:
-            os.close(lock)
+            _close(locks)
         os.set_blocking(pipe, False)
         return pid, pipe
 
-    def _take(self, key: str) -> tuple[int | None, float]:
-        """Lock a key; return the descriptor and now, or None and since when another holds it."""
-        name = hashlib.sha256(os.fsencode(key)).hexdigest()[:32]
-        lock = os.open(
-            f"{self._locks}/{name}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-        )
-        now = clock.wall()
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(lock, 0)
-            os.pwrite(lock, os.fsencode(f"{now!r}\n{key}\n"), 0)
-        except BlockingIOError:
-            said = os.pread(lock, 64, 0).decode(errors="replace").split("\n")[0]
-            os.close(lock)
-            return None, _seconds(said, now)
-        except OSError:
-            os.close(lock)
-            raise
-        return lock, now
+
+def _close(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
-def _seconds(text: str, otherwise: float) -> float:
+def _kill(pid: int) -> None:
+    """Kill a worker and the tool that it runs; they are a process group as soon as it is awake."""
     try:
-        return float(text)
-    except ValueError:
-        return otherwise
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        os.kill(pid, signal.SIGKILL)
 
 
 def _busy(message: str) -> dict[str, Any]:
@@ -303,10 +335,13 @@ def _close_all_but(*kept: int) -> None:
     os.closerange(low, 65_536)
 
 
-def _work(roots: reads.Roots, row: Row, object_id: str, child_end: int) -> NoReturn:
+def _work(roots: Roots, row: Row, object_id: str, child_end: int, locks: list[int]) -> NoReturn:
     """Do a read, answer, and end: the life of a worker."""
     status = 1
     try:
+        os.setpgid(0, 0)
+        for lock in locks:
+            os.set_inheritable(lock, True)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         answer = _answer(roots, row, object_id)
@@ -318,8 +353,10 @@ def _work(roots: reads.Roots, row: Row, object_id: str, child_end: int) -> NoRet
         os._exit(status)
 
 
-def _answer(roots: reads.Roots, row: Row, object_id: str) -> bytes:
+def _answer(roots: Roots, row: Row, object_id: str) -> bytes:
     try:
+        if isinstance(row, ToolRow):
+            return _tool_answer(roots, row, object_id)
         if isinstance(row, TreeRow):
             found = reads.tree(roots, row)
             plan = hashlib.sha256(os.fsencode("\0".join(found.paths))).hexdigest()[:16]
@@ -330,3 +367,15 @@ def _answer(roots: reads.Roots, row: Row, object_id: str) -> bytes:
         code = error.errno or errno.EIO
         where = error.filename or object_id or row.name
         return pack({"error": "refused", "errno": code, "message": f"{where}: {os.strerror(code)}"})
+
+
+def _tool_answer(roots: Roots, row: ToolRow, address: str) -> bytes:
+    try:
+        value, output = tools.run(roots, row, address)
+    except tools.Gone as error:
+        return pack({"error": "absent", "message": str(error)})
+    except tools.Deferred as error:
+        return pack({"error": "deferred", "message": str(error)})
+    except tools.NotAllowed as error:
+        return pack({"error": "unknown", "message": str(error)})
+    return pack({"value": value, "host_limit": value.pop("host_limit")}, output)

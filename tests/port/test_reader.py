@@ -19,10 +19,17 @@ from fakes import NOON, HandClock
 from port.fix_port import ScriptedReader
 from reader.fix_reader import NOBODY, as_another_user, serving
 from storewatch_reader.message import pack
-from storewatch_reader.reads import Roots
-from storewatch_reader.table import Row, TreeRow
+from storewatch_reader.roots import Roots
+from storewatch_reader.table import Row, ToolRow, TreeRow
 from storewatchd.clock import Clock
-from storewatchd.errors import ProbeFailed, ReadRefused, ReadStuck
+from storewatchd.errors import (
+    ProbeAbsent,
+    ProbeDeferred,
+    ProbeError,
+    ProbeFailed,
+    ReadRefused,
+    ReadStuck,
+)
 from storewatchd.port.reader import ReaderPort
 
 ROWS: dict[str, Row] = {
@@ -30,6 +37,7 @@ ROWS: dict[str, Row] = {
     for row in (
         Row("mounts", "read", ""),
         Row("statvfs.path", "read", "", object="path"),
+        ToolRow("scsi.serial", "tool", "", object="scsi"),
         TreeRow("sys.block", "tree", "", root="block", attributes=("*/size",)),
     )
 }
@@ -134,6 +142,8 @@ async def test_an_answer_that_nobody_waits_for_harms_nothing(
             {"errno": errno.ELOOP},
             id="refused",
         ),
+        pytest.param(refusal("absent", "no such device"), ProbeAbsent, {}, id="absent"),
+        pytest.param(refusal("deferred", "bareos holds it"), ProbeDeferred, {}, id="deferred"),
         pytest.param(refusal("unknown", "restart it"), ProbeFailed, {}, id="unknown"),
         pytest.param(refusal("busy", "64 reads are under way"), ProbeFailed, {}, id="busy"),
     ],
@@ -142,7 +152,7 @@ async def test_a_refusal_is_an_error_with_its_facts(
     reader: ScriptedReader,
     port: ReaderPort,
     answer: tuple[dict[str, Any], bytes],
-    kind: type[ProbeFailed],
+    kind: type[ProbeError],
     facts: dict[str, Any],
 ) -> None:
     reader.answers["mounts"] = answer
@@ -150,6 +160,18 @@ async def test_a_refusal_is_an_error_with_its_facts(
         await port.read("mounts")
     assert type(caught.value) is kind
     assert {name: getattr(caught.value, name) for name in facts} == facts
+
+
+# Tools.
+
+
+async def test_what_a_tool_said_comes_with_its_bytes(
+    reader: ScriptedReader, port: ReaderPort
+) -> None:
+    reader.answers["scsi.serial"] = ({"value": {"status": 0, "raced": False}}, b"\x00\xff")
+    reading = await port.read("scsi.serial", "3:0:1:0")
+    assert reading.value == {"status": 0, "raced": False, "stdout": b"\x00\xff"}
+    assert reader.requests[-1]["verb"] == "tool"
 
 
 # Trees.

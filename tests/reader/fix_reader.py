@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from storewatch_reader.message import Unpacker, pack
-from storewatch_reader.reads import Roots
+from storewatch_reader.roots import Roots
 from storewatch_reader.server import Server
 from storewatch_reader.workers import Pool
 from system.appliance import wait_for

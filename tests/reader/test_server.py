@@ -21,7 +21,7 @@ from reader.fix_reader import (
     serving,
 )
 from storewatch_reader.message import Unpacker, pack
-from storewatch_reader.reads import Roots
+from storewatch_reader.roots import Roots
 from storewatch_reader.server import MAX_OBJECT_BYTES, MAX_REFUSED, MAX_WAITING_BYTES
 from storewatch_reader.table import PROTOCOL, Row, TreeRow, digest
 from storewatch_reader.workers import MAX_UNDER_WAY

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storewatch_reader import reads
-from storewatch_reader.reads import Roots
+from storewatch_reader.roots import Roots
 from storewatch_reader.table import ROWS, TreeRow
 from storewatch_reader.trees import ATTRIBUTE_BYTES, Pass, compiled
 

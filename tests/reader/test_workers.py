@@ -16,7 +16,7 @@ import pytest
 from lab.dstate import HangingMount
 from reader.fix_reader import Desk, Reply, SlowKernel, as_another_user
 from storewatch_reader import clock
-from storewatch_reader.reads import Roots
+from storewatch_reader.roots import Roots
 from storewatch_reader.table import ROWS, Row, TreeRow
 from storewatch_reader.workers import KEEP_LATE_S, MAX_STUCK, MAX_UNDER_WAY, MAX_WAITING
 

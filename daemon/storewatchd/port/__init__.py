@@ -14,7 +14,8 @@ __all__ = ["Port", "Reading"]
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a read gave. For a tree the value is a mapping from path to bytes, or to a negative
-    errno. `at` is Unix seconds, when it was read."""
+    errno; for a tool `status`, `stdout` (bytes), `stderr`, `duration_s`, and whether the device was
+    `raced` for by somebody else meanwhile. `at` is Unix seconds, when it was read."""
 
     value: Any
     at: float
@@ -30,6 +31,8 @@ class Port(Protocol):
         Raises:
             ReadStuck: it has not answered within its bound, or an earlier read still has not.
             ReadRefused: the kernel answered with an error number.
+            ProbeAbsent: there is no such device.
+            ProbeDeferred: the device is in use, and asking would disturb.
             ProbeFailed: the reader cannot be asked.
         """
         ...

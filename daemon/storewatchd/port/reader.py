@@ -14,10 +14,16 @@ from typing import Any, cast
 
 import storewatch_reader
 from storewatch_reader.message import BadMessage, Unpacker, pack
-from storewatch_reader.table import ROWS, Row, TreeRow, digest
+from storewatch_reader.table import ROWS, Row, ToolRow, TreeRow, digest
 from storewatchd import process
 from storewatchd.clock import Clock
-from storewatchd.errors import ProbeFailed, ReadRefused, ReadStuck
+from storewatchd.errors import (
+    ProbeAbsent,
+    ProbeDeferred,
+    ProbeFailed,
+    ReadRefused,
+    ReadStuck,
+)
 from storewatchd.port import Reading
 
 logger = logging.getLogger(__name__)
@@ -71,11 +77,13 @@ class ReaderPort:
         except TimeoutError as error:
             raise ProbeFailed(f"the reader does not answer ({row})") from error
         _check(header)
-        value = (
-            self._attributes(row, known, header, blob)
-            if isinstance(about, TreeRow)
-            else header["value"]
-        )
+        match about:
+            case TreeRow():
+                value = self._attributes(row, known, header, blob)
+            case ToolRow():
+                value = {**header["value"], "stdout": blob}
+            case _:
+                value = header["value"]
         # What comes of a slow read is older than its answer.
         at = self._clock.wall() - float(header.get("age", 0.0))
         return Reading(value, at, self._clock.monotonic() - began)
@@ -251,6 +259,10 @@ def _check(header: dict[str, Any]) -> None:
             return
         case "stuck":
             raise ReadStuck(message, key=str(header["key"]), since=float(header["since"]))
+        case "absent":
+            raise ProbeAbsent(message)
+        case "deferred":
+            raise ProbeDeferred(message)
         case "refused":
             raise ReadRefused(message, errno=int(header["errno"]))
         case _:

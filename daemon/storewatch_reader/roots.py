@@ -1,0 +1,21 @@
+"""Where the outside world is: from the reader's command line only, so that tests can move it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+PASSIVE, IDLE, CONSUMING = "P0", "P1", "P2"
+
+TOOLS = "/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Roots:
+    """The kernel's trees and nodes, where tools are found and what they get as environment, and
+    which classes of commands may run."""
+
+    sysfs: str = "/sys"
+    procfs: str = "/proc"
+    dev: str = "/dev"
+    path: str = TOOLS
+    environ: Mapping[str, str] = field(default_factory=dict)
+    allowed: frozenset[str] = frozenset((PASSIVE, IDLE))
