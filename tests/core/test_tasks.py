@@ -152,6 +152,41 @@ def test_metrics_follow() -> None:
     }
 
 
+def report(tasks_: TaskBook, began: float, ended: float, **more: Any) -> None:
+    """Report a whole run late, at 100 seconds past noon."""
+    type_ = {"type": more.pop("type")} if "type" in more else {}
+    run = start(tasks_, now=NOON.later(100), at=NOON.wall + began, **type_)
+    finish(tasks_, run, NOON.later(100), at=NOON.wall + ended, **more)
+
+
+EARLIER = pytest.mark.parametrize(
+    "earlier",
+    [
+        pytest.param({"exit_status": 1, "output": "early", "bytes": 1}, id="failure"),
+        pytest.param({"bytes": 1}, id="success"),
+    ],
+)
+
+
+@EARLIER
+@pytest.mark.parametrize(
+    "later",
+    [
+        pytest.param({"exit_status": 2, "output": "late", "bytes": 2}, id="after a failure"),
+        pytest.param({"bytes": 2}, id="after a success"),
+    ],
+)
+def test_runs_give_the_same_metrics_in_whatever_order_they_are_reported(
+    earlier: dict[str, Any], later: dict[str, Any]
+) -> None:
+    in_order, late = book(), book()
+    report(in_order, 10, 20, **earlier)
+    report(in_order, 50, 70, type="backup", **later)
+    report(late, 50, 70, type="backup", **later)
+    report(late, 10, 20, **earlier)
+    assert values(late) == values(in_order)
+
+
 def test_memory_keeps_the_newest_ends_and_tells_what_may_go() -> None:
     tasks_ = book()
     for _ in range(MAX_FINISHED):

@@ -243,8 +243,9 @@ class TaskBook:
             reported_by=command.actor,
             node=self._node,
         )
-        about.type = run.type
-        about.last_start = run.started_at
+        if _is_latest(run.started_at, about.last_start):
+            about.type = run.type
+            about.last_start = run.started_at
         self._put(run)
         return TaskChange(run, "start")
 
@@ -358,12 +359,14 @@ class TaskBook:
         about = self._about(run.name)
         about.runs = {**(about.runs or {})}
         about.runs[run.state.value] = about.runs.get(run.state.value, 0) + 1
-        about.last_end = run.finished_at
-        about.last_duration_s = run.duration_s
-        about.last_bytes = run.bytes
+        # A report that comes late is of an earlier end: what came after that stays the last.
+        if _is_latest(run.finished_at, about.last_end):
+            about.last_end = run.finished_at
+            about.last_duration_s = run.duration_s
+            about.last_bytes = run.bytes
         if run.state is TaskState.COMPLETED:
-            about.last_success = run.finished_at
-        else:
+            about.last_success = _later(about.last_success, run.finished_at)
+        elif _is_latest(run.finished_at, about.last_failure):
             about.last_failure = run.finished_at
             about.failure = failure_of(run)
 
@@ -442,6 +445,10 @@ def failure_of(run: TaskRun) -> tuple[str, str, str]:
         run.signal or "",
         run.output[-INFO_OUTPUT:].strip(),
     )
+
+
+def _is_latest(moment: float | None, known: float | None) -> bool:
+    return moment == _later(known, moment)
 
 
 def _later(one: float | None, other: float | None) -> float | None:
