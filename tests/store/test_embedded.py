@@ -19,7 +19,8 @@ import pytest
 
 from fix_postgres import make_cluster, reachable_directory
 from storewatchd.errors import StoreUnavailable
-from storewatchd.store.embedded import FIRST_PAUSE_S, LOG_BYTES, EmbeddedCluster
+from storewatchd.store.cluster_files import LAST_BYTES, LOG_BYTES
+from storewatchd.store.embedded import FIRST_PAUSE_S, EmbeddedCluster
 
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs it as another user")
 
@@ -130,6 +131,13 @@ def show(cluster: EmbeddedCluster, setting: str) -> str:
     return str(row[0])
 
 
+async def problem(cluster: EmbeddedCluster) -> str:
+    """Return why a cluster cannot be had."""
+    with pytest.raises(StoreUnavailable) as caught:
+        await cluster.ensure()
+    return str(caught.value)
+
+
 def end(pid: int) -> None:
     """End a server, whoever started it."""
     os.kill(pid, signal.SIGINT)
@@ -222,6 +230,18 @@ async def test_data_of_a_version_that_is_not_installed_is_named(make: Make, empt
         await make(empty).ensure()
 
 
+async def test_a_version_that_is_garbage_is_named_as_it_is(make: Make, empty: Path) -> None:
+    (empty / "data" / "PG_VERSION").write_bytes(b"\xdf\n")
+    with pytest.raises(StoreUnavailable, match="to PostgreSQL \N{REPLACEMENT CHARACTER}, and only"):
+        await make(empty).ensure()
+
+
+async def test_a_version_that_cannot_be_read_is_told(make: Make, reachable: Path) -> None:
+    (reachable / "data" / "PG_VERSION").mkdir(parents=True)
+    with pytest.raises(StoreUnavailable, match=r"data cannot be read: Is a directory"):
+        await make(reachable).ensure()
+
+
 async def test_a_server_that_fits_the_data_is_found_on_the_path(
     make: Make, empty: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +279,24 @@ async def test_a_place_that_cannot_be_made_is_named(make: Make, reachable: Path)
     (reachable / "file").write_text("")
     with pytest.raises(StoreUnavailable, match="cannot be prepared for PostgreSQL: "):
         await make(reachable / "file").ensure()
+
+
+async def test_a_file_system_that_hangs_holds_up_nothing_else(make: Make, empty: Path) -> None:
+    settings = empty / "data" / "postgresql.conf"
+    settings.unlink()
+    os.mkfifo(settings)  # who opens it waits for a writer, as for a server of files that is away
+    cluster = make(empty, start_timeout_s=0.1)
+    assert "data has not answered for 0.1 s" in await problem(cluster)
+    assert "data still hangs" in await problem(cluster)
+
+    settings.write_text("# Storewatch's own.\n")
+    settings.unlink()
+    settings.write_text("# Storewatch's own.\n")
+
+    async with asyncio.timeout(10):
+        while "hangs" in (told := await problem(cluster)):
+            pass
+    assert "belongs to PostgreSQL 99" in told
 
 
 @only_root
@@ -365,6 +403,17 @@ async def test_a_server_that_ends_at_its_start_is_told_with_its_last_words(
     binaries = tools(empty, postgres="echo first; echo the disk is on fire; exit 7")
     with pytest.raises(StoreUnavailable, match=r"ended with status 7 at its start: .*is on fire"):
         await make(empty, binaries=binaries).ensure()
+
+
+async def test_last_words_may_be_any_bytes_and_are_looked_for_at_the_end_only(
+    make: Make, empty: Path
+) -> None:
+    (empty / "postgresql.log").write_bytes(b"first\n" + b"\xdf" * LAST_BYTES)
+    binaries = tools(empty, postgres=r"printf '\n\337 is no size\n'; exit 1")
+    with pytest.raises(StoreUnavailable, match="at its start: \N{REPLACEMENT CHARACTER}") as caught:
+        await make(empty, binaries=binaries).ensure()
+    assert str(caught.value).endswith("\N{REPLACEMENT CHARACTER} is no size")
+    assert "first" not in str(caught.value)
 
 
 async def test_a_start_is_bounded_in_time(make: Make, empty: Path) -> None:

@@ -23,7 +23,8 @@ from storewatchd.errors import StoreUnavailable
 from storewatchd.journal import Rebuild
 from storewatchd.store import Store
 from storewatchd.store import store as store_module
-from storewatchd.store.embedded import DATABASE, ROLE, usual_places
+from storewatchd.store.cluster_files import usual_places
+from storewatchd.store.embedded import DATABASE, ROLE
 from storewatchd.store.migrate import LOCK_KEY
 from storewatchd.store.store import REST_S
 
