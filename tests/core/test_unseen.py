@@ -2,8 +2,9 @@
 
 import pytest
 
-from core.fix_engine import Desk, rule
+from core.fix_engine import MAX_AGE_S, Desk, rule
 from storewatchd.core.frames import Frame, Outcome, Row, Scope
+from storewatchd.core.sight import BLINDNESS, BLINDNESS_FAMILIES, Sight, told_scopes
 from storewatchd.core.unseen import why_unknown
 
 BOTH = rule() + "\n    - record: full:max\n      expr: max(full)"
@@ -48,6 +49,19 @@ def test_scopes_are_named_and_counted_where_they_are_many() -> None:
     assert why(desk) == (
         "probe repository=b cannot be seen, "
         "probe repository=c was not looked at yet since the start and 1 more"
+    )
+
+
+def test_what_the_collector_tells_of_a_scope_is_told_as_that_scope() -> None:
+    desk = Desk(rule("storewatch_probe_failed_looks >= 3"))
+    desk.table.declare(BLINDNESS, BLINDNESS_FAMILIES, max_age_s=MAX_AGE_S)
+    sights = [Sight(Scope("database"), 0.0), Sight(SCOPES[0], 0.0)]
+    for probe, scopes in told_scopes(sights, ()):
+        if probe == BLINDNESS:
+            desk.table.expect(probe, scopes)
+    assert why(desk) == (
+        "database was not looked at often enough yet since the start, "
+        "probe repository=a was not looked at often enough yet since the start"
     )
 
 

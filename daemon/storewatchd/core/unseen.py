@@ -7,6 +7,7 @@ from storewatchd.core.promql import Plan
 from storewatchd.core.rows import Series
 from storewatchd.core.scopes import ScopeState
 from storewatchd.core.series import WINDOW_COVERAGE, SeriesTable, recording
+from storewatchd.core.sight import BLINDNESS, COLLECTOR
 from storewatchd.core.templates.functions import FUNCTIONS
 
 _TOLD = 2
@@ -46,11 +47,16 @@ def _unseen(series: Series, table: SeriesTable, at: float) -> Iterator[str]:
 
 def _sentence(probe: str, labels: Mapping[str, str], state: ScopeState | None) -> str:
     scope = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
+    if probe in (BLINDNESS, COLLECTOR):  # their labels name what they are about
+        probe, scope = labels.get("probe", probe), labels.get("scope", "")
+        often = " often enough"
+    else:
+        often = ""
     what = f"{probe} {scope}" if scope else probe
     if state is None:
         return f"{what} cannot be seen whole"
     if state.outcome is None:
-        return f"{what} was not looked at yet since the start"
+        return f"{what} was not looked at{often} yet since the start"
     if state.outcome is Outcome.FAILED:
         return (
             f"{what} cannot be seen: {state.reason}" if state.reason else f"{what} cannot be seen"
