@@ -161,8 +161,8 @@ def test_the_ends_of_a_range_are_in_it(file: Path, said: str) -> None:
         pytest.param(
             "[databse]",
             "databse",
-            "one of daemon, control, database, reader, probes, storage, rules, metrics, tasks, events,"
-            " journal (did you mean database?)",
+            "one of daemon, control, database, reader, probes, storage, rules, metrics, tasks, "
+            "events, journal (did you mean database?)",
             "the unknown key 'databse'",
             id="section",
         ),
@@ -319,7 +319,7 @@ def test_the_ends_of_a_range_are_in_it(file: Path, said: str) -> None:
         pytest.param(
             "[[storage.repositories]]\npath = '/a'",
             "storage.repositories[0].name",
-            "a name",
+            "a name of printable characters",
             "nothing",
             id="no name",
         ),
@@ -342,6 +342,19 @@ def test_the_ends_of_a_range_are_in_it(file: Path, said: str) -> None:
                 ("relative repository", "'a'", "'a'"),
                 ("zero byte in a repository", '"/a\\u0000"', "'/a\\x00'"),
                 ("line break in a repository", '"/a\\nb"', "'/a\\nb'"),
+            )
+        ),
+        *(
+            pytest.param(
+                f"[[storage.repositories]]\nname = {said}\npath = '/a'",
+                "storage.repositories[0].name",
+                "a name of printable characters",
+                found,
+                id=name,
+            )
+            for name, said, found in (
+                ("zero byte in a name", '"a\\u0000"', "'a\\x00'"),
+                ("line break in a name", '"a\\nb"', "'a\\nb'"),
             )
         ),
         pytest.param(
@@ -444,6 +457,30 @@ def test_the_default_file_is_read_where_it_is(file: Path) -> None:
     assert Source(default_path=file).load().probes.interval == 5.0
 
 
+def test_a_default_file_that_cannot_be_seen_is_not_absent(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="expected a readable file, found Not a directory"):
+        Source(default_path=tmp_path / "file" / "storewatch.toml").load()
+
+
+@pytest.mark.parametrize("key", ["control", "reader"])
+def test_a_sockets_path_is_no_longer_than_the_kernel_takes(file: Path, key: str) -> None:
+    file.write_text(f"[{key}]\nsocket = '/{'x' * 106}'\n")
+    Source(file).load()
+    file.write_text(f"[{key}]\nsocket = '/{'x' * 107}'\n")
+    with pytest.raises(ConfigError) as caught:
+        Source(file).load()
+    assert caught.value.key == f"{key}.socket"
+    assert caught.value.expected == "a path of at most 107 bytes"
+    assert caught.value.found.startswith("108 bytes: /x")
+
+
+def test_a_socket_is_measured_where_the_command_line_puts_it(file: Path) -> None:
+    file.touch()
+    with pytest.raises(ConfigError, match=r"control\.socket: expected a path of at most 107 bytes"):
+        Source(file, runtime_directory=Path("/" + "x" * 100)).load()
+
+
 def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="expected a readable file"):
         Source(tmp_path / "none.toml").load()
@@ -507,6 +544,15 @@ def test_settings_are_never_changed(file: Path) -> None:
             "database.dsn",
             'missing "=" after "nonsense" in connection info string',
             id="dsn",
+        ),
+        pytest.param(
+            '[database]\nkind = "external"\ndsn = "host=db\\u0000 user=x"',
+            "database.dsn",
+            "one with the character U+0000",
+            id="dsn-with-zero",
+        ),
+        pytest.param(
+            "[journal]\nmax_megabytes = 2000000", "journal.max_megabytes", "2000000", id="too-much"
         ),
         pytest.param(
             "[[storage.repositories]]\nname='a'\npath='/a'\n"

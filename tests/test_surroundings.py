@@ -44,6 +44,13 @@ def problems(source: Source) -> list[ConfigError]:
             '[database]\nuser = "nemo"', "database.user", "a user that exists", "'nemo'", id="user"
         ),
         pytest.param(
+            '[database]\nbinaries = "/no/such"',
+            "database.binaries",
+            "the directory of initdb and postgres",
+            "/no/such, where initdb cannot be run",
+            id="programs",
+        ),
+        pytest.param(
             '[rules]\ndirectories = ["/etc", "/no/such"]',
             "rules.directories[1]",
             "a directory that can be read",
@@ -73,11 +80,18 @@ def test_what_does_not_exist_is_told_with_file_key_expected_and_found(
         pytest.param("", id="the usual groups and directories"),
         pytest.param('[control]\nread_group = "root"', id="a group that exists"),
         pytest.param('[database]\nkind = "none"\nuser = "nemo"', id="a user whom nothing runs as"),
+        pytest.param('[database]\nkind = "none"\nbinaries = "/no/such"', id="programs unused"),
     ],
 )
 def test_what_need_not_exist_is_no_problem(tmp_path: Path, text: str) -> None:
     assert problems(source(tmp_path, text)) == []
     assert os.listdir(tmp_path) == ["storewatch.toml"]
+
+
+def test_programs_that_are_there_are_no_problem(tmp_path: Path) -> None:
+    for name in ("initdb", "postgres"):
+        (tmp_path / name).touch(mode=0o755)
+    assert problems(source(tmp_path, f'[database]\nbinaries = "{tmp_path}"')) == []
 
 
 @only_root

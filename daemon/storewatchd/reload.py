@@ -1,4 +1,8 @@
-"""What SIGHUP does: settings and rules are read anew, and all of it is taken or nothing."""
+"""What SIGHUP does: settings and rules are read anew; where anything is wrong nothing is taken.
+
+Of the settings those of `TAKEN_AT_ONCE` come into force. Every other one that differs from what is
+in force is named in the log, at each reload until the next start.
+"""
 
 import asyncio
 import dataclasses
@@ -57,7 +61,7 @@ class Reloader:
         collector: Collector,
     ) -> None:
         self.settings = settings
-        """The settings in force: swapped whole, at one point."""
+        """The settings in force, swapped whole, at one point."""
         self.last_succeeded = True
         self._source = source
         self._notifier = notifier
@@ -94,7 +98,7 @@ class Reloader:
                 logger.warning("%s has changed and takes effect at the next start", key)
         for doubt in doubts_of(rules, self._monitor.books.table):
             logger.warning("%s", doubt)
-        self.settings = settings
+        self.settings = settings = in_force(self.settings, settings)
         self.last_succeeded = True
         self._logs.set_level(settings.daemon.log_level)
         self._collector.set_interval(settings.probes.interval)
@@ -109,6 +113,20 @@ class Reloader:
         self.last_succeeded = False
         for problem in problems:
             logger.error("nothing was reloaded, the old settings stay in force: %s", problem)
+
+
+def in_force(before: Settings, after: Settings) -> Settings:
+    """Return what holds after a reload: the settings of before, with those taken at once."""
+    sections: dict[str, Any] = {}
+    for section in dataclasses.fields(Settings):
+        old, new = getattr(before, section.name), getattr(after, section.name)
+        taken = {
+            one.name: getattr(new, one.name)
+            for one in dataclasses.fields(old)
+            if f"{section.name}.{one.name}" in TAKEN_AT_ONCE
+        }
+        sections[section.name] = dataclasses.replace(old, **taken)
+    return Settings(**sections)
 
 
 def changed_keys(before: Settings, after: Settings) -> Iterator[str]:

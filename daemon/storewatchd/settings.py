@@ -6,6 +6,7 @@ such as "30s" or "5m".
 
 import dataclasses
 import difflib
+import os
 import tomllib
 import types
 import typing
@@ -19,10 +20,13 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from storewatchd.core.promql.lexer import duration_seconds
-from storewatchd.core.repositories import normal_path
+from storewatchd.core.repositories import is_name, normal_path
 from storewatchd.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/storewatch/storewatch.toml")
+
+SOCKET_PATH_BYTES = 107
+"""How long a socket's path may be. unix(7): sun_path less its terminating zero."""
 
 Seconds = NewType("Seconds", float)
 
@@ -150,7 +154,7 @@ _BOUNDS: Mapping[tuple[str, str], tuple[Any, str]] = {
     ("probes", "interval"): (lambda value: 1 <= value <= 3600, "from 1s to 1h"),
     ("rules", "interval"): (lambda value: 1 <= value <= 3600, "from 1s to 1h"),
     ("metrics", "retention"): (lambda value: 300 <= value <= 86_400, "from 5m to 24h"),
-    ("journal", "max_megabytes"): (lambda value: 16 <= value <= 1 << 20, "from 16 up"),
+    ("journal", "max_megabytes"): (lambda value: 16 <= value <= 1 << 20, "from 16 to 1048576"),
     ("events", "keep_records"): (
         lambda value: 1000 <= value <= 10_000_000,
         "from 1000 to 10000000",
@@ -179,7 +183,7 @@ class Source:
         Raises:
             ConfigError: the file cannot be read, or something in it is unknown or wrong.
         """
-        if self.path is None and not self.default_path.exists():
+        if self.path is None and _is_absent(self.default_path):
             settings = Settings()
         else:
             settings = read(self.path or self.default_path)
@@ -188,9 +192,22 @@ class Source:
             for name in ("state_directory", "runtime_directory")
             if (value := getattr(self, name)) is not None
         }
-        return dataclasses.replace(
+        settings = dataclasses.replace(
             settings, daemon=dataclasses.replace(settings.daemon, **overrides)
         )
+        _check_socket_paths(settings, self.name)
+        return settings
+
+
+def _is_absent(path: Path) -> bool:
+    """Return whether there is no such file; of one that cannot be seen, reading tells why."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def read(path: Path) -> Settings:
@@ -214,9 +231,33 @@ def read(path: Path) -> Settings:
     return settings
 
 
+def _check_socket_paths(settings: Settings, path: str) -> None:
+    """Refuse a socket's path that the kernel does not take, wherever its parts were set."""
+    for key, socket in (
+        ("control.socket", settings.control_socket),
+        ("reader.socket", settings.reader.socket),
+    ):
+        length = len(os.fsencode(socket))
+        if length > SOCKET_PATH_BYTES:
+            raise ConfigError(
+                path,
+                key,
+                expected=f"a path of at most {SOCKET_PATH_BYTES} bytes",
+                found=f"{length} bytes: {socket}",
+            )
+
+
 def _check_whole(settings: Settings, path: str) -> None:
     if settings.database.kind is DatabaseKind.EXTERNAL and not settings.database.dsn:
         raise ConfigError(path, "database.dsn", expected="a connection string", found="nothing")
+    if "\0" in settings.database.dsn:
+        # libpq would read no further than that.
+        raise ConfigError(
+            path,
+            "database.dsn",
+            expected="a connection string of libpq",
+            found="one with the character U+0000",
+        )
     if settings.database.dsn:
         try:
             conninfo_to_dict(settings.database.dsn)
@@ -230,8 +271,11 @@ def _check_whole(settings: Settings, path: str) -> None:
     paths: set[str] = set()
     for index, repository in enumerate(settings.storage.repositories):
         where = f"storage.repositories[{index}]"
-        if not repository.name:
-            raise ConfigError(path, f"{where}.name", expected="a name", found="nothing")
+        if not is_name(repository.name):
+            found = repr(repository.name) if repository.name else "nothing"
+            raise ConfigError(
+                path, f"{where}.name", expected="a name of printable characters", found=found
+            )
         if not _is_path(repository.path):
             found = repr(repository.path) if repository.path else "nothing"
             raise ConfigError(path, f"{where}.path", expected="an absolute path", found=found)

@@ -16,12 +16,14 @@ from storewatchd.settings import (
     Source,
 )
 
+_PROGRAMS = ("initdb", "postgres")
+
 _OWN_DIRECTORY = "a directory that can be made and written"
 
 
 def missing_names(settings: Settings, source: Source) -> Iterator[ConfigError]:
-    """Yield which groups and users are named and do not exist. The usual groups need not: without
-    one nobody has its permissions."""
+    """Yield which groups, users and programs are named and do not exist. The usual groups need not:
+    without one nobody has its permissions."""
     usual = ControlSettings()
     for key in ("read_group", "write_group"):
         name = getattr(settings.control, key)
@@ -32,10 +34,26 @@ def missing_names(settings: Settings, source: Source) -> Iterator[ConfigError]:
                 expected="a group that exists",
                 found=f"{name!r}, so that nobody gets its permissions",
             )
-    user = settings.database.user
-    if user and settings.database.kind is DatabaseKind.EMBEDDED and not _is_user(user):
+    yield from _missing_of_database(settings, source)
+
+
+def _missing_of_database(settings: Settings, source: Source) -> Iterator[ConfigError]:
+    if settings.database.kind is not DatabaseKind.EMBEDDED:
+        return
+    user, binaries = settings.database.user, settings.database.binaries
+    if user and not _is_user(user):
         yield ConfigError(
             source.name, "database.user", expected="a user that exists", found=repr(user)
+        )
+    if binaries is None:
+        return
+    missing = [one for one in _PROGRAMS if not os.access(binaries / one, os.X_OK)]
+    if missing:
+        yield ConfigError(
+            source.name,
+            "database.binaries",
+            expected=f"the directory of {' and '.join(_PROGRAMS)}",
+            found=f"{binaries}, where {missing[0]} cannot be run",
         )
 
 

@@ -19,6 +19,7 @@ from storewatchd.control.dispatch import Dispatcher
 from storewatchd.control.peer import judge, peer_of
 from storewatchd.core.permissions import Caller, PeerGroups
 from storewatchd.errors import ConfigError, StorewatchError
+from storewatchd.settings import SOCKET_PATH_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -26,8 +27,6 @@ MAX_CONNECTIONS = 512
 CONNECTIONS_A_USER = 256
 """How many connections one user may have: nobody locks everybody else out. Root and the daemon's
 own user may have all of them."""
-
-PATH_LIMIT_BYTES = 107  # unix(7): sun_path less its terminating zero
 
 
 class ControlServer:
@@ -65,11 +64,11 @@ class ControlServer:
             ConfigError: the path is too long.
             StorewatchError: another daemon answers there.
         """
-        if len(os.fsencode(path)) > PATH_LIMIT_BYTES:
+        if len(os.fsencode(path)) > SOCKET_PATH_BYTES:
             raise ConfigError(
                 str(path),
                 "control.socket",
-                expected=f"a path of at most {PATH_LIMIT_BYTES} bytes",
+                expected=f"a path of at most {SOCKET_PATH_BYTES} bytes",
                 found=f"{len(os.fsencode(path))} bytes",
             )
         _remove_stale(path)

@@ -41,6 +41,11 @@ def normal_path(path: str) -> str:
     return "/" + posixpath.normpath(path).lstrip("/")
 
 
+def is_name(name: str) -> bool:
+    """Whether this can be a repository's name: something that can be shown as it is."""
+    return bool(name) and name.isprintable()
+
+
 class RepositoryBook:
     """The repositories of this node, by name."""
 
@@ -102,7 +107,7 @@ class RepositoryBook:
             InvalidParams: the path is not absolute, or the name cannot be shown as it is.
             Conflict: the name or the path belongs to another repository.
         """
-        if not name.isprintable():
+        if not is_name(name):
             raise InvalidParams(f"name: expected printable characters, found {name!r}")
         path = normal_path(path)
         for known in (*self._declared.values(), *self._added.values()):
