@@ -58,3 +58,11 @@ def test_a_known_id_is_replaced_in_its_place() -> None:
     assert [one.word for one in rows.after(None)] == ["", "new"]
     assert rows.get("a") == Thing("a", 1.0, "new")
     assert rows.get("c") is None
+
+
+def test_a_known_id_with_another_place_moves_there() -> None:
+    rows = make(Thing("a", 1.0), Thing("b", 2.0))
+    rows.put(Thing("a", 3.0))
+    assert [one.id for one in rows.after(None)] == ["a", "b"]
+    rows.discard("a")
+    assert [one.id for one in rows.after(None)] == ["b"]

@@ -187,14 +187,50 @@ def test_runs_give_the_same_metrics_in_whatever_order_they_are_reported(
     assert values(late) == values(in_order)
 
 
-def test_memory_keeps_the_newest_ends_and_tells_what_may_go() -> None:
+def test_memory_keeps_the_newest_ends_and_of_the_others_the_ids() -> None:
     tasks_ = book()
     for _ in range(MAX_FINISHED):
         finish(tasks_, start(tasks_))
     tasks_.take_changes()
     finish(tasks_, start(tasks_))
     assert len(tasks_.runs()) == MAX_FINISHED
-    assert tasks_.take_changes()["run-1"] is None
+    assert tasks_.take_changes()["run-1"] == {"id": "run-1", "over_at": NOON.wall}
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_the_id_of_a_run_that_left_memory_is_no_other_run_s(
+    monkeypatch: pytest.MonkeyPatch, restarts: bool
+) -> None:
+    monkeypatch.setattr(tasks, "MAX_FINISHED", 1)
+    tasks_ = book()
+    old = start(tasks_, id="mine")
+    finish(tasks_, old)
+    finish(tasks_, start(tasks_))
+    counted = values(tasks_)
+    if restarts:
+        kept = [state for state in tasks_.take_changes().values() if state is not None]
+        known, tasks_ = names(tasks_), book()
+        tasks_.restore(kept, known)
+    with pytest.raises(Conflict, match="'mine' belongs to an earlier run"):
+        start(tasks_, id="mine")
+    with pytest.raises(Conflict, match="'mine' is over"):
+        finish(tasks_, old)
+    assert tasks_.take_back([replace(old, version=9).to_state()], {}) == []
+    assert values(tasks_) == counted
+
+
+def test_a_recording_begins_with_all_that_is_known_of_tasks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tasks, "MAX_FINISHED", 1)
+    before, after = book(), book()
+    for run_id in ("past", "over"):
+        finish(before, start(before, id=run_id))
+    start(before, id="under way")
+    after.load(before.dump())
+    assert after.dump() == before.dump()
+    with pytest.raises(Conflict):
+        start(after, id="past")
 
 
 def test_a_restart_keeps_runs_and_what_follows_from_them() -> None:

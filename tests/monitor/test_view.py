@@ -99,6 +99,21 @@ def test_what_is_open_stays_whatever_is_confirmed() -> None:
     assert view.run("r") is not None
 
 
+def test_a_run_under_an_id_that_was_used_before_waits_for_its_own_number() -> None:
+    view = View()
+    view.put_run(run("r", TaskState.COMPLETED), 1)
+    again = run("r", first_seen=NOON + 9)
+    view.put_run(again, 2)
+    view.confirm(1)
+    assert list(view.runs(None, None, None)) == [again]
+    over = run("r", TaskState.FAILED, first_seen=NOON + 9)
+    view.put_run(over, 3)
+    view.confirm(2)
+    assert list(view.runs(None, None, None)) == [over]
+    view.confirm(3)
+    assert list(view.runs(None, None, None)) == []
+
+
 def test_a_run_that_has_an_alerts_id_takes_no_alert_with_it() -> None:
     view = View()
     view.put_alert(alert("same"), 1)

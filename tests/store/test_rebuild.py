@@ -15,7 +15,8 @@ from fix_records import alert, alert_record, run, run_record, stored
 from storewatchd.core.commands import Rebuild
 from storewatchd.core.model import Alert, AlertState
 from storewatchd.core.permissions import READ_ONLY, Token
-from storewatchd.core.tasks import TaskName, TaskRun, TaskState
+from storewatchd.core.task_names import TaskName
+from storewatchd.core.tasks import TaskRun, TaskState
 from storewatchd.journal import StoredRecord
 from storewatchd.store.ledger import write
 from storewatchd.store.rebuild import LostState

@@ -25,7 +25,8 @@ from storewatchd.core.repositories import Origin, Repository, RepositoryBook
 from storewatchd.core.rows import Series
 from storewatchd.core.scopes import ScopeState, Stretch
 from storewatchd.core.series import ProbeScopes, SeriesTable
-from storewatchd.core.tasks import TaskName, TaskRun, TaskState
+from storewatchd.core.task_names import TaskName
+from storewatchd.core.tasks import TaskRun, TaskState
 from storewatchd.errors import RecordingError
 
 _CLASSES: dict[str, type[Any]] = {

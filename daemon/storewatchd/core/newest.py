@@ -18,31 +18,35 @@ RowT = TypeVar("RowT", bound=Identified)
 
 
 class NewestFirst(Generic[RowT]):
-    """A set of rows; putting a row with a known id replaces it in its place."""
+    """A set of rows; putting a row with a known id replaces it, and moves it where its place is
+    another one."""
 
     def __init__(self, place: Callable[[RowT], Position]) -> None:
         self._place = place
-        self._rows: dict[str, RowT] = {}
+        self._rows: dict[str, tuple[RowT, Position]] = {}
         self._order: list[Position] = []
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __iter__(self) -> Iterator[RowT]:
-        return iter(self._rows.values())
+        return (row for row, _ in self._rows.values())
 
     def get(self, row_id: str) -> RowT | None:
-        return self._rows.get(row_id)
+        known = self._rows.get(row_id)
+        return None if known is None else known[0]
 
     def put(self, row: RowT) -> None:
-        if row.id not in self._rows:
-            insort(self._order, self._place(row))
-        self._rows[row.id] = row
+        place, known = self._place(row), self._rows.get(row.id)
+        if known is None or known[1] != place:
+            self.discard(row.id)
+            insort(self._order, place)
+        self._rows[row.id] = row, place
 
     def discard(self, row_id: str) -> None:
-        row = self._rows.pop(row_id, None)
-        if row is not None:
-            del self._order[bisect_left(self._order, self._place(row))]
+        known = self._rows.pop(row_id, None)
+        if known is not None:
+            del self._order[bisect_left(self._order, known[1])]
 
     def after(self, position: Position | None) -> Iterator[RowT]:
         """Yield the rows that follow a position, newest first; from the start for None.
@@ -51,4 +55,4 @@ class NewestFirst(Generic[RowT]):
         """
         end = len(self._order) if position is None else bisect_left(self._order, position)
         for index in range(end - 1, -1, -1):
-            yield self._rows[self._order[index].id]
+            yield self._rows[self._order[index].id][0]

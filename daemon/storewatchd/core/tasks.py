@@ -1,17 +1,20 @@
 """The runs of tasks that programs report, and the metrics that follow from them: pure.
 
 Reports may come twice, late or out of order of time; each id is one run, and its end is told once.
+An id that is used again for another run is refused, long after that run has left memory.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
 from storewatchd.core.commands import FinishTask, ProgressTask, StartTask
 from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
 from storewatchd.core.model import Instant, format_time, parse_time, to_milliseconds
+from storewatchd.core.past_runs import PastRuns
+from storewatchd.core.task_names import TaskName, later
 from storewatchd.errors import Conflict, LimitReached, NotFound
 
 PROBE = "tasks"
@@ -19,7 +22,7 @@ SCOPE = Scope(PROBE)
 
 MAX_RUNNING = 10_000
 MAX_FINISHED = 1_000
-"""How many finished runs memory keeps; the store keeps them all."""
+"""How many finished runs memory keeps whole; the store keeps them all."""
 
 MAX_NAMES = 5_000
 OUTPUT_BYTES = 65_536
@@ -117,49 +120,6 @@ class TaskChange:
     kind: str | None
 
 
-@dataclass(slots=True)
-class TaskName:
-    """What is known of all runs with one name. Times are Unix seconds."""
-
-    type: str = "task"
-    runs: dict[str, int] | None = None  # result -> count, since this node first saw the name
-    last_start: float | None = None
-    last_end: float | None = None
-    last_success: float | None = None
-    last_failure: float | None = None
-    last_duration_s: float | None = None
-    last_bytes: int | None = None
-    failure: tuple[str, str, str] = ("", "", "")  # exit status, signal, output
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> Self:
-        return cls(**{**state, "failure": tuple(state["failure"])})
-
-    def to_state(self) -> dict[str, Any]:
-        """Return what the journal keeps."""
-        return asdict(self)
-
-    def with_lost(self, lost: "TaskName") -> "TaskName":
-        """Return this and what was lost of it: of each the later, or the larger count."""
-        mine, theirs = self.runs or {}, lost.runs or {}
-        ended = max(self, lost, key=lambda one: one.last_end or 0.0)
-        failed = max(self, lost, key=lambda one: one.last_failure or 0.0)
-        return TaskName(
-            type=self.type,
-            runs={
-                result: max(mine.get(result, 0), theirs.get(result, 0))
-                for result in {**theirs, **mine}
-            },
-            last_start=_later(self.last_start, lost.last_start),
-            last_end=ended.last_end,
-            last_success=_later(self.last_success, lost.last_success),
-            last_failure=failed.last_failure,
-            last_duration_s=ended.last_duration_s,
-            last_bytes=ended.last_bytes,
-            failure=failed.failure,
-        )
-
-
 class TaskBook:
     """The runs of this node. `new_id` makes time-ordered ids."""
 
@@ -168,6 +128,7 @@ class TaskBook:
         self._new_id = new_id
         self._runs: dict[str, TaskRun] = {}
         self._finished: deque[str] = deque()
+        self._past = PastRuns()
         self._names: dict[str, TaskName] = {}
         self._changed: dict[str, dict[str, Any] | None] = {}
         self._changed_names: set[str] = set()
@@ -180,7 +141,8 @@ class TaskBook:
         """Take over what `take_changes` and `take_name_changes` gave before a restart."""
         for name, state in names.items():
             self._names[name] = TaskName.from_state(state)
-        for state in sorted(runs, key=lambda state: state["first_seen"]):
+        states = self._past.restore(runs)
+        for state in sorted(states, key=lambda state: state["first_seen"]):
             run = TaskRun.from_state(state)
             self._runs[run.id] = run
             if run.is_over:
@@ -204,6 +166,7 @@ class TaskBook:
         return {
             "runs": dict(self._runs),
             "finished": list(self._finished),
+            "past": self._past.dump(),
             "names": dict(self._names),
         }
 
@@ -211,6 +174,7 @@ class TaskBook:
         """Take over what `dump` gave."""
         self._runs.update(told["runs"])
         self._finished.extend(told["finished"])
+        self._past.load(told["past"])
         self._names.update(told["names"])
 
     # Reports.
@@ -219,7 +183,7 @@ class TaskBook:
         """Note that a run began; the same id again changes nothing.
 
         Raises:
-            Conflict: the id belongs to a run of another task.
+            Conflict: the id belongs to a run of another task, or to one that left memory.
             LimitReached: too many runs or names.
         """
         wall = to_milliseconds(now.wall)
@@ -228,6 +192,8 @@ class TaskBook:
             if known.name != command.name:
                 raise Conflict(f"the id {known.id!r} belongs to a run of {known.name!r}")
             return TaskChange(known, None)
+        if command.id in self._past:
+            raise Conflict(f"the id {command.id!r} belongs to an earlier run: each has its own")
         if len(self._runs) - len(self._finished) >= MAX_RUNNING:
             raise LimitReached(f"{MAX_RUNNING} tasks are running already")
         about = self._about(command.name)
@@ -311,9 +277,8 @@ class TaskBook:
         self._put(run)
         self._finished.append(run.id)
         while len(self._finished) > MAX_FINISHED:
-            oldest = self._finished.popleft()
-            del self._runs[oldest]
-            self._changed[oldest] = None
+            oldest = self._runs.pop(self._finished.popleft())
+            self._changed |= self._past.add(oldest.id, oldest.finished_at or 0.0)
         return TaskChange(run, "end")
 
     def take_back(
@@ -332,6 +297,7 @@ class TaskBook:
         for run in map(TaskRun.from_state, runs):
             mine = self._runs.get(run.id)
             is_known = mine is not None and (mine.is_over or mine.version >= run.version)
+            is_known |= run.id in self._past
             if run.name in self._names and not is_known and len(taken) < room:
                 self._put(run)
                 taken.append(run)
@@ -365,7 +331,7 @@ class TaskBook:
             about.last_duration_s = run.duration_s
             about.last_bytes = run.bytes
         if run.state is TaskState.COMPLETED:
-            about.last_success = _later(about.last_success, run.finished_at)
+            about.last_success = later(about.last_success, run.finished_at)
         elif _is_latest(run.finished_at, about.last_failure):
             about.last_failure = run.finished_at
             about.failure = failure_of(run)
@@ -392,6 +358,8 @@ class TaskBook:
 
     def _known(self, run_id: str) -> TaskRun:
         run = self._runs.get(run_id)
+        if run is None and run_id in self._past:
+            raise Conflict(f"the task with the id {run_id!r} is over")
         if run is None:
             raise NotFound(f"no task with the id {run_id!r} was started here")
         return run
@@ -448,11 +416,7 @@ def failure_of(run: TaskRun) -> tuple[str, str, str]:
 
 
 def _is_latest(moment: float | None, known: float | None) -> bool:
-    return moment == _later(known, moment)
-
-
-def _later(one: float | None, other: float | None) -> float | None:
-    return max((moment for moment in (one, other) if moment is not None), default=None)
+    return moment == later(known, moment)
 
 
 def _moved(moment: float | None, seconds: float) -> float | None:

@@ -24,19 +24,19 @@ class View:
         self._runs: NewestFirst[TaskRun] = NewestFirst(
             lambda run: Position.of(run.first_seen, run.id)
         )
-        self._over: deque[tuple[int, NewestFirst[Alert] | NewestFirst[TaskRun], str]] = deque()
+        self._over: deque[tuple[int, Alert | TaskRun]] = deque()
 
     def put_alert(self, alert: Alert, seq: int) -> None:
         """Show an alert as it is since the record with this number."""
         self._alerts.put(alert)
         if not alert.is_open:
-            self._note_over(seq, self._alerts, alert.id)
+            self._note_over(seq, alert)
 
     def put_run(self, run: TaskRun, seq: int) -> None:
         """Show a task's run as it is since the record with this number."""
         self._runs.put(run)
         if run.is_over:
-            self._note_over(seq, self._runs, run.id)
+            self._note_over(seq, run)
 
     def refresh(self, alert: Alert) -> None:
         """Show what changed in memory only, of an alert that is shown."""
@@ -72,13 +72,14 @@ class View:
     def all_alerts(self) -> Iterator[Alert]:
         return iter(self._alerts)
 
-    def _note_over(
-        self, seq: int, rows: NewestFirst[Alert] | NewestFirst[TaskRun], row_id: str
-    ) -> None:
-        self._over.append((seq, rows, row_id))
+    def _note_over(self, seq: int, row: Alert | TaskRun) -> None:
+        self._over.append((seq, row))
         if len(self._over) > KEPT_UNCONFIRMED:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        _, rows, row_id = self._over.popleft()
-        rows.discard(row_id)
+        _, row = self._over.popleft()
+        rows = self._alerts if isinstance(row, Alert) else self._runs
+        # One that was put since under the same id waits for its own number.
+        if rows.get(row.id) is row:
+            rows.discard(row.id)

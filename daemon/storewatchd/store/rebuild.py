@@ -15,7 +15,8 @@ from storewatchd.core.commands import Rebuild
 from storewatchd.core.model import Alert
 from storewatchd.core.permissions import Token
 from storewatchd.core.queries import Position
-from storewatchd.core.tasks import MAX_NAMES, MAX_RUNNING, TaskName, TaskRun, TaskState, failure_of
+from storewatchd.core.task_names import TaskName
+from storewatchd.core.tasks import MAX_NAMES, MAX_RUNNING, TaskRun, TaskState, failure_of
 from storewatchd.store.alerts import Lend
 
 logger = logging.getLogger(__name__)
