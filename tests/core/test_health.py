@@ -85,6 +85,21 @@ def test_silence_is_not_health() -> None:
     assert "not seen for too long" in judged.message
 
 
+def test_one_that_is_absent_and_overdue_is_one() -> None:
+    some = Bench("a", "b", "c").see(a=0.1, b=0.1).end("c", Outcome.ABSENT).judge(NOON + 91)
+    assert some.message.startswith("3 of 3 cannot be used; ")
+
+
+def test_what_was_not_looked_at_yet_is_not_healthy() -> None:
+    some = Bench("a", "b", "c").see(a=0.1).judge()
+    assert (some.status, some.message) == (Status.UNKNOWN, "2 of 3 not looked at yet")
+    bench = Bench("a", "b", "c").see(a=0.1).end("b", Outcome.FAILED, "stuck")
+    assert bench.judge().status is Status.DEGRADED
+    assert bench.judge().message == "1 of 3 cannot be used; b: stuck; 1 of 3 not looked at yet"
+    full = Bench("a", "b").see(a=0.96).judge()
+    assert (full.status, full.message) == (Status.UNHEALTHY, "over 95 % full: a")
+
+
 def test_nothing_to_look_at_is_unknown() -> None:
     assert Bench().judge().message == "no repository is declared or found"
     assert Bench("a").judge().message == "not looked at yet"

@@ -61,9 +61,12 @@ def absent(name: str, why: str) -> Component:
 def storage(
     table: SeriesTable, repositories: Iterable[Repository], at: float, probe: str
 ) -> Component:
-    """Judge the repositories: all seen, and none over 95 % full."""
+    """Judge the repositories: all seen, and none over 95 % full. One that was not looked at yet is
+    neither healthy nor not."""
     known = list(repositories)
     states = [state for state in table.scopes(probe) if state.outcome is not None]
+    looked_at = {dict(state.scope.labels).get("repository") for state in states}
+    pending = sum(one.name not in looked_at for one in known)
     checked_at = max((s.last_look for s in states if s.last_look is not None), default=None)
     duration_s = max((state.duration_s for state in states), default=None)
     if not known:
@@ -72,8 +75,9 @@ def storage(
         )
     if not states:
         return Component("storage", Status.UNKNOWN, "not looked at yet")
-    blind = [state for state in states if not table.is_known_scope(state, at)]
-    gone = [state for state in states if state.outcome is Outcome.ABSENT]
+    unusable = [
+        state for state in states if state.outcome is Outcome.ABSENT or not state.is_known(at)
+    ]
     used = {r.labels["repository"]: r.value for r in table.read("repo_used_bytes", at)}
     full: dict[bool, list[str]] = {True: [], False: []}  # by whether that is so now
     for reading in table.read("repo_free_bytes", at):
@@ -85,12 +89,14 @@ def storage(
         told = [f"over 95 % full: {_names(full[True])}"] * bool(full[True])
         told += [f"over 95 % full when seen last: {_names(full[False])}"] * bool(full[False])
         return Component("storage", Status.UNHEALTHY, "; ".join(told), checked_at, duration_s)
-    if blind or gone:
-        first = (blind or gone)[0]
-        message = f"{len(blind) + len(gone)} of {len(known)} cannot be used; {_first(first)}"
-        everything = len(blind) + len(gone) >= len(known)
-        status = Status.UNHEALTHY if everything else Status.DEGRADED
+    not_yet = f"{pending} of {len(known)} not looked at yet"
+    if unusable:
+        message = f"{len(unusable)} of {len(known)} cannot be used; {_first(unusable[0])}"
+        message += f"; {not_yet}" * bool(pending)
+        status = Status.UNHEALTHY if len(unusable) >= len(known) else Status.DEGRADED
         return Component("storage", status, message, checked_at, duration_s)
+    if pending:
+        return Component("storage", Status.UNKNOWN, not_yet, checked_at, duration_s)
     return Component(
         "storage",
         Status.HEALTHY,
