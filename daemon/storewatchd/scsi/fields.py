@@ -30,6 +30,8 @@ def text(raw: bytes) -> str:
     printable ASCII are kept as \\xNN, so that two different labels never look the same.
     """
     filled = raw.split(b"\0", 1)[0].strip(b" ")
+    if filled.isalnum():  # of bytes: ASCII letters and digits only
+        return filled.decode("ascii")
     return "".join(
         chr(byte) if 0x20 <= byte <= 0x7E and byte != 0x5C else f"\\x{byte:02x}" for byte in filled
     )
