@@ -1,0 +1,1 @@
+"""SCST, the target side: what it exports, who is logged in, and how it fares."""

@@ -1,0 +1,73 @@
+"""Snapshots of a real SCST, as the reader tells them of what its patterns match."""
+
+import functools
+import json
+import lzma
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from storewatchd.probes.scst.model import Driver, Scst, Session, Target
+from storewatchd.probes.scst.patterns import CHEAP, QUEUED, STEADY
+from storewatchd.probes.scst.tree import Attributes, Content, parse_tree
+
+SNAPSHOTS = Path(__file__).parents[2] / "data" / "scst" / "snapshots.json.xz"
+
+TGT = "iqn.2026-11.lab.example:{}"
+TGT1, TGT2 = TGT.format("tgt1"), TGT.format("tgt2")
+ONE, TWO = "iqn.2026-11.lab.client:one", "iqn.2026-11.lab.client:two"
+
+
+@functools.cache
+def _everything() -> dict[str, dict[str, str | int]]:
+    found: dict[str, dict[str, str | int]] = json.loads(lzma.decompress(SNAPSHOTS.read_bytes()))
+    return found
+
+
+def names() -> list[str]:
+    """Return the names of all snapshots."""
+    return sorted(_everything())
+
+
+def whole(name: str) -> dict[str, Content]:
+    """Return everything in a snapshot, whether anybody may ask for it or not."""
+    return {
+        path: content.encode() if isinstance(content, str) else content
+        for path, content in _everything()[name].items()
+    }
+
+
+@functools.cache
+def matcher(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """Return what matches the paths that match any of the reader's patterns."""
+    words = (re.escape(one).replace(r"\*", "[^/]*").replace(r"\?", "[^/]") for one in patterns)
+    return re.compile("|".join(words))
+
+
+def attributes(name: str, patterns: tuple[str, ...] = CHEAP) -> Attributes:
+    """Return what the reader tells of a snapshot."""
+    matching = matcher(patterns)
+    return {path: content for path, content in whole(name).items() if matching.fullmatch(path)}
+
+
+def seen(name: str) -> Scst:
+    """Return a snapshot as the probe sees it at every look."""
+    return parse_tree(attributes(name))
+
+
+def rarely_seen(name: str) -> Scst:
+    """Return a snapshot as the probe sees it every few minutes."""
+    return parse_tree(attributes(name, (*STEADY, *QUEUED)))
+
+
+def driver(scst: Scst, name: str) -> Driver:
+    return next(one for one in scst.drivers if one.name == name)
+
+
+def target(scst: Scst, name: str) -> Target:
+    return next(one for one in scst.exported() if one.name == name)
+
+
+def sessions(found: Iterable[Session]) -> dict[str, Session]:
+    """Return sessions by the names of their directories."""
+    return {one.directory: one for one in found}

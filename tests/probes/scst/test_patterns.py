@@ -1,0 +1,61 @@
+"""What may be asked of SCST: nothing secret, nothing that the iSCSI daemon answers for."""
+
+import pytest
+
+from probes.scst.fix_scst import matcher, names, whole
+from storewatchd.probes.scst.patterns import CHEAP, QUEUED, STATE, STEADY
+
+EVERYTHING = (*STATE, *CHEAP, *STEADY, *QUEUED)
+
+SECRET = b"SECRET-THAT-NOBODY-READS"
+
+
+@pytest.mark.parametrize("name", names())
+def test_nothing_that_is_asked_for_holds_a_secret(name: str) -> None:
+    matching = matcher(EVERYTHING)
+    for path, content in whole(name).items():
+        if isinstance(content, bytes) and SECRET in content:
+            assert not matching.fullmatch(path)
+
+
+def test_the_snapshots_have_secrets_that_could_be_asked_for() -> None:
+    contents = (content for name in names() for content in whole(name).values())
+    assert any(isinstance(content, bytes) and SECRET in content for content in contents)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param("targets/iscsi/IncomingUser", id="discovery"),
+        pytest.param("targets/iscsi/OutgoingUser1", id="discovery, mutual"),
+        pytest.param("targets/iscsi/iqn.a/IncomingUser", id="target"),
+        pytest.param("targets/iscsi/iqn.a/IncomingUser12", id="another of the target"),
+        pytest.param("targets/iscsi/iqn.a/OutgoingUser", id="target, mutual"),
+        pytest.param("targets/iscsi/iqn.a/ini_groups/g/IncomingUser", id="group"),
+        pytest.param("targets/iscsi/iqn.a/sessions/s/IncomingUser", id="session"),
+        pytest.param("targets/iscsi/enabled", id="driver, which its daemon answers for"),
+        pytest.param("targets/iscsi/iqn.a/QueuedCommands", id="target, which it answers for too"),
+        pytest.param("targets/iscsi/iqn.a/HeaderDigest", id="target's parameter"),
+        pytest.param("targets/iscsi/iqn.a/read_cmd_count", id="target's counter"),
+        pytest.param("targets/iscsi/iqn.a/sessions/s/active_commands", id="queued for a session"),
+        pytest.param("targets/iscsi/iqn.a/sessions/s/force_close", id="closes a session"),
+        pytest.param("devices/d/sync", id="flushes"),
+        pytest.param("devices/d/resync_size", id="reads a size anew"),
+        pytest.param("devices/d/dump_prs", id="writes to the log"),
+    ],
+)
+def test_it_is_never_asked_for(path: str) -> None:
+    assert not matcher(EVERYTHING).fullmatch(path)
+
+
+def test_no_pattern_names_a_user_or_takes_any_attribute_of_a_target() -> None:
+    for pattern in EVERYTHING:
+        *_, last = pattern.split("/")
+        assert "User" not in pattern
+        # Initiators are files named after them; everything else is asked for by name.
+        assert "*" not in last or pattern.endswith("/initiators/*")
+
+
+@pytest.mark.parametrize("pattern", QUEUED)
+def test_what_scst_queues_is_not_asked_for_at_every_look(pattern: str) -> None:
+    assert not matcher((*STATE, *CHEAP, *STEADY)).fullmatch(pattern.replace("*", "x"))
