@@ -2,6 +2,7 @@
 
 import pytest
 
+from fakes import jumped
 from storewatchd.core.answers import KEEP_S, MAX_KEYS, AnswerBook
 from storewatchd.core.commands import CreateAlert
 from storewatchd.core.model import Instant, Severity
@@ -41,6 +42,18 @@ def test_a_restart_keeps_keys_in_the_order_of_their_age() -> None:
     assert not after.is_done("old", create())
     assert after.is_done("new", create())
     assert after.take_changes()["old"] is None
+
+
+@pytest.mark.parametrize("jump_s", [2 * KEEP_S, -2 * KEEP_S])
+def test_a_clock_that_is_set_makes_no_key_older_or_younger(jump_s: float) -> None:
+    answers = AnswerBook()
+    answers.note("k", create(), {}, NOON)
+    answers.shift(jump_s)
+    answers.note("soon", create(), {}, jumped(NOON.later(60), jump_s))
+    assert answers.is_done("k", create())
+    answers.note("a day later", create(), {}, jumped(NOON.later(KEEP_S), jump_s))
+    assert not answers.is_done("k", create())
+    assert answers.is_done("soon", create())
 
 
 def test_there_is_a_bound_and_the_oldest_keys_give_way() -> None:

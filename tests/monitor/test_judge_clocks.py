@@ -12,15 +12,16 @@ from core.fix_engine import FULL, MAX_AGE_S, rule, rule_set
 from fakes import NOON, jumped, suspended
 from fix_node import PROBE, empty_books
 from storewatchd.bus import Published
+from storewatchd.core.answers import KEEP_S
 from storewatchd.core.commands import CreateAlert, FinishTask, StartTask
 from storewatchd.core.frames import Frame, Outcome, Row, Scope
-from storewatchd.core.inputs import Input
+from storewatchd.core.inputs import Input, Once
 from storewatchd.core.model import Instant, Severity
 from storewatchd.core.tasks import FAMILIES as TASK_FAMILIES
 from storewatchd.core.tasks import PROBE as TASKS
 from storewatchd.journal import Record
 from storewatchd.monitor.batch import ALERT, TASK, TASK_NAME, Batch
-from storewatchd.monitor.judge import Judge
+from storewatchd.monitor.judge import DoneBefore, Judge
 
 NOW = Instant(NOON, 1000.0)
 HOUR_S = 3600.0
@@ -209,6 +210,16 @@ def test_a_clock_that_was_set_is_told_first(jump_s: float) -> None:
     records, published = outcome(batch)
     assert [record.kind for record in records] == ["clock_jumped", "firing"]
     assert published[0].event.data == msgspec.json.encode({"seconds": jump_s})
+
+
+@pytest.mark.parametrize("jump_s", [2 * KEEP_S, -2 * KEEP_S])
+def test_what_was_done_under_a_key_is_not_done_again_after_the_clock_was_set(jump_s: float) -> None:
+    node = Node()
+    node.round(Once("k", create(ttl_s=HOUR_S)))
+    node.now = jumped(node.now.later(1), jump_s)
+    node.round(Once("other", create(ttl_s=HOUR_S)))
+    _, answers = node.judge.round(node.now.later(1), [Once("k", create(ttl_s=HOUR_S))])
+    assert answers == [DoneBefore("k")]
 
 
 def test_a_machine_that_was_suspended_is_told() -> None:

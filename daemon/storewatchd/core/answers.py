@@ -57,6 +57,11 @@ class AnswerBook:
             raise Conflict("the idempotency key was used for another request")
         return True
 
+    def shift(self, seconds: float) -> None:
+        """Go along with a wall clock that was set by so much. What the journal keeps stays as it
+        is dated: over a restart the age of a key goes by the wall clock."""
+        self._known = {key: (digest, at + seconds) for key, (digest, at) in self._known.items()}
+
     def note(self, key: str, command: Command, answer: Mapping[str, Any], now: Instant) -> None:
         """Remember that a command was done, and what it was answered."""
         digest = _digest(command)

@@ -86,6 +86,7 @@ class Judge:
         jumped_s, suspended_s = self.happened
         if jumped_s:
             books.table.shift(jumped_s)
+            books.answers.shift(jumped_s)
             batch.runs += books.tasks.shift(jumped_s)
             for run_id, state in books.tasks.take_changes().items():
                 batch.put_state(TASK, run_id, state)
