@@ -1,6 +1,7 @@
 """The daemon's end of the reader's socket: what is asked, what comes back, and what breaks."""
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -30,7 +31,7 @@ from storewatchd.errors import (
     ReadRefused,
     ReadStuck,
 )
-from storewatchd.port.reader import ReaderPort
+from storewatchd.port.reader import LOOK_AGAIN_S, ReaderPort
 
 ROWS: dict[str, Row] = {
     row.name: row
@@ -351,7 +352,7 @@ async def test_a_reader_that_hangs_is_not_waited_for_long(
     reader: ScriptedReader, tmp_path: Path, silent: str, words: str
 ) -> None:
     reader.answers[silent] = None
-    rows = {"mounts": Row("mounts", "read", "", answer_by_s=0.0)}
+    rows = {"mounts": Row("mounts", "read", "", answer_by_s=0.05)}
     port = ReaderPort(
         tmp_path / "s", Clock(), own_lock_directory=tmp_path / "l", rows=rows, margin_s=0.2
     )
@@ -378,6 +379,23 @@ def test_a_socket_that_is_closed_to_us_is_named(tmp_path: Path) -> None:
         path.chmod(0o600)
         said = as_another_user(lambda: asyncio.run(read()).encode())
     assert said.decode() == f"the reader's socket {path} is closed to us"
+
+
+async def test_who_waits_for_the_connection_waits_no_longer_than_for_an_answer(
+    reader: ScriptedReader, tmp_path: Path
+) -> None:
+    reader.answers["hello"] = None
+    rows = {"mounts": Row("mounts", "read", "", answer_by_s=0.05)}
+    port = ReaderPort(
+        tmp_path / "s", Clock(), own_lock_directory=tmp_path / "l", rows=rows, margin_s=0.2
+    )
+    began = asyncio.get_running_loop().time()
+    reads = (port.read("mounts") for _ in range(10))
+    errors = await asyncio.gather(*reads, return_exceptions=True)
+    # One after the other each would have waited for a greeting of its own.
+    assert asyncio.get_running_loop().time() - began < 1.0
+    assert {type(one) for one in errors} == {ProbeFailed}
+    await port.close()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
@@ -447,8 +465,8 @@ async def test_our_own_reader_is_followed_by_another_when_it_dies(
     caplog.set_level(logging.INFO)
     await own.read("mounts")
     (first,) = started(caplog)
-    os.kill(first, signal.SIGKILL)
     caplog.clear()
+    os.kill(first, signal.SIGKILL)
     # Its end may be noticed before this read or by it.
     await asyncio.gather(own.read("mounts"), return_exceptions=True)
     assert (await own.read("mounts")).value["mountinfo"]
@@ -460,6 +478,90 @@ async def test_our_own_reader_is_followed_by_another_when_it_dies(
         "next read"
     )
     assert not is_there(first)
+
+
+async def test_our_own_reader_gives_way_to_one_at_the_socket(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, clock: HandClock
+) -> None:
+    caplog.set_level(logging.INFO)
+    port = ReaderPort(tmp_path / "s", clock.clock, own_lock_directory=tmp_path / "locks")
+    await port.read("mounts")
+    (pid,) = started(caplog)
+    async with ScriptedReader(tmp_path / "s") as reader:
+        reader.answers["mounts"] = value("of the socket")
+        clock.forward(LOOK_AGAIN_S - 1)
+        assert (await port.read("mounts")).value != "of the socket"
+        clock.forward(1)
+        assert (await port.read("mounts")).value == "of the socket"
+        assert not is_there(pid)
+        assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
+        await port.close()
+
+
+HOLDS_MOUNTS_BACK = """
+import socket, sys
+from storewatch_reader.message import Unpacker, pack
+from storewatch_reader.table import digest
+
+daemon, unpacker, held = socket.socket(fileno=int(sys.argv[2])), Unpacker(), []
+while chunk := daemon.recv(65536):
+    for request, _ in unpacker.feed(chunk):
+        held.append(pack({"id": request["id"], "table": digest(), "value": "held back"}))
+        if request.get("row") != "mounts":
+            daemon.sendall(b"".join(held))
+            held.clear()
+"""
+"""A reader that answers a read of the mounts with the next other request."""
+
+
+async def test_our_own_reader_gives_way_when_no_read_is_under_way(
+    tmp_path: Path, clock: HandClock
+) -> None:
+    port = ReaderPort(
+        *(tmp_path / "s", clock.clock),
+        own_lock_directory=tmp_path / "locks",
+        program=(sys.executable, "-c", HOLDS_MOUNTS_BACK),
+        rows=ROWS,
+    )
+    await port.read("statvfs.path", "/")
+    async with ScriptedReader(tmp_path / "s") as reader:
+        reader.answers["statvfs.path"] = value("of the socket")
+        clock.forward(LOOK_AGAIN_S - 1)
+        mounts = asyncio.ensure_future(port.read("mounts"))
+        await asyncio.sleep(0)  # it is asked
+        clock.forward(1)
+        assert (await port.read("statvfs.path", "/")).value == "held back"
+        assert (await mounts).value == "held back"
+        assert (await port.read("statvfs.path", "/")).value == "of the socket"
+        await port.close()
+
+
+@pytest.mark.parametrize("at_the_socket", ["nobody", "one that refuses us"])
+async def test_our_own_reader_stands_in_as_long_as_no_other_can_be_asked(
+    tmp_path: Path, clock: HandClock, caplog: pytest.LogCaptureFixture, at_the_socket: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    port = ReaderPort(tmp_path / "s", clock.clock, own_lock_directory=tmp_path / "locks")
+    await port.read("mounts")
+    async with contextlib.AsyncExitStack() as stack:
+        if at_the_socket != "nobody":
+            reader = await stack.enter_async_context(ScriptedReader(tmp_path / "s"))
+            reader.greeting = pack({"id": None, "error": "forbidden", "message": "not you"})
+        clock.forward(LOOK_AGAIN_S)
+        assert "/proc" in (await port.read("mounts")).value["mountinfo"]
+    assert len(started(caplog)) == 1
+    await port.close()
+
+
+async def test_a_socket_that_is_there_and_cannot_be_reached_is_not_stood_in_for(
+    port: ReaderPort, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(os.fspath(tmp_path / "s"))
+        with pytest.raises(
+            ProbeFailed, match=f"the reader's socket {tmp_path}/s cannot be reached"
+        ):
+            await port.read("mounts")
 
 
 async def test_a_reader_that_cannot_be_started_is_told(port: ReaderPort, tmp_path: Path) -> None:

@@ -31,11 +31,15 @@ logger = logging.getLogger(__name__)
 MARGIN_S = 5.0
 """How much longer than the reader may take an answer is waited for: it may hang itself."""
 
+LOOK_AGAIN_S = 60.0
+"""How often the socket is tried while a reader of our own stands in."""
+
 
 class ReaderPort:
     """A connection to the reader, made when it is needed and made again when it breaks.
 
-    Where no reader listens at the socket, one of our own is started, by a socket pair.
+    Where no reader listens at the socket, one of our own is started, by a socket pair. It stands in
+    until one listens there: `look_again_s` is how often that is tried.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class ReaderPort:
         program: Sequence[str] = (sys.executable, "-m", "storewatch_reader"),
         rows: Mapping[str, Row] = ROWS,
         margin_s: float = MARGIN_S,
+        look_again_s: float = LOOK_AGAIN_S,
     ) -> None:
         self._path = path
         self._clock = clock
@@ -54,6 +59,8 @@ class ReaderPort:
         self._program = program
         self._rows = rows
         self._margin_s = margin_s
+        self._look_again_s = look_again_s
+        self._next_look = 0.0  # at the socket, monotonic
         self._child: process.Child | None = None
         self._watch: process.Watch | None = None
         self._protocol: _Protocol | None = None
@@ -69,10 +76,10 @@ class ReaderPort:
         if known is not None:
             request["plan"] = known.digest
         began = self._clock.monotonic()
-        protocol = await self._connected()
         try:
             # A read may wait for its turn as long as it may take then.
             async with asyncio.timeout(2 * about.answer_by_s + self._margin_s):
+                protocol = await self._connected()
                 header, blob = await protocol.ask(request)
         except TimeoutError as error:
             raise ProbeFailed(f"the reader does not answer ({row})") from error
@@ -105,8 +112,14 @@ class ReaderPort:
             )
             self._child = None
 
+    async def _reap_child(self) -> None:
+        """Let a reader of our own whose connection is lost come to its end."""
+        if self._child is not None:
+            await process.ended(self._child, within_s=1.0)
+            self._note_death()
+        await self._end_child()
+
     async def _end_child(self) -> None:
-        self._note_death()
         if self._watch is not None:
             self._watch.end()
             self._watch = None
@@ -126,31 +139,72 @@ class ReaderPort:
 
     async def _connected(self) -> "_Protocol":
         async with self._connecting:
-            if self._protocol is not None and self._protocol.is_open:
-                return self._protocol
+            if self._protocol is None or not self._protocol.is_open:
+                await self._reap_child()
+                self._protocol = await self._connect()
+            elif self._is_time_to_look(self._protocol):
+                await self._prefer_the_socket(self._protocol)
+            return self._protocol
+
+    async def _connect(self) -> "_Protocol":
+        try:
+            return await self._reach()
+        except (FileNotFoundError, ConnectionRefusedError):
+            self._next_look = self._clock.monotonic() + self._look_again_s
+            ours = self._spawn()
             loop = asyncio.get_running_loop()
-            try:
-                _, protocol = await loop.create_unix_connection(_Protocol, str(self._path))
-                logger.info("connected to the reader at %s", self._path)
-            except PermissionError as error:
-                raise ProbeFailed(f"the reader's socket {self._path} is closed to us") from error
-            except OSError:
-                await self._end_child()
-                _, protocol = await loop.create_unix_connection(_Protocol, sock=self._spawn())
-            self._protocol = protocol
+            _, protocol = await loop.create_unix_connection(_Protocol, sock=ours)
             await self._greet(protocol)
             return protocol
+        except PermissionError as error:
+            raise ProbeFailed(f"the reader's socket {self._path} is closed to us") from error
+        except OSError as error:
+            why = error.strerror or error
+            raise ProbeFailed(
+                f"the reader's socket {self._path} cannot be reached: {why}"
+            ) from error
+
+    async def _reach(self) -> "_Protocol":
+        """Return a connection to the reader that listens at the socket.
+
+        Raises:
+            OSError: none can be made.
+            ProbeFailed: what listens there does not let us ask.
+        """
+        loop = asyncio.get_running_loop()
+        _, protocol = await loop.create_unix_connection(_Protocol, str(self._path))
+        await self._greet(protocol)
+        logger.info("connected to the reader at %s", self._path)
+        return protocol
+
+    def _is_time_to_look(self, protocol: "_Protocol") -> bool:
+        # Nobody asks anew meanwhile: so no read is lost when our own reader ends.
+        is_our_own = self._child is not None and protocol.is_idle
+        return is_our_own and self._clock.monotonic() >= self._next_look
+
+    async def _prefer_the_socket(self, protocol: "_Protocol") -> None:
+        """Leave our own reader where another one can be asked by now."""
+        self._next_look = self._clock.monotonic() + self._look_again_s
+        try:
+            self._protocol = await self._reach()
+        except (OSError, ProbeFailed) as error:
+            logger.debug("our own reader stands in still: %s", error)
+        else:
+            await self._end_child()
+            protocol.close()
 
     async def _greet(self, protocol: "_Protocol") -> None:
         try:
             async with asyncio.timeout(self._margin_s):
                 hello, _ = await protocol.ask({"verb": "hello"})
+            if "error" in hello:
+                raise ProbeFailed(str(hello.get("message")))
         except TimeoutError as error:
             protocol.close()
             raise ProbeFailed("the reader does not answer") from error
-        if "error" in hello:
+        except BaseException:
             protocol.close()
-            raise ProbeFailed(str(hello.get("message")))
+            raise
         if hello.get("table") != digest():
             logger.warning("the reader is of another version: restart storewatch-reader")
 
@@ -191,6 +245,11 @@ class _Protocol(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for an answer."""
+        return not self._waiting
 
     async def ask(self, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Return the header and blob of the answer.
