@@ -6,6 +6,7 @@ import stat
 from collections.abc import Callable
 from typing import Any
 
+from storewatch_reader import tools
 from storewatch_reader.roots import Roots
 from storewatch_reader.table import TreeRow
 from storewatch_reader.trees import Pass, compiled
@@ -54,6 +55,15 @@ def file_size(roots: Roots, path: str) -> dict[str, Any]:
     return {"exists": True, "kind": "block", "size": 512 * sectors}
 
 
+def scsi_holders(roots: Roots, address: str) -> dict[str, Any]:
+    """Return which processes hold a SCSI device; `exists` alone where it is not there."""
+    try:
+        device = tools.find(roots, address)
+    except tools.Gone:
+        return {"exists": False}
+    return {"exists": True, "holders": tools.holders(roots, device.nodes)}
+
+
 def mounts(roots: Roots, _: str) -> dict[str, Any]:
     """Return the raw texts of mountinfo and of the kernel's list of file systems.
 
@@ -98,6 +108,7 @@ def process_states(roots: Roots, _: str) -> dict[str, Any]:
 READS: dict[str, Callable[[Roots, str], dict[str, Any]]] = {
     "statvfs.path": statvfs_path,
     "file.size": file_size,
+    "scsi.holders": scsi_holders,
     "mounts": mounts,
     "proc.states": process_states,
 }

@@ -35,13 +35,11 @@ class Row:
         A path has a key of its own, not its mount's: a symbolic link may lead to another mount,
         and finding out where could block the reader itself.
         """
-        if self.object == "scsi":
-            return f"scsi:{object_id}"
         return f"{self.name}:{object_id}" if object_id else self.name
 
-    def host(self, object_id: str) -> str:
+    def host(self, _: str) -> str:
         """Return the SCSI host whose slots a read takes one of; empty for none."""
-        return f"scsi.host:{object_id.partition(':')[0]}" if self.object == "scsi" else ""
+        return ""
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,12 @@ class ToolRow(Row):
 
     argv: tuple[str, ...] = ()
     max_bytes: int = 1 << 16
+
+    def key(self, object_id: str) -> str:
+        return f"scsi:{object_id}"
+
+    def host(self, object_id: str) -> str:
+        return f"scsi.host:{object_id.partition(':')[0]}"
 
 
 def _tool(
@@ -199,6 +203,12 @@ ROWS: dict[str, Row] = {
             "read",
             "stat(2) of a path: whether it is there, and its size",
             object="path",
+        ),
+        Row(
+            "scsi.holders",
+            "read",
+            "/proc/PID/fd: which processes hold the nodes of a SCSI device",
+            object="scsi",
         ),
         Row("mounts", "read", "/proc/1/mountinfo or /proc/self/mountinfo, and /proc/filesystems"),
         Row("proc.states", "read", "/proc/PID/stat: processes by state, and those in D state"),

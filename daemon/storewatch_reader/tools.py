@@ -40,6 +40,7 @@ class Device:
     """A SCSI device as sysfs has it, and the names of its nodes."""
 
     address: str
+    state: str
     sg: str
     nodes: frozenset[str]
     tape: str = ""  # the name of its statistics
@@ -58,6 +59,8 @@ def run(roots: Roots, row: ToolRow, address: str) -> tuple[dict[str, Any], bytes
             f"{row.name} is of class {row.safety}, which this reader was not told to run"
         )
     device = find(roots, address)
+    if device.state != RUNNING:
+        raise Deferred(f"the kernel has {address} as {device.state!r}")
     before = _rest(roots, device)
     began = clock.monotonic()
     status, stdout, stderr = _spawned(roots, row, device)
@@ -77,19 +80,16 @@ def run(roots: Roots, row: ToolRow, address: str) -> tuple[dict[str, Any], bytes
 
 
 def find(roots: Roots, address: str) -> Device:
-    """Return a device that can be asked.
+    """Return a device by its address.
 
     Raises:
         Gone: it is not there.
-        Deferred: the kernel has it in another state than running.
         OSError: sysfs cannot be read.
     """
     place = f"{roots.sysfs}/class/scsi_device/{address}/device"
     state = _line(f"{place}/state")
     if state is None:
         raise Gone(f"there is no SCSI device {address}")
-    if state != RUNNING:
-        raise Deferred(f"the kernel has {address} as {state!r}")
     sg = _names(f"{place}/scsi_generic")
     if not sg:
         raise Gone(f"{address} has no sg node: is the module sg loaded?")
@@ -98,6 +98,7 @@ def find(roots: Roots, address: str) -> Device:
     can_queue = _line(f"{roots.sysfs}/class/scsi_host/host{host}/can_queue") or ""
     return Device(
         address,
+        state,
         sg[0],
         frozenset((*sg, *tapes)),
         tape=next((name for name in tapes if re.fullmatch(r"st\d+", name)), ""),
@@ -116,9 +117,14 @@ def _rest(roots: Roots, device: Device) -> tuple[str, ...]:
     Raises:
         Deferred: somebody uses it, or who does cannot be seen.
     """
-    held = holders(roots, device.nodes)
+    try:
+        held = holders(roots, device.nodes)
+    except PermissionError:
+        raise Deferred("who holds the device cannot be seen: the reader is not root") from None
     if held:
-        raise Deferred(f"{held[0]} holds {device.address}")
+        one = held[0]
+        who = f"{one['comm']} (pid {one['pid']}, {one['node']})"
+        raise Deferred(f"{who} holds {device.address}")
     if device.can_queue <= SAFE_QUEUE:
         host = device.address.partition(":")[0]
         busy = _line(f"{roots.sysfs}/class/scsi_host/host{host}/host_busy")
@@ -132,11 +138,11 @@ def _rest(roots: Roots, device: Device) -> tuple[str, ...]:
     return tuple(_line(f"{stats}/{name}") or "" for name in ("read_cnt", "write_cnt", "other_cnt"))
 
 
-def holders(roots: Roots, nodes: frozenset[str]) -> list[str]:
-    """Return who has one of these nodes open, in words.
+def holders(roots: Roots, nodes: frozenset[str]) -> list[dict[str, Any]]:
+    """Return who has one of these nodes open: `pid`, `comm` and `node`.
 
     Raises:
-        Deferred: that cannot be seen.
+        PermissionError: that cannot be seen.
     """
     own = os.getpid()
     found = []
@@ -146,7 +152,7 @@ def holders(roots: Roots, nodes: frozenset[str]) -> list[str]:
         try:
             names = os.listdir(f"{roots.procfs}/{pid}/fd")
         except PermissionError:
-            raise Deferred("who holds the device cannot be seen: the reader is not root") from None
+            raise
         except OSError:
             continue  # it ended meanwhile
         for name in names:
@@ -156,8 +162,8 @@ def holders(roots: Roots, nodes: frozenset[str]) -> list[str]:
                 continue
             directory, _, node = target.rpartition("/")
             if node in nodes and directory == roots.dev:
-                who = _line(f"{roots.procfs}/{pid}/comm") or "a process"
-                found.append(f"{who} (pid {pid}, {node})")
+                comm = _line(f"{roots.procfs}/{pid}/comm") or "a process"
+                found.append({"pid": int(pid), "comm": comm, "node": node})
     return found
 
 

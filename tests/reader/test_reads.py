@@ -2,6 +2,7 @@
 
 import errno
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -171,3 +172,28 @@ def test_the_size_of_a_block_device_is_the_kernels(tmp_path: Path) -> None:
         "kind": "block",
         "size": sectors * 512,
     }
+
+
+# Holders.
+
+
+def test_who_holds_a_device_is_told(tmp_path: Path) -> None:
+    device = tmp_path / "sys/class/scsi_device/3:0:1:0/device"
+    (device / "scsi_generic" / "sg4").mkdir(parents=True)
+    (device / "state").write_text("running\n")
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev" / "sg4").touch()
+    roots = Roots(sysfs=f"{tmp_path}/sys", dev=f"{tmp_path}/dev")
+    assert reads.scsi_holders(roots, "3:0:1:0") == {"exists": True, "holders": []}
+    with (tmp_path / "dev" / "sg4").open("rb") as held:
+        child = subprocess.Popen(
+            ["sleep", "60"], pass_fds=(held.fileno(),)
+        )
+    try:
+        assert reads.scsi_holders(roots, "3:0:1:0")["holders"] == [
+            {"pid": child.pid, "comm": "sleep", "node": "sg4"}
+        ]
+    finally:
+        child.kill()
+        child.wait()
+    assert reads.scsi_holders(roots, "9:0:0:0") == {"exists": False}
