@@ -196,13 +196,13 @@ class Client:
         note: Note | None = None,
         protocol: LineProtocol | None = None,
     ) -> msgspec.Raw:
-        async with self._slots:
-            try:
-                async with asyncio.timeout(timeout_s):
-                    protocol = protocol or await self._open_protocol()
-                    reply = await protocol.ask(method, params, token or self._token, note)
-            except TimeoutError as error:
-                raise ConnectionLost(f"{method}: no answer within {timeout_s:g} s") from error
+        try:
+            # Also the wait for a slot: what the others wait for is no reason to wait longer.
+            async with asyncio.timeout(timeout_s), self._slots:
+                protocol = protocol or await self._open_protocol()
+                reply = await protocol.ask(method, params, token or self._token, note)
+        except TimeoutError as error:
+            raise ConnectionLost(f"{method}: no answer within {timeout_s:g} s") from error
         return result_of(reply)
 
     async def _open_protocol(self) -> LineProtocol:

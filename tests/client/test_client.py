@@ -101,6 +101,23 @@ async def test_no_more_calls_than_the_bound_wait_at_the_daemon(
             call.cancel()
 
 
+async def test_a_call_that_waits_for_others_waits_no_longer_than_it_said(
+    peer: WirePeer, client: Client
+) -> None:
+    def nothing(_: object) -> None:
+        raise Silence
+
+    peer.answers["slow"] = nothing
+    async with asyncio.TaskGroup() as tasks:
+        calls = [tasks.create_task(client.call("slow")) for _ in range(MAX_IN_FLIGHT)]
+        await asyncio.to_thread(peer.wait_for, "slow", MAX_IN_FLIGHT)
+        async with asyncio.timeout(10):
+            with pytest.raises(ConnectionLost, match=r"health\.get: no answer within 0\.05 s"):
+                await client.call("health.get", timeout_s=0.05)
+        for call in calls:
+            call.cancel()
+
+
 async def test_a_result_of_another_shape_is_a_protocol_error(client: Client) -> None:
     with pytest.raises(ProtocolError, match=r"daemon\.version: the answer is of another kind"):
         await client.call("daemon.version", type=int)
