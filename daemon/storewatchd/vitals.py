@@ -188,6 +188,7 @@ def _of_journal(facts: Facts, limit_bytes: int) -> Rows:
         "storewatch_journal_commit_seconds": _one(facts.last_commit_seconds),
         "storewatch_journal_appended_total": _one(facts.appended_total),
         "storewatch_journal_file_bytes": _one(facts.file_bytes),
+        "storewatch_journal_damaged_bytes": _one(facts.damaged_bytes),
         "storewatch_journal_limit_bytes": _one(limit_bytes),
         "storewatch_journal_free_bytes": _one(facts.free_bytes),
         "storewatch_journal_reserve_bytes": _one(facts.reserve_bytes),

@@ -265,15 +265,48 @@ def test_what_has_to_be_told_and_rebuilt_is_known_until_it_is_done(directory: Pa
     assert len(told(directory)) == 1
 
 
-def test_one_damage_after_the_other_keeps_every_file(directory: Path) -> None:
+def set_aside(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.glob("*.damaged-*"))
+
+
+@pytest.mark.parametrize("clock", [0, -60], ids=["stands", "goes back"])
+def test_of_one_damage_after_the_other_the_first_and_the_newest_file_are_kept(
+    directory: Path, clock: int, caplog: pytest.LogCaptureFixture
+) -> None:
     filled(directory)
-    for _ in range(3):
+    for number in range(4):
         overwrite_the_first_page(directory / "state.db")
-        started(directory)
+        started(directory, NOON + clock * number)
     assert held(directory) == WHOLE
-    assert sorted(path.name for path in directory.glob("*.damaged-*")) == [
-        f"state.db.damaged-{NOON + number:.0f}" for number in range(3)
+    names = [f"state.db.damaged-{NOON + number:.0f}" for number in range(4)]
+    assert set_aside(directory) == [names[0], names[3]]
+    database = Database.open(directory / "state.db")
+    removed = [[Path(one).name for one in notice.facts["removed"]] for notice in database.notices()]
+    database.close()
+    assert removed == [[], [], [names[1]], [names[2]]]
+    assert f"{names[1]} is removed" in caplog.text
+
+
+def test_what_was_set_aside_goes_with_its_log_and_what_a_person_named_stays(
+    directory: Path,
+) -> None:
+    named = ("1", "2", "2-wal", "2-shm", "3", "3-wal", "2.mine")
+    for name in named:
+        (directory / f"state.db.damaged-{name}").write_text(name)
+    started(directory)
+    assert set_aside(directory) == [
+        f"state.db.damaged-{name}" for name in ("1", "2.mine", "3", "3-wal")
     ]
+
+
+def test_what_was_set_aside_and_cannot_be_removed_is_no_hindrance(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in "123":
+        (directory / f"state.db.damaged-{name}").mkdir()
+    started(directory)
+    assert len(set_aside(directory)) == 3
+    assert "damaged-2 stays: " in caplog.text
 
 
 @pytest.mark.parametrize("moved", range(len(NAMES) + 1), ids=["none", "one", "two", "all"])

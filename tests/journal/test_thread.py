@@ -169,6 +169,7 @@ async def test_a_file_that_breaks_is_mended_under_way(tmp_path: Path) -> None:
             "kept_state": 1,
             "lost_records": 2_000 - len(kept),
             "lost_state": 0,
+            "removed": [],
         }
         assert journal.rebuild is Rebuild.RECORDS
         await note(journal)

@@ -174,6 +174,13 @@ def test_the_disk_is_looked_at_now_and_then(desk: Desk) -> None:
     assert desk.reserve.held_bytes == MB
 
 
+def test_the_size_of_what_was_set_aside_is_looked_at_with_the_disk(desk: Desk) -> None:
+    (desk.path.parent / "state.db.damaged-7").write_bytes(b"x" * 30)
+    (desk.path.parent / "state.db.damaged-7-wal").write_bytes(b"x" * 12)
+    desk.keep_up()
+    assert desk.figures.damaged_bytes == 42
+
+
 def test_the_size_is_that_of_the_file_with_its_log(desk: Desk) -> None:
     desk.write(range(1, 50))
     desk.keep_up()

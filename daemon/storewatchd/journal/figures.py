@@ -1,9 +1,11 @@
 """What is known of the journal without asking its file: kept by its thread, for anybody."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from storewatchd.journal import damaged
 from storewatchd.journal.database import Database
 from storewatchd.journal.records import Rebuild, StoredRecord
 
@@ -21,6 +23,7 @@ class Figures:
     lost_total: int = 0
     last_commit_s: float = 0.0
     file_bytes: int = 0
+    damaged_bytes: int = 0
 
     def note_written(self, records: Sequence[StoredRecord], took_s: float) -> None:
         """Note a commit."""
@@ -45,6 +48,12 @@ class Figures:
     def measure(self, path: Path) -> None:
         """Look how large the file is, with what SQLite keeps beside it."""
         self.file_bytes = sum(map(_size, (path, Path(f"{path}-wal"))))
+
+    def measure_damaged(self, directory: Path) -> None:
+        """Look how large the damaged files are that were set aside."""
+        # What is removed meanwhile is measured the next time.
+        with contextlib.suppress(OSError):
+            self.damaged_bytes = damaged.size(directory)
 
     def _date(self, database: Database) -> None:
         first = database.first_after(self.confirmed)

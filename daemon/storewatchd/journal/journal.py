@@ -297,6 +297,7 @@ class Journal:
             reserve_bytes=reserve.held_bytes,
             free_bytes=reserve.free_bytes,
             file_bytes=figures.file_bytes,
+            damaged_bytes=figures.damaged_bytes,
             is_writable=self.is_writable,
             unjournalled_total=self._unjournalled,
             lost_total=self._lost + figures.lost_total,

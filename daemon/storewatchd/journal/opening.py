@@ -15,6 +15,8 @@ from pathlib import Path
 
 from storewatchd import locks
 from storewatchd.errors import JournalDamaged, JournalError, LockedElsewhere
+from storewatchd.journal import damaged
+from storewatchd.journal.damaged import DAMAGED, NAME
 from storewatchd.journal.database import Database
 from storewatchd.journal.failures import failure
 from storewatchd.journal.records import Notice, Rebuild
@@ -25,11 +27,8 @@ logger = logging.getLogger(__name__)
 BLOCK = 10_000
 """How many numbers are reserved on disk at a time."""
 
-NAME = "state.db"
-
 _NEW = f"{NAME}.new"
 _SALVAGED = f"{NAME}.salvaged-"
-_DAMAGED = f"{NAME}.damaged-"
 _SIDES = ("", "-wal", "-shm")
 
 _MACHINE_ID = Path("/etc/machine-id")
@@ -94,10 +93,8 @@ def mend(path: Path, error: Exception, now: float) -> None:
     Raises:
         JournalError, OSError: there is no room for it.
     """
-    when = round(now)
-    while any(path.parent.glob(f"{_DAMAGED}{when}*")):
-        when += 1
-    aside = path.with_name(f"{_DAMAGED}{when}")
+    when = damaged.next_number(path.parent, now)
+    aside = path.with_name(f"{DAMAGED}{when}")
     logger.error("%s; it is set aside as %s", error, aside)
     made = path.with_name(_NEW)
     _remove(made)
@@ -126,6 +123,7 @@ def _complete(database: Database, found: Salvaged, aside: Path) -> None:
         "kept_state": found.states,
         "lost_records": found.lost_records,
         "lost_state": found.lost_states,
+        "removed": [os.fspath(path) for path in damaged.superfluous(aside.parent, coming=1)],
     }
     logger.error(
         "of the damaged journal %d records and %d pieces of state were taken over; "
@@ -148,13 +146,14 @@ def _complete(database: Database, found: Salvaged, aside: Path) -> None:
 def _finish_swap(directory: Path) -> None:
     """Put a salvaged file in its place, and the damaged one aside, as far as that is not done."""
     for salvaged in directory.glob(f"{_SALVAGED}*"):
-        aside = directory / salvaged.name.replace(_SALVAGED, _DAMAGED)
+        aside = directory / salvaged.name.replace(_SALVAGED, DAMAGED)
         for side in _SIDES:
             beside = directory / f"{NAME}{side}"
             if beside.exists():
                 os.replace(beside, f"{aside}{side}")
         os.replace(salvaged, directory / NAME)
         _sync(directory)
+    damaged.thin_out(directory)
 
 
 def _make(directory: Path) -> None:
@@ -217,13 +216,13 @@ def _begin(path: Path, now: float) -> Start:
 
 
 def _take_out_damaged_state(database: Database) -> None:
-    damaged = database.damaged_states()
-    if not damaged:
+    spoilt = database.damaged_states()
+    if not spoilt:
         return
-    logger.error("%s: %d pieces of state are damaged and dropped", database.path, len(damaged))
-    facts = {"path": None, "lost_records": 0, "lost_state": len(damaged)}
+    logger.error("%s: %d pieces of state are damaged and dropped", database.path, len(spoilt))
+    facts = {"path": None, "lost_records": 0, "lost_state": len(spoilt)}
     notice = Notice("journal_damaged", facts, secrets.token_hex(8))
-    database.take_out((), damaged, notice, rebuild=Rebuild.RECORDS)
+    database.take_out((), spoilt, notice, rebuild=Rebuild.RECORDS)
 
 
 def _node(database: Database) -> str:

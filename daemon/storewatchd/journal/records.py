@@ -109,6 +109,7 @@ class Facts:
     reserve_bytes: int  # held back for a full disk; 0 once it was given up
     free_bytes: int  # of the file system, as last looked at
     file_bytes: int  # of state.db with what SQLite keeps beside it
+    damaged_bytes: int  # of damaged files that were set aside
     is_writable: bool
     unjournalled_total: int  # lines that were told before they were on disk
     lost_total: int  # records that were dropped or spoilt before PostgreSQL had them

@@ -50,8 +50,9 @@ class Upkeep:
         self._next_look = clock.monotonic()
 
     def begin_again(self) -> None:
-        """Read every record anew: the file is another one."""
+        """Read every record anew, and look at the disk: the file is another one."""
         self._scrubbed = 0
+        self._next_look = self._clock.monotonic()
 
     def step(self, database: Database, *, is_idle: bool) -> bool:
         """Do one step; return whether there is more to do soon.
@@ -63,6 +64,7 @@ class Upkeep:
         if now >= self._next_look:
             self._next_look = now + LOOK_S
             self._reserve.look()
+            self._figures.measure_damaged(database.path.parent)
         self._figures.measure(database.path)
         return self._keep_within(database) or (
             is_idle and (self._shrink(database) or self._scrub(database))

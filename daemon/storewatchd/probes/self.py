@@ -75,6 +75,11 @@ SELF_FAMILIES = (
     ),
     counter("storewatch_journal_appended_total", "Records that were written to the journal."),
     gauge("storewatch_journal_file_bytes", "Size of the journal's file.", unit="bytes"),
+    gauge(
+        "storewatch_journal_damaged_bytes",
+        "Size of the damaged files that were set aside.",
+        unit="bytes",
+    ),
     gauge("storewatch_journal_limit_bytes", "Size that it may have.", unit="bytes"),
     gauge("storewatch_journal_free_bytes", "Free space on its file system.", unit="bytes"),
     gauge(
