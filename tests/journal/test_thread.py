@@ -21,6 +21,26 @@ from system.appliance import mounted_tmpfs
 MB = 1 << 20
 
 
+class Odd(bytes):
+    """Bytes of which nothing can be made."""
+
+    def __len__(self) -> int:
+        raise RuntimeError("nobody has thought of it")
+
+
+class StumblingClock(HandClock):
+    """A clock that fails where it is asked to, once for each of `stumbles`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stumbles: list[Exception] = []
+
+    def monotonic(self) -> float:
+        if self.stumbles:
+            raise self.stumbles.pop()
+        return super().monotonic()
+
+
 @asynccontextmanager
 async def opened(
     directory: Path, clock: HandClock | None = None, **options: Any
@@ -203,6 +223,53 @@ async def test_a_file_that_cannot_be_mended_now_is_mended_later(tmp_path: Path) 
         clock.forward(60)
         assert len(await numbers_in(journal)) > 1_900
         await note(journal)
+
+
+async def test_an_error_that_nobody_has_thought_of_fails_its_job_and_has_the_file_mended(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(tmp_path) as journal:
+        await note(journal, 3)
+        with pytest.raises(JournalError, match=r"^state\.db: nobody has thought of it"):
+            await journal.append((), [StateChange("alert", "b", Odd(b"2"))])
+        assert await numbers_in(journal) == [1, 2, 3]
+        assert (await noticed(journal, "journal_damaged")).facts["lost_records"] == 0
+        assert "state.db is taken for broken: RuntimeError" in caplog.text
+        await journal.append((), [StateChange("alert", "b", b"2")])
+
+
+async def test_an_error_in_the_upkeep_that_nobody_has_thought_of_does_not_end_the_thread(
+    tmp_path: Path,
+) -> None:
+    clock = StumblingClock()
+    async with opened(tmp_path, clock) as journal:
+        await note(journal, 3)
+        # A read asks for no time: the upkeep behind it is the first that does.
+        clock.stumbles.append(RuntimeError("nobody has thought of it"))
+        assert await numbers_in(journal) == [1, 2, 3]
+        await noticed(journal, "journal_damaged")
+        assert not clock.stumbles
+        assert await numbers_in(journal) == [1, 2, 3]
+
+
+async def test_a_record_that_has_lost_its_time_is_left_out_and_ends_nothing(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path) as journal:
+        await note(journal, 3)
+        with sqlite3.connect(tmp_path / "state.db", isolation_level=None) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # How SQLite keeps a row that begins so: no number of its own, a text of 8 bytes, and 4
+            # bytes for the time, which are none any more by one flipped bit.
+            content = (tmp_path / "state.db").read_bytes()
+            assert content.count(b"\x00\x1d\x04") == 3
+            (tmp_path / "state.db").write_bytes(content.replace(b"\x00\x1d\x04", b"\x00\x1d\x00"))
+            other.execute("UPDATE meta SET value = value")  # so that what is cached is read anew
+        other.close()
+        await note(journal)
+        damaged = await noticed(journal, "journal_damaged")
+        assert damaged.facts["lost_records"] == 3
+        assert await numbers_in(journal) == [4]
 
 
 async def test_a_record_that_is_spoilt_is_told_once_though_nobody_asked_for_it(

@@ -399,11 +399,12 @@ class Database:
         query = "SELECT count(*) FROM record WHERE seq > ? AND seq <= ?"
         return int(self._connection.execute(query, (seq, last)).fetchone()[0])
 
-    def first_after(self, seq: int) -> tuple[int, float] | None:
-        """Return number and time of the first record after a number, None where there is none."""
+    def first_after(self, seq: int) -> tuple[int, float | None] | None:
+        """Return number and time of the first record after a number, None where there is none; a
+        record that is damaged may have no time."""
         query = "SELECT seq, CAST(time AS REAL) FROM record WHERE seq > ? ORDER BY seq LIMIT 1"
         row = self._connection.execute(query, (seq,)).fetchone()
-        return None if row is None else (int(row[0]), float(row[1]))
+        return None if row is None else (int(row[0]), row[1])
 
     def first_at(self, time: float) -> int | None:
         """Return the number of the first record of a time or later, None where there is none."""

@@ -60,7 +60,7 @@ class JournalThread:
         self._begun = begun
         self._clock = clock
         self._keep = keep
-        self._broken: sqlite3.Error | None = None
+        self._broken: Exception | None = None
         self._next_mend = clock.monotonic()
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
@@ -93,7 +93,12 @@ class JournalThread:
                 if self._jobs.empty():
                     break
                 job = self._jobs.get()
-            self._do(jobs)
+            try:
+                self._do(jobs)
+            except Exception as error:  # noqa: BLE001  a thread that ends leaves everybody waiting
+                self._distrust(error)
+                for one in jobs:
+                    _fail(one, error)
             if job is None:
                 self._database.close()
                 return
@@ -103,11 +108,19 @@ class JournalThread:
         """Do a step of upkeep; return whether there is more to do soon."""
         try:
             more = self._run(lambda database: self._upkeep.step(database, is_idle=is_idle))
+            self._take_out_spoilt()
         except (sqlite3.Error, JournalError) as error:
             logger.debug("the upkeep of state.db waits: %s", error)
             return False
-        self._take_out_spoilt()
+        except Exception as error:  # noqa: BLE001  likewise
+            self._distrust(error)
+            return False
         return bool(more)
+
+    def _distrust(self, error: Exception) -> None:
+        """Take the file for broken after an error that nobody has thought of."""
+        logger.error("state.db is taken for broken: %r", error, exc_info=error)
+        self._broken = error
 
     def _do(self, jobs: list[Job]) -> None:
         """Do jobs in their order; neighbouring appends share a transaction."""
@@ -188,7 +201,7 @@ class JournalThread:
                 return call(self._database)
             raise
 
-    def _mend(self, error: sqlite3.Error) -> None:
+    def _mend(self, error: Exception) -> None:
         """Go on with a new file, and all that is whole of the one that broke.
 
         Raises:
@@ -240,18 +253,22 @@ class JournalThread:
 
 
 def _answer(job: Job, answer: Any) -> None:
-    _in_loop(job, lambda: job.future.set_result(answer))
+    _in_loop(job, lambda future: future.set_result(answer))
 
 
 def _fail(job: Job, error: Exception) -> None:
     kind = JournalRefused if isinstance(error, _NEVER) else JournalError
     told = kind(f"state.db: {error}")
     told.__cause__ = error
-    _in_loop(job, lambda: job.future.set_exception(told))
+    _in_loop(job, lambda future: future.set_exception(told))
 
 
-def _in_loop(job: Job, settle: Callable[[], None]) -> None:
+def _in_loop(job: Job, settle: "Callable[[asyncio.Future[Any]], None]") -> None:
+    def settle_once() -> None:
+        if not job.future.done():
+            settle(job.future)
+
     try:
-        job.loop.call_soon_threadsafe(settle)
+        job.loop.call_soon_threadsafe(settle_once)
     except RuntimeError:
         logger.debug("the loop is closed; a journal answer has nobody to hear it")
