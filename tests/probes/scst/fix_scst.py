@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from storewatchd.probes.scst.model import Driver, Scst, Session, Target
+from storewatchd.probes.scst.model import Device, Driver, Scst, Session, Target
 from storewatchd.probes.scst.patterns import CHEAP, QUEUED, STEADY
 from storewatchd.probes.scst.tree import Attributes, Content, parse_tree
 
@@ -66,6 +66,10 @@ def driver(scst: Scst, name: str) -> Driver:
 
 def target(scst: Scst, name: str) -> Target:
     return next(one for one in scst.exported() if one.name == name)
+
+
+def device(scst: Scst, name: str) -> Device:
+    return next(one for one in scst.devices if one.name == name)
 
 
 def sessions(found: Iterable[Session]) -> dict[str, Session]:

@@ -1,0 +1,134 @@
+"""Who was logged in and what was there, so that it can be missed. Pure."""
+
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from storewatchd.probes.scst.model import Identity
+
+EXPECTED_AFTER_S = 3600.0
+"""How long a session must have been there for anybody to miss it."""
+
+EXPIRES_AFTER_S = 86_400.0
+"""How long what is gone is missed."""
+
+OVERLAP_S = 600.0
+"""For how long a session may still be there when its initiator has logged in again instead."""
+
+_VERSION = 1
+
+Peer = tuple[str, str, str]  # driver, target, initiator
+Place = tuple[str, str]  # driver, target
+
+
+@dataclass(slots=True)
+class _Stay:
+    """From when to when something was seen, Unix seconds."""
+
+    first: float
+    last: float
+    since: float  # when it was first seen, or what it replaces
+    is_here: bool = True
+    replaces: bool = False  # another session of its initiator, which is gone
+
+    @property
+    def times(self) -> tuple[float, float, float]:
+        return self.first, self.last, self.since
+
+
+class Memory:
+    """The sessions and targets that were seen. Who logs in again has a new session, and the old one
+    is not missed."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[Identity, _Stay] = {}
+        self._targets: dict[Place, _Stay] = {}
+
+    def take(self, sessions: Collection[Identity], targets: Collection[Place], at: float) -> None:
+        """Take what a look found, at this moment."""
+        _note(self._sessions, sessions, at)
+        _note(self._targets, targets, at)
+        gone = [one for one, stay in self._sessions.items() if not stay.is_here]
+        if not gone:
+            return
+        here: dict[Peer, list[_Stay]] = {}
+        for session, stay in self._sessions.items():
+            if stay.is_here and not stay.replaces:
+                here.setdefault(_peer(session), []).append(stay)
+        for session in sorted(gone, key=lambda one: self._sessions[one].last):
+            since = self._sessions[session].last - OVERLAP_S
+            for stay in here.get(_peer(session), ()):
+                if stay.first >= since and not stay.replaces:
+                    stay.replaces = True
+                    stay.since = min(stay.since, self._sessions.pop(session).since)
+                    break
+
+    def began(self, session: Identity) -> float:
+        """Return when a session was first seen that is there."""
+        return self._sessions[session].first
+
+    def missed(self) -> Iterator[Identity]:
+        """Yield the sessions that should be there and are not."""
+        for session, stay in self._sessions.items():
+            if not stay.is_here and stay.last - stay.since >= EXPECTED_AFTER_S:
+                yield session
+
+    def lost_targets(self) -> Counter[str]:
+        """Return how many targets each driver had in the last day, and has no more."""
+        return Counter(driver for (driver, _), stay in self._targets.items() if not stay.is_here)
+
+    # Over a restart.
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return all of it as what JSON can say."""
+        return {
+            "version": _VERSION,
+            "sessions": [
+                [one.driver, one.target, one.initiator, one.sid, *stay.times]
+                for one, stay in self._sessions.items()
+            ],
+            "targets": [[*one, *stay.times] for one, stay in self._targets.items()],
+        }
+
+    @classmethod
+    def from_plain(cls, plain: object) -> "Memory":
+        """Return what `to_plain` said. Of anything else nothing is believed."""
+        memory = cls()
+        try:
+            memory._restore(plain)
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+            return cls()
+        return memory
+
+    def _restore(self, plain: Any) -> None:
+        if plain["version"] != _VERSION:
+            raise ValueError("another version")
+        for *names, first, last, since in plain["sessions"]:
+            stay = _Stay(float(first), float(last), float(since))
+            self._sessions[Identity(*_texts(names, 4))] = stay
+        for *names, first, last, since in plain["targets"]:
+            driver, target = _texts(names, 2)
+            self._targets[driver, target] = _Stay(float(first), float(last), float(since))
+
+
+def _peer(one: Identity) -> Peer:
+    return one.driver, one.target, one.initiator
+
+
+def _note(stays: dict[Any, _Stay], here: Collection[Any], at: float) -> None:
+    for one, stay in list(stays.items()):
+        stay.is_here = one in here
+        if not stay.is_here and at - stay.last > EXPIRES_AFTER_S:
+            del stays[one]
+    for one in here:
+        stays.setdefault(one, _Stay(at, at, at)).last = at
+
+
+def _texts(names: list[object], size: int) -> list[str]:
+    if len(names) != size:
+        raise ValueError("no names")
+    texts = [one for one in names if isinstance(one, str)]
+    if len(texts) != size:
+        raise ValueError("no names")
+    return texts
