@@ -138,6 +138,19 @@ async def test_what_json_has_no_number_for_is_told_as_prometheus_does(
     assert msgspec.convert(row, types.QueryRow).value == value
 
 
+async def test_a_query_that_would_hold_everything_up_is_refused(control: Control) -> None:
+    await control.node.see(**{f"r{number}": 1.0 for number in range(5000)})
+    await control.call("metrics.query", expr="count(full + full)")
+    code, message = await control.refusal(
+        "metrics.query", expr="+".join(["count(full + full)"] * 60)
+    )
+    assert code == Code.INVALID_PARAMS
+    assert message == (
+        "expr: it is too dear: it handles over 2000000 labels and values; "
+        "name metrics, and aggregate less at once"
+    )
+
+
 @pytest.mark.parametrize(
     ("expr", "place"),
     [pytest.param("full >", (1, 7), id="cut off"), pytest.param("full +\n(", (2, 2), id="line 2")],

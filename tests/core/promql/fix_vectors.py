@@ -4,11 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from storewatchd.core.promql.budget import MAX_CELLS, Budget
 from storewatchd.core.promql.labels import LabelFrame
 from storewatchd.core.promql.vector import ABSENT, AT_LEAST, AT_MOST, EXACT, UNKNOWN, Vector
 
 MAYBE, GONE = "maybe", "gone"
 """Values of rows that are unknown, and of rows that are surely not there."""
+
+PLENTY = Budget(1000 * MAX_CELLS)
+"""More than all tests spend."""
 
 Value = float | str
 Rows = Mapping[str, Value]

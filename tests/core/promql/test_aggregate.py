@@ -4,7 +4,17 @@ import math
 
 import pytest
 
-from core.promql.fix_vectors import GONE, MAYBE, Rows, Value, at_least, at_most, rows, vector
+from core.promql.fix_vectors import (
+    GONE,
+    MAYBE,
+    PLENTY,
+    Rows,
+    Value,
+    at_least,
+    at_most,
+    rows,
+    vector,
+)
 from storewatchd.core.promql import parse
 from storewatchd.core.promql.aggregate import Aggregation
 from storewatchd.core.promql.syntax import Aggregate
@@ -20,7 +30,7 @@ def aggregation(text: str) -> Aggregation:
 
 
 def aggregate(text: str, operand: Vector) -> Vector:
-    return aggregation(text).apply(operand)
+    return aggregation(text).apply(operand, PLENTY)
 
 
 @pytest.mark.parametrize(
@@ -173,8 +183,8 @@ def test_a_name_is_kept_where_it_is_asked_for(text: str, labels: dict[str, str])
 def test_groups_are_worked_out_once_for_a_frame() -> None:
     summing = aggregation("sum by (s)")
     operand = vector(SEEN)
-    first = summing.apply(operand)
-    again = summing.apply(Vector(operand.frame, operand.states, operand.values * 2))
+    first = summing.apply(operand, PLENTY)
+    again = summing.apply(Vector(operand.frame, operand.states, operand.values * 2), PLENTY)
     assert again.frame is first.frame
     assert rows(again) == {"1": 24, "2": 2}
-    assert rows(summing.apply(vector({"3 a": 1.0}))) == {"3": 1}
+    assert rows(summing.apply(vector({"3 a": 1.0}), PLENTY)) == {"3": 1}

@@ -5,6 +5,7 @@ import pytest
 from core.promql.fix_vectors import (
     GONE,
     MAYBE,
+    PLENTY,
     Rows,
     Value,
     at_least,
@@ -28,7 +29,7 @@ def combination(operator: str) -> Combination:
 
 
 def combine(left: Vector, operator: str, right: Vector) -> Vector:
-    return combination(operator).apply(left, right)
+    return combination(operator).apply(left, right, PLENTY)
 
 
 @pytest.mark.parametrize(
@@ -213,16 +214,16 @@ def test_an_unseen_left_row_may_match_the_several_on_the_right() -> None:
 def test_what_pairs_is_worked_out_once_for_two_frames() -> None:
     adding = combination("+")
     left, right = vector({"1 a": 1.0}), vector({"1 a": 2.0})
-    first = adding.apply(left, right)
-    again = adding.apply(Vector(left.frame, left.states, left.values + 1), right)
+    first = adding.apply(left, right, PLENTY)
+    again = adding.apply(Vector(left.frame, left.states, left.values + 1), right, PLENTY)
     assert again.frame is first.frame
     assert rows(again) == {"1 a": 4.0}
-    assert rows(adding.apply(vector({"2 a": 1.0}), vector({"2 a": 5.0}))) == {"2 a": 6.0}
+    assert rows(adding.apply(vector({"2 a": 1.0}), vector({"2 a": 5.0}), PLENTY)) == {"2 a": 6.0}
 
 
 def test_or_is_put_together_once_for_two_frames() -> None:
     either = combination("or")
     left, right = vector({"1 a": 1.0}), vector({"2 a": 2.0})
-    first = either.apply(left, right)
-    assert either.apply(left, right).frame is first.frame
-    assert rows(either.apply(left, vector({"3 a": 3.0}))) == {"1 a": 1.0, "3 a": 3.0}
+    first = either.apply(left, right, PLENTY)
+    assert either.apply(left, right, PLENTY).frame is first.frame
+    assert rows(either.apply(left, vector({"3 a": 3.0}), PLENTY)) == {"1 a": 1.0, "3 a": 3.0}

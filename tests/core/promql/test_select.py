@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.promql.fix_vectors import MAYBE, Rows, Value, at_least, at_most, rows
+from core.promql.fix_vectors import MAYBE, PLENTY, Rows, Value, at_least, at_most, rows
 from core.promql.table import NOON, Bench
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Scope
 from storewatchd.core.promql import parse
@@ -23,11 +23,11 @@ def selection(text: str) -> Selection:
 
 
 def instant(bench: Bench, text: str, at: float = NOON) -> Rows:
-    return rows(selection(text).instant(bench.table, at))
+    return rows(selection(text).instant(bench.table, at, PLENTY))
 
 
 def window(bench: Bench, text: str, at: float) -> Window:
-    (found,) = selection(f"max_over_time({text})").windows(bench.table, at)
+    (found,) = selection(f"max_over_time({text})").windows(bench.table, at, PLENTY)
     return found
 
 
@@ -70,25 +70,29 @@ def test_rows_are_admitted_that_satisfy_every_matcher(
 
 
 def test_a_selector_without_a_name_reads_every_family(bench: Bench) -> None:
-    found = selection('{x="x"}').instant(bench.table, NOON)
+    found = selection('{x="x"}').instant(bench.table, NOON, PLENTY)
     assert [found.frame.labels(place)["__name__"] for place in range(2)] == ["a", "b"]
 
 
 def test_families_are_joined_once_for_the_same_rows(bench: Bench) -> None:
     every = selection('{x="x"}')
-    first = every.instant(bench.table, NOON)
-    assert every.instant(bench.table, NOON).frame is first.frame
+    first = every.instant(bench.table, NOON, PLENTY)
+    assert every.instant(bench.table, NOON, PLENTY).frame is first.frame
     bench.see("2", at=NOON + 1, a={("x",): 5.0})
-    assert every.instant(bench.table, NOON + 1).values.tolist() == [1.0, 5.0, 3.0]
+    assert every.instant(bench.table, NOON + 1, PLENTY).values.tolist() == [
+        1.0,
+        5.0,
+        3.0,
+    ]
 
 
 def test_admitted_rows_are_worked_out_again_when_rows_come(bench: Bench) -> None:
     some = selection('a{x="x"}')
-    first = some.instant(bench.table, NOON)
+    first = some.instant(bench.table, NOON, PLENTY)
     bench.see("1", a={("x",): 6.0})
-    assert some.instant(bench.table, NOON).frame is first.frame
+    assert some.instant(bench.table, NOON, PLENTY).frame is first.frame
     bench.see("2", a={("x",): 7.0})
-    assert rows(some.instant(bench.table, NOON)) == {"1 x": 6.0, "2 x": 7.0}
+    assert rows(some.instant(bench.table, NOON, PLENTY)) == {"1 x": 6.0, "2 x": 7.0}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +110,7 @@ def test_a_hole_stays_unless_a_matcher_contradicts_it(
     bench: Bench, text: str, holes: tuple[dict[str, str], ...]
 ) -> None:
     bench.fail("2")
-    assert selection(text).instant(bench.table, NOON).holes == holes
+    assert selection(text).instant(bench.table, NOON, PLENTY).holes == holes
 
 
 # What was.
@@ -142,7 +146,7 @@ def test_an_offset_sees_what_was_seen_then(
     outcomes: str, offset: str, found: Rows, is_hidden: bool
 ) -> None:
     bench = lived(*outcomes)
-    answer = selection(f"a offset {offset}").instant(bench.table, NOON + STEP_S * 2)
+    answer = selection(f"a offset {offset}").instant(bench.table, NOON + STEP_S * 2, PLENTY)
     assert rows(answer) == found
     assert answer.holes == (({"s": "1"},) if is_hidden else ())
 
@@ -151,7 +155,7 @@ def test_an_offset_knows_no_look_that_was_overdue() -> None:
     bench = lived("+")
     bench.see("1", NOON + 600, a={("x",): 1.0})
     assert instant(bench, "a offset 5m", NOON + 600) == {}
-    assert selection("a offset 5m").instant(bench.table, NOON + 600).holes == ({"s": "1"},)
+    assert selection("a offset 5m").instant(bench.table, NOON + 600, PLENTY).holes == ({"s": "1"},)
 
 
 R = recording("r", {})
@@ -275,13 +279,13 @@ def test_a_window_before_any_look_has_no_samples() -> None:
 
 def test_windows_are_those_of_every_family(bench: Bench) -> None:
     every = selection('max_over_time({x="x"}[1m])')
-    assert len(every.windows(bench.table, NOON)) == 2
-    assert every.join([]).holes == ()
+    assert len(every.windows(bench.table, NOON, PLENTY)) == 2
+    assert every.join([], PLENTY).holes == ()
 
 
 def test_absent_hardware_is_seen_to_be_absent() -> None:
     bench = Bench("a")
     bench.table.declare("q", [Family("h", MetricType.GAUGE, "")], max_age_s=100)
     bench.table.feed(Frame(Scope("q"), NOON, Outcome.ABSENT))
-    found = selection("h").instant(bench.table, NOON)
+    found = selection("h").instant(bench.table, NOON, PLENTY)
     assert (rows(found), found.holes) == ({}, ())

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storewatchd.core.holes import Hole, is_compatible
+from storewatchd.core.promql.budget import HOLE_CELLS, Budget
 from storewatchd.core.promql.labels import LabelFrame
 from storewatchd.core.promql.syntax import Aggregate, Matching
 from storewatchd.core.promql.vector import (
@@ -35,14 +36,20 @@ class Aggregation:
         self._matching = Matching(on=node.by, labels=node.labels)
         self._known: tuple[LabelFrame, LabelFrame, NDArray[np.int64]] | None = None
 
-    def apply(self, operand: Vector) -> Vector:
-        """Return one row for each group of rows with the same kept labels."""
+    def apply(self, operand: Vector, budget: Budget) -> Vector:
+        """Return one row for each group of rows with the same kept labels.
+
+        Raises:
+            ExpressionError: the budget has not enough left.
+        """
         frame, groups = self._groups(operand.frame)
         size = len(frame)
         there = _marked(groups[operand.there], size)
         is_open = _marked(groups[operand.unknown], size)
         holes = self._holes(operand)
-        for place in map(int, np.flatnonzero(there & ~is_open)) if holes else ():
+        closed = np.flatnonzero(there & ~is_open)
+        budget.spend(HOLE_CELLS * len(holes) * len(closed))
+        for place in map(int, closed) if holes else ():
             labels = _all_labels(frame, place)
             is_open[place] = any(is_compatible(hole, labels) for hole in holes)
         states, values = self._reduce(operand, groups, is_open)

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storewatchd.core.holes import Hole
+from storewatchd.core.promql.budget import HOLE_CELLS, Budget
 from storewatchd.core.promql.labels import LabelFrame, concatenated
 from storewatchd.core.promql.operate import Side, operate
-from storewatchd.core.promql.syntax import COMPARISONS, Binary, Matching
+from storewatchd.core.promql.syntax import COMPARISONS, Binary
 from storewatchd.core.promql.vector import (
     ABSENT,
     EXACT,
@@ -48,25 +49,25 @@ class Combination:
         self._known: _Pairs | None = None
         self._frame: tuple[LabelFrame, LabelFrame] | None = None
 
-    def apply(self, left: Vector, right: Vector) -> Vector:
+    def apply(self, left: Vector, right: Vector, budget: Budget) -> Vector:
         """Return the result of the operator.
 
         Raises:
-            ExpressionError: rows pair more than one to one.
+            ExpressionError: rows pair more than one to one, or the budget has not enough left.
         """
         match self._node.operator:
             case "and":
-                return self._and_unless(left, right, wanted=True)
+                return self._and_unless(left, right, budget, wanted=True)
             case "unless":
-                return self._and_unless(left, right, wanted=False)
+                return self._and_unless(left, right, budget, wanted=False)
             case "or":
-                return self._or(left, right)
+                return self._or(left, right, budget)
             case _:
-                return self._one_to_one(left, right)
+                return self._one_to_one(left, right, budget)
 
     # Arithmetic and comparison.
 
-    def _one_to_one(self, left: Vector, right: Vector) -> Vector:
+    def _one_to_one(self, left: Vector, right: Vector, budget: Budget) -> Vector:
         pairs = self._pairs(left.frame, right.frame)
         pick = pairs.pick
         ambiguous: NDArray[np.bool_] = np.zeros(len(left.states), np.bool_)
@@ -79,7 +80,8 @@ class Combination:
         partner.states[ambiguous] = UNKNOWN
         lonely = (partner.states == ABSENT) & left.possible
         if right.holes and lonely.any():
-            partner.states[_touched(left.frame, self._matching, right.holes, lonely)] = UNKNOWN
+            touched = self._touched(left.frame, right.holes, lonely, budget)
+            partner.states[touched] = UNKNOWN
         mine = Side(left.states, left.values)
         found = operate(self._node, mine, partner, kept=mine)
         if not pairs.one_to_one:
@@ -136,10 +138,10 @@ class Combination:
 
     # Set operators.
 
-    def _and_unless(self, left: Vector, right: Vector, *, wanted: bool) -> Vector:
+    def _and_unless(self, left: Vector, right: Vector, budget: Budget, *, wanted: bool) -> Vector:
         pairs = self._pairs(left.frame, right.frame)
         surely, maybe = self._presence(pairs, right)
-        touched = _touched(left.frame, self._matching, right.holes, left.possible & ~surely)
+        touched = self._touched(left.frame, right.holes, left.possible & ~surely, budget)
         maybe = maybe.copy()
         maybe[touched] = True
         keep, drop = (surely, ~maybe) if wanted else (~maybe, surely)
@@ -157,7 +159,7 @@ class Combination:
         maybe[pairs.right_groups[other.possible]] = True
         return surely[pairs.left_groups], maybe[pairs.left_groups]
 
-    def _or(self, left: Vector, right: Vector) -> Vector:
+    def _or(self, left: Vector, right: Vector, budget: Budget) -> Vector:
         pairs = self._pairs(left.frame, right.frame)
         surely = np.zeros(pairs.groups, np.bool_)
         surely[pairs.left_groups[left.there]] = True
@@ -166,7 +168,8 @@ class Combination:
         states = right.states.copy()
         covered = surely[pairs.right_groups]
         open_rows = maybe[pairs.right_groups] & ~covered
-        open_rows |= _touched(right.frame, self._matching, left.holes, right.possible & ~covered)
+        uncovered = right.possible & ~covered
+        open_rows |= self._touched(right.frame, left.holes, uncovered, budget)
         states[right.there & open_rows] = UNKNOWN
         states[covered] = ABSENT
         if self._frame is None or self._frame[0] is not pairs.left:
@@ -206,6 +209,23 @@ class Combination:
         self._frame = None
         return known
 
+    def _touched(
+        self,
+        frame: LabelFrame,
+        holes: Sequence[Hole],
+        rows: NDArray[np.bool_],
+        budget: Budget,
+    ) -> NDArray[np.bool_]:
+        """Return which of these rows an unseen row in one of the holes could match."""
+        budget.spend(HOLE_CELLS * len(holes) * int(np.count_nonzero(rows)))
+        touched: NDArray[np.bool_] = np.zeros(len(rows), np.bool_)
+        for hole in holes:
+            asked = [(name, value) for name, value in hole.items() if self._matching.keeps(name)]
+            for place in map(int, np.flatnonzero(rows & ~touched)):
+                if all(frame.value(place, name) == value for name, value in asked):
+                    touched[place] = True
+        return touched
+
     def _error(self, message: str) -> ExpressionError:
         return ExpressionError(f"{self._node.operator}: {message}")
 
@@ -218,16 +238,3 @@ def _numbered(
         np.int64,
         count=len(signatures),
     )
-
-
-def _touched(
-    frame: LabelFrame, matching: Matching, holes: Sequence[Hole], rows: NDArray[np.bool_]
-) -> NDArray[np.bool_]:
-    """Return which of these rows an unseen row in one of the holes could match."""
-    touched: NDArray[np.bool_] = np.zeros(len(rows), np.bool_)
-    for hole in holes:
-        asked = [(name, value) for name, value in hole.items() if matching.keeps(name)]
-        for place in map(int, np.flatnonzero(rows & ~touched)):
-            if all(frame.value(place, name) == value for name, value in asked):
-                touched[place] = True
-    return touched

@@ -12,6 +12,7 @@ import numpy as np
 
 from storewatchd.core.holes import Hole
 from storewatchd.core.promql.aggregate import Aggregation
+from storewatchd.core.promql.budget import MAX_CELLS, OPERATION_CELLS, Budget
 from storewatchd.core.promql.combine import Combination
 from storewatchd.core.promql.labels import SCALAR, LabelFrame
 from storewatchd.core.promql.operate import Side, operate
@@ -64,7 +65,7 @@ class Result:
 
 _STATES = tuple(RowState)
 
-_Step = Callable[[SeriesTable, float], Vector]
+_Step = Callable[[SeriesTable, float, Budget], Vector]
 
 
 class Plan:
@@ -98,12 +99,12 @@ class Plan:
         """Return the names of the families that it reads, of which some may not be declared."""
         return self._names.union(*(one.families(table) for one in self._nameless))
 
-    def evaluate(self, table: SeriesTable, at: float) -> Result:
-        """Return the answer at a moment.
+    def evaluate(self, table: SeriesTable, at: float, *, cells: int = MAX_CELLS) -> Result:
+        """Return the answer at a moment, for at most so many cells.
 
         Raises:
-            ExpressionError: rows pair more than one to one, two rows are the same series, or it
-                reads further back than the table keeps.
+            ExpressionError: rows pair more than one to one, two rows are the same series, it
+                reads further back than the table keeps, or it costs more cells.
         """
         if self.reach_s > table.retention_s:
             raise ExpressionError(
@@ -111,7 +112,7 @@ class Plan:
             )
         with np.errstate(all="ignore"):
             # IEEE arithmetic, as in Prometheus: x/0 is an infinity or NaN, not an error.
-            vector = self._step(table, at)
+            vector = self._step(table, at, Budget(cells))
         places = np.flatnonzero(vector.possible)
         rows = [
             ResultRow(vector.frame.labels(place), value, _STATES[state])
@@ -130,12 +131,25 @@ def plan(expr: Expr) -> Plan:
     return Plan(expr)
 
 
-def evaluate(prepared: Plan, table: SeriesTable, at: float) -> Result:
-    """Return the plan's answer at a moment (Unix seconds)."""
-    return prepared.evaluate(table, at)
+def evaluate(prepared: Plan, table: SeriesTable, at: float, *, cells: int = MAX_CELLS) -> Result:
+    """Return the plan's answer at a moment (Unix seconds), for at most so many cells."""
+    return prepared.evaluate(table, at, cells=cells)
 
 
 def _compile(expr: Expr) -> _Step:
+    """Return an expression as a step that pays for the rows it gives."""
+    step = _step_of(expr)
+
+    def paying(table: SeriesTable, at: float, budget: Budget) -> Vector:
+        vector = step(table, at, budget)
+        width = 1 + len(vector.frame.names)
+        budget.spend(OPERATION_CELLS + len(vector.holes) + width * len(vector.frame))
+        return vector
+
+    return paying
+
+
+def _step_of(expr: Expr) -> _Step:
     match expr:
         case Number():
             return _constant(expr.value)
@@ -146,8 +160,7 @@ def _compile(expr: Expr) -> _Step:
         case Binary():
             return _distinct(_binary(expr))
         case Aggregate():
-            aggregation, operand = Aggregation(expr), _compile(expr.operand)
-            return lambda table, at: aggregation.apply(operand(table, at))
+            return _aggregate(expr)
         case Call():
             return _distinct(_call(expr))
         case _:
@@ -157,8 +170,8 @@ def _compile(expr: Expr) -> _Step:
 def _distinct(step: _Step) -> _Step:
     """Refuse what Prometheus refuses: several rows that are the same once their names are gone."""
 
-    def checked(table: SeriesTable, at: float) -> Vector:
-        vector = step(table, at)
+    def checked(table: SeriesTable, at: float, budget: Budget) -> Vector:
+        vector = step(table, at, budget)
         if vector.frame.has_duplicates:
             identities = vector.frame.identities
             there = [identities[place] for place in np.flatnonzero(vector.there)]
@@ -175,12 +188,12 @@ def _scalar(value: float) -> Vector:
 
 def _constant(value: float) -> _Step:
     vector = _scalar(value)
-    return lambda table, at: vector
+    return lambda table, at, budget: vector
 
 
 def _negation(operand: _Step, is_scalar: bool) -> _Step:
-    def negated(table: SeriesTable, at: float) -> Vector:
-        vector = operand(table, at)
+    def negated(table: SeriesTable, at: float, budget: Budget) -> Vector:
+        vector = operand(table, at, budget)
         frame = vector.frame if is_scalar else vector.frame.nameless
         return Vector(frame, turned(vector.states), -vector.values, vector.holes)
 
@@ -189,7 +202,7 @@ def _negation(operand: _Step, is_scalar: bool) -> _Step:
 
 def _call(expr: Call) -> _Step:
     if expr.function == "time":
-        return lambda table, at: _scalar(at)
+        return lambda table, at, budget: _scalar(at)
     argument = expr.arguments[0]
     if expr.function == "absent":
         return _absent(_compile(argument), argument)
@@ -201,13 +214,14 @@ def _over_time(function: str, selector: Selector) -> _Step:
     selection = Selection(selector)
     range_s = selector.range_s or 0.0
 
-    def step(table: SeriesTable, at: float) -> Vector:
+    def step(table: SeriesTable, at: float, budget: Budget) -> Vector:
         end = at - selector.offset_s
         return selection.join(
             [
                 over_time(function, window, range_s=range_s, end=end)
-                for window in selection.windows(table, at)
-            ]
+                for window in selection.windows(table, at, budget)
+            ],
+            budget,
         )
 
     return step
@@ -217,8 +231,8 @@ def _absent(operand: _Step, argument: Expr) -> _Step:
     labels = _absent_labels(argument)
     frame = LabelFrame(tuple(labels), [tuple(labels.values())], [""])
 
-    def absent(table: SeriesTable, at: float) -> Vector:
-        vector = operand(table, at)
+    def absent(table: SeriesTable, at: float, budget: Budget) -> Vector:
+        vector = operand(table, at, budget)
         if vector.there.any():
             state = ABSENT
         elif vector.unknown.any() or vector.holes:
@@ -248,6 +262,22 @@ def _absent_labels(argument: Expr) -> Mapping[str, str]:
     return {label: value for label, value in labels.items() if value}
 
 
+def _aggregate(expr: Aggregate) -> _Step:
+    aggregation, operand = Aggregation(expr), _compile(expr.operand)
+
+    def aggregated(table: SeriesTable, at: float, budget: Budget) -> Vector:
+        return aggregation.apply(operand(table, at, budget), budget)
+
+    return aggregated
+
+
+def _combine(combination: Combination, left: _Step, right: _Step) -> _Step:
+    def combined(table: SeriesTable, at: float, budget: Budget) -> Vector:
+        return combination.apply(left(table, at, budget), right(table, at, budget), budget)
+
+    return combined
+
+
 def _binary(expr: Binary) -> _Step:
     left, right = _compile(expr.left), _compile(expr.right)
     scalars = (
@@ -255,13 +285,12 @@ def _binary(expr: Binary) -> _Step:
         type_of(expr.right) is ValueType.SCALAR,
     )
     if not any(scalars):
-        combination = Combination(expr)
-        return lambda table, at: combination.apply(left(table, at), right(table, at))
+        return _combine(Combination(expr), left, right)
     vector_is_left = scalars[1]
     keeps_name = expr.operator in COMPARISONS and not expr.returns_bool
 
-    def with_scalar(table: SeriesTable, at: float) -> Vector:
-        a, b = left(table, at), right(table, at)
+    def with_scalar(table: SeriesTable, at: float, budget: Budget) -> Vector:
+        a, b = left(table, at, budget), right(table, at, budget)
         vector = a if vector_is_left else b
         sides = Side(a.states, a.values), Side(b.states, b.values)
         found = operate(expr, *sides, kept=sides[0 if vector_is_left else 1])

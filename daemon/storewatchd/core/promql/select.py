@@ -3,6 +3,7 @@
 Which rows a selector's matchers admit is worked out once for each change of a family's rows.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from storewatchd.core.columns import GONE, LOST, SAMPLE, UNSAID
 from storewatchd.core.holes import Hole
 from storewatchd.core.matchers import Matcher
+from storewatchd.core.promql.budget import MATCHER_CELLS, OPERATION_CELLS, SAMPLES_A_CELL, Budget
 from storewatchd.core.promql.labels import LabelFrame, concatenated
 from storewatchd.core.promql.syntax import Selector
 from storewatchd.core.promql.vector import (
@@ -70,29 +72,37 @@ class Selection:
             return [self.selector.name] if known else []
         return [name for name in table.names() if all(one.admits(name) for one in self._names)]
 
-    def instant(self, table: SeriesTable, at: float) -> Vector:
+    def instant(self, table: SeriesTable, at: float, budget: Budget) -> Vector:
         """Return the rows that are there at a moment."""
-        parts = [self._instant_of(table, name, at) for name in self.families(table)]
-        return self._join(parts)
+        names = self._paid_families(table, budget)
+        return self.join([self._instant_of(table, name, at, budget) for name in names], budget)
 
-    def windows(self, table: SeriesTable, at: float) -> list[Window]:
+    def windows(self, table: SeriesTable, at: float, budget: Budget) -> list[Window]:
         """Return the samples of the window that ends at a moment, family by family."""
         assert self.selector.range_s is not None
-        return [
-            self._window_of(table, name, at - self.selector.offset_s, at)
-            for name in self.families(table)
-        ]
+        names = self._paid_families(table, budget)
+        return [self._window_of(table, name, at, budget) for name in names]
 
-    def join(self, parts: list[Vector]) -> Vector:
+    def _paid_families(self, table: SeriesTable, budget: Budget) -> Iterator[str]:
+        """Yield the families that this selector reads, each one when it is paid for."""
+        if not self.selector.name:
+            budget.spend(MATCHER_CELLS * len(self._names) * len(table.families()))
+        for name in self.families(table):
+            series = table.series(name)
+            assert series is not None
+            width = 1 + len(series.family.labels) + MATCHER_CELLS * len(self._matchers)
+            budget.spend(OPERATION_CELLS + width * len(series))
+            yield name
+
+    def join(self, parts: list[Vector], budget: Budget) -> Vector:
         """Return one vector with the rows of several families."""
-        return self._join(parts)
-
-    def _join(self, parts: list[Vector]) -> Vector:
         if not parts:
             return NOTHING
         if len(parts) == 1:
             return parts[0]
         frames = tuple(part.frame for part in parts)
+        names = {name for frame in frames for name in frame.names}
+        budget.spend(len(names) * sum(map(len, frames)))
         if self._joined is None or self._joined[0] != frames:
             self._joined = (frames, concatenated(frames))
         return Vector(
@@ -133,24 +143,29 @@ class Selection:
             )
         )
 
-    def _instant_of(self, table: SeriesTable, name: str, at: float) -> Vector:
+    def _instant_of(self, table: SeriesTable, name: str, at: float, budget: Budget) -> Vector:
         admitted = self._admit(table, name)
         series, places = admitted.series, admitted.places
         if self.selector.offset_s:
-            return self._earlier(table, admitted, at)
-        known = table.known_scopes(series, at)[series.scope_of[places]]
+            return self._earlier(table, admitted, at, budget)
+        scopes = table.known_scopes(series, at)
+        budget.spend(len(scopes))
+        known = scopes[series.scope_of[places]]
         states: States = np.where(known, series.states[places], np.int8(UNKNOWN))
         states[~series.there[places]] = ABSENT
         holes = self._unseen(table.holes(series, at))
         return Vector(admitted.frame, states, series.last[places], holes)
 
-    def _earlier(self, table: SeriesTable, admitted: _Admitted, at: float) -> Vector:
+    def _earlier(
+        self, table: SeriesTable, admitted: _Admitted, at: float, budget: Budget
+    ) -> Vector:
         """Return the rows as they were an offset ago: as the look before that moment saw them."""
         series, places = admitted.series, admitted.places
         then = at - self.selector.offset_s
         known = table.once_known_scopes(series, then)
         # A look that is older than this would not have been known then.
         samples = series.columns.window(then - table.max_age_s(series), then, len(series))
+        budget.spend(len(known) + samples.marks.size // SAMPLES_A_CELL)
         newest = samples.newest()[places]
         said = np.flatnonzero(newest >= 0)
         marks = np.full(len(newest), UNSAID, np.int8)
@@ -162,10 +177,11 @@ class Selection:
         holes = self._unseen(table.past_holes(series, known, then, then))
         return Vector(admitted.frame, states, values, holes)
 
-    def _window_of(self, table: SeriesTable, name: str, end: float, at: float) -> Window:
+    def _window_of(self, table: SeriesTable, name: str, at: float, budget: Budget) -> Window:
         admitted = self._admit(table, name)
         series, places = admitted.series, admitted.places
         range_s = self.selector.range_s or 0.0
+        end = at - self.selector.offset_s
         start = end - range_s
         seen = table.covered_scopes(series, start, end)
         if self.selector.offset_s:
@@ -173,6 +189,7 @@ class Selection:
         else:
             seen &= table.known_scopes(series, at)
         times, values, marks = series.columns.window(start, end, len(series))
+        budget.spend(len(seen) + marks.size // SAMPLES_A_CELL)
         values, marks = values[:, places], marks[:, places]
         valid = np.equal(marks, SAMPLE)
         count = valid.sum(axis=0)
