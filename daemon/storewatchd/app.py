@@ -46,7 +46,7 @@ from storewatchd.port.host import fact
 from storewatchd.port.reader import ReaderPort
 from storewatchd.port.tap import TappedPort
 from storewatchd.probes import make_probes
-from storewatchd.probes.base import STALE_AFTER_INTERVALS, Probe
+from storewatchd.probes.base import STALE_AFTER_INTERVALS, Patient, Probe
 from storewatchd.probes.self import Own
 from storewatchd.probes.storage import REPOSITORIES
 from storewatchd.reload import Reloader, doubts_of, load_settings
@@ -244,7 +244,8 @@ def _declare(table: SeriesTable, probes: Sequence[Probe], settings: Settings) ->
     """Name every family that a probe of ours, or the daemon itself, may say something of."""
     max_age_s = STALE_AFTER_INTERVALS * settings.probes.interval
     for probe in probes:
-        table.declare(probe.name, probe.families, max_age_s=max_age_s)
+        holds_s = probe.max_age_s if isinstance(probe, Patient) else max_age_s
+        table.declare(probe.name, probe.families, max_age_s=holds_s)
     table.declare(COLLECTOR, COLLECTOR_FAMILIES, max_age_s=max_age_s)
     table.declare(BLINDNESS, BLINDNESS_FAMILIES, max_age_s=max_age_s)
     table.declare(TASKS_PROBE, TASK_FAMILIES, max_age_s=float("inf"))

@@ -9,6 +9,8 @@ from storewatchd.probes.block import BlockProbe, ProcessesProbe, SensorsProbe
 from storewatchd.probes.self import DatabaseProbe, Own, SelfProbe
 from storewatchd.probes.storage import FileSystemsProbe, RepositoriesProbe, RepositoryStatesProbe
 from storewatchd.probes.system import SystemProbe
+from storewatchd.probes.tape.drives import DrivesProbe
+from storewatchd.probes.tape.libraries import InventoriesProbe, LibrariesProbe
 from storewatchd.settings import Settings
 
 
@@ -49,6 +51,9 @@ def make_probes(
         BlockProbe(),
         SensorsProbe(),
         ProcessesProbe(),
+        DrivesProbe(),
+        LibrariesProbe(),
+        InventoriesProbe(),
         DatabaseProbe(own),
         SelfProbe(own),
     )

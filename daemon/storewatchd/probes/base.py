@@ -3,7 +3,7 @@
 import errno
 import os
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
 from storewatchd.errors import ReadRefused
@@ -30,6 +30,15 @@ class Probe(Protocol):
     async def collect(self, port: Port, scope: Scope) -> Frame:
         """Look at a scope. The collector stamps the frame's time and duration."""
         ...
+
+
+@runtime_checkable
+class Patient(Protocol):
+    """A probe whose looks are put off while somebody uses the device: what it said holds so many
+    seconds, and not only a few intervals."""
+
+    @property
+    def max_age_s(self) -> float: ...
 
 
 def gauge(name: str, help_text: str, *labels: str, unit: str = "") -> Family:

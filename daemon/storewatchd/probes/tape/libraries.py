@@ -1,0 +1,197 @@
+"""Tape libraries: there or not, and what is in every element of them.
+
+READ ELEMENT STATUS with CURDATA=1 moves nothing (SMC-3 6.11). An inventory that suddenly shows much
+less than before is not believed at once: a library that is starting, or a transfer that ended
+short, looks the same.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from storewatchd.core.frames import Frame, Row, Scope
+from storewatchd.errors import Malformed, ProbeFailed
+from storewatchd.port import Port
+from storewatchd.probes.base import gauge, seen
+from storewatchd.probes.tape.asking import Asker
+from storewatchd.probes.tape.devices import Devices
+from storewatchd.probes.tape.drives import RUNNING
+from storewatchd.scsi.elements import Element, ElementType, parse_assignment, parse_elements
+from storewatchd.scsi.inquiry import CHANGER
+
+CLEANING_PREFIX = "CLN"
+SUSPECT_SHARE = 0.5
+SUSPECT_COUNT = 3
+"""Cartridges of which at least so many, and more than that share, are gone at once."""
+
+_TYPES = {
+    ElementType.TRANSPORT: "robot",
+    ElementType.STORAGE: "storage",
+    ElementType.IMPORT_EXPORT: "import_export",
+    ElementType.DRIVE: "drive",
+}
+
+LIBRARY_FAMILIES = (
+    gauge("library_up", "Whether the kernel can talk to a library.", "library"),
+    gauge(
+        "library_info",
+        "What a library is, and what it is called now.",
+        *("library", "vendor", "model", "firmware", "sg", "address", "state"),
+    ),
+)
+INVENTORY_FAMILIES = (
+    gauge("library_elements", "Places of a library.", "library", "type"),
+    gauge("library_elements_full", "Places with a cartridge.", "library", "type"),
+    gauge("library_elements_abnormal", "Places with an exception.", "library", "type"),
+    gauge("library_elements_inaccessible", "Places out of reach.", "library", "type"),
+    gauge(
+        "library_element_exception",
+        "A place with an exception, and what it is.",
+        *("library", "type", "element", "code", "meaning"),
+    ),
+    gauge("library_slot_unreadable_barcodes", "Cartridges without a bar code.", "library"),
+    gauge("library_duplicate_barcodes", "Bar codes that several cartridges have.", "library"),
+    gauge("library_duplicate_barcode", "Cartridges with this bar code.", "library", "barcode"),
+    gauge("library_import_export_full", "Whether every mail slot is taken.", "library"),
+    gauge("library_media", "Cartridges by where they are.", "library", "state"),
+    gauge("library_cleaning_cartridges", "Cleaning cartridges.", "library"),
+    gauge(
+        "library_drive_bay",
+        "Which drive is in which bay, where the library tells.",
+        *("library", "bay", "element", "drive"),
+    ),
+    gauge("tape_drive_loaded", "A cartridge in a drive.", "library", "bay", "drive", "barcode"),
+)
+
+
+class LibrariesProbe:
+    """Every library, without a command to it."""
+
+    name = "libraries"
+    families = LIBRARY_FAMILIES
+
+    def __init__(self) -> None:
+        self._devices = Devices(CHANGER, "library")
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        return tuple(self._devices.scope(self.name, one) for one in await self._devices.read(port))
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        device = await self._devices.find(port, scope)
+        library = device.identity or ""
+        facts = (device.vendor, device.product, device.revision, device.sg, device.address)
+        return seen(
+            scope,
+            {
+                "library_up": [Row((library,), float(device.state == RUNNING))],
+                "library_info": [Row((library, *facts, device.state), 1.0)],
+            },
+        )
+
+
+class InventoriesProbe:
+    """What is in every library, asked while nobody uses it."""
+
+    name = "library_inventories"
+    families = INVENTORY_FAMILIES
+    max_age_s = 24 * 3600.0  # a library that is busy all night is not failed
+
+    def __init__(self) -> None:
+        self._devices = Devices(CHANGER, "library")
+        self._before: dict[Scope, int] = {}  # how many cartridges were seen
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        return tuple(self._devices.scope(self.name, one) for one in await self._devices.read(port))
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        device = await self._devices.find(port, scope)
+        asker = Asker(port, device.address)
+        elements = await inventory(asker)
+        if self._is_suspect(scope, elements) and await inventory(asker) != elements:
+            raise ProbeFailed(
+                "two reads of the inventory, one after the other, contradict each other"
+            )
+        self._before[scope] = _count(elements)
+        return seen(scope, rows_of(device.identity or "", elements))
+
+    def _is_suspect(self, scope: Scope, elements: Sequence[Element]) -> bool:
+        before = self._before.get(scope, 0)
+        lost = before - _count(elements)
+        return lost >= SUSPECT_COUNT and lost > SUSPECT_SHARE * before
+
+
+async def inventory(asker: Asker) -> tuple[Element, ...]:
+    """Return every element of a library.
+
+    Raises:
+        ProbeDeferred: somebody uses it.
+        ProbeFailed: it did not answer, or the answer cannot be so.
+    """
+    try:
+        expected = parse_assignment(await asker.ask("changer.addresses"))
+        is_large = sum(expected.counts.values()) >= MANY_ELEMENTS
+        row = "changer.elements.all" if is_large else "changer.elements"
+        return parse_elements(await asker.ask(row), expected=expected)
+    except Malformed as error:
+        raise ProbeFailed(str(error)) from error
+
+
+MANY_ELEMENTS = 400
+"""From so many elements on a report may be longer than 65,528 bytes: 8 + 8 for each type, and for
+each element at most 12 bytes, two bar codes of 36 and a designator of 4 + 34."""
+
+
+def rows_of(library: str, elements: Sequence[Element]) -> dict[str, list[Row]]:
+    """Return the rows of an inventory."""
+    rows: dict[str, list[Row]] = {family.name: [] for family in INVENTORY_FAMILIES}
+    for kind, name in _TYPES.items():
+        ours = [one for one in elements if one.type is kind]
+        for family, count in (
+            ("library_elements", len(ours)),
+            ("library_elements_full", sum(one.is_full for one in ours)),
+            ("library_elements_abnormal", sum(one.is_exception for one in ours)),
+            ("library_elements_inaccessible", sum(one.is_accessible is False for one in ours)),
+        ):
+            rows[family].append(Row((library, name), float(count)))
+        if kind is ElementType.IMPORT_EXPORT and ours:
+            is_full = all(one.is_full for one in ours)
+            rows["library_import_export_full"].append(Row((library,), float(is_full)))
+    for one in elements:
+        if one.is_exception:
+            code = "" if one.asc is None else f"{one.asc:02X}/{one.ascq or 0:02X}"
+            labels = (library, _TYPES[one.type], str(one.address), code, one.exception)
+            rows["library_element_exception"].append(Row(labels, 1.0))
+    _add_cartridges(rows, library, elements)
+    _add_bays(rows, library, elements)
+    return rows
+
+
+def _add_cartridges(rows: dict[str, list[Row]], library: str, elements: Sequence[Element]) -> None:
+    full = [one for one in elements if one.is_full]
+    tags = Counter(one.tag for one in full if one.tag)
+    twice = sorted(tag for tag, count in tags.items() if count > 1)
+    cleaning = sum(one.tag.startswith(CLEANING_PREFIX) for one in full)
+    for family, count in (
+        ("library_slot_unreadable_barcodes", sum(not one.tag for one in full)),
+        ("library_duplicate_barcodes", len(twice)),
+        ("library_cleaning_cartridges", cleaning),
+    ):
+        rows[family].append(Row((library,), float(count)))
+    for tag in twice:
+        rows["library_duplicate_barcode"].append(Row((library, tag), float(tags[tag])))
+    for kind, state in _TYPES.items():
+        count = sum(one.type is kind for one in full)
+        rows["library_media"].append(Row((library, state), float(count)))
+
+
+def _add_bays(rows: dict[str, list[Row]], library: str, elements: Sequence[Element]) -> None:
+    bays = sorted((one.address, one) for one in elements if one.type is ElementType.DRIVE)
+    for number, (address, one) in enumerate(bays):
+        labels = (library, str(number), str(address), one.drive_serial)
+        rows["library_drive_bay"].append(Row(labels, 1.0))
+        if one.is_full:
+            loaded = (library, str(number), one.drive_serial, one.tag)
+            rows["tape_drive_loaded"].append(Row(loaded, 1.0))
+
+
+def _count(elements: Sequence[Element]) -> int:
+    return sum(one.is_full for one in elements)

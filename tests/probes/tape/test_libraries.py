@@ -1,0 +1,262 @@
+"""Libraries: found by serial number, and what is in them, which is not believed too soon."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fakes import ScriptedPort
+from probes.fix_probes import assert_keeps_to_its_families, values
+from probes.tape.fix_tape import (
+    CHANGER_AT,
+    DRIVE,
+    LIBRARY,
+    MAIL,
+    FakeLibrary,
+    Place,
+    device,
+    library,
+    ran,
+)
+from storewatchd.core.frames import Frame, Scope
+from storewatchd.errors import ProbeAbsent, ProbeDeferred, ProbeFailed, ReadRefused
+from storewatchd.probes.base import Patient
+from storewatchd.probes.tape.libraries import InventoriesProbe, LibrariesProbe
+
+SCOPE = Scope("library_inventories", (("library", LIBRARY),))
+
+
+def look(probe: InventoriesProbe | LibrariesProbe, port: ScriptedPort) -> Frame:
+    scope = Scope(probe.name, SCOPE.labels)
+    frame = asyncio.run(probe.collect(port, scope))
+    assert_keeps_to_its_families(probe, frame)
+    return frame
+
+
+def inventory_of(found: FakeLibrary) -> Frame:
+    port = ScriptedPort()
+    found.tell(port)
+    return look(InventoriesProbe(), port)
+
+
+# There or not.
+
+
+def test_a_library_is_found_by_its_serial_number() -> None:
+    port = ScriptedPort()
+    library("A").tell(port, DRV0001="st0")
+    for probe in (LibrariesProbe(), InventoriesProbe()):
+        scopes = asyncio.run(probe.discover(port))
+        assert scopes == (Scope(probe.name, (("library", LIBRARY),)),)
+    frame = look(LibrariesProbe(), port)
+    assert values(frame, "library_up") == {(LIBRARY,): 1.0}
+    assert values(frame, "library_info") == {
+        (LIBRARY, "ACME", "Tape 9", "1.00", "sg3", CHANGER_AT, "running"): 1.0
+    }
+
+
+def test_a_library_that_the_kernel_took_offline_is_down() -> None:
+    port = ScriptedPort()
+    tree = device(CHANGER_AT, 8, LIBRARY, "sg3")
+    tree[f"scsi_device/{CHANGER_AT}/device/state"] = b"offline\n"
+    port.readings["sys.scsi", ""] = tree
+    assert values(look(LibrariesProbe(), port), "library_up") == {(LIBRARY,): 0.0}
+
+
+def test_a_library_that_is_not_connected_is_absent() -> None:
+    port = ScriptedPort()
+    port.readings["sys.scsi", ""] = {}
+    for probe in (LibrariesProbe(), InventoriesProbe()):
+        assert asyncio.run(probe.discover(port)) == ()
+        with pytest.raises(ProbeAbsent, match=f"{LIBRARY} is not connected"):
+            look(probe, port)
+
+
+def test_a_serial_number_that_sysfs_does_not_have_is_asked_once() -> None:
+    port = ScriptedPort()
+    library("A", serial=None).tell(port)
+    probe = LibrariesProbe()
+    assert asyncio.run(probe.discover(port)) == ()  # it hangs: who it is, nobody knows yet
+    port.readings["scsi.serial", CHANGER_AT] = ran(bytes((8, 0x80, 0, 7)) + LIBRARY.encode())
+    assert asyncio.run(probe.discover(port)) == (Scope("libraries", SCOPE.labels),)
+    del port.readings["scsi.serial", CHANGER_AT]
+    assert asyncio.run(probe.discover(port)) == (Scope("libraries", SCOPE.labels),)
+
+
+def test_a_library_without_a_serial_number_is_where_it_is() -> None:
+    port = ScriptedPort()
+    library("A", serial="").tell(port)
+    (scope,) = asyncio.run(LibrariesProbe().discover(port))
+    assert scope.labels == (("library", f"ACME Tape 9 at {CHANGER_AT}"),)
+
+
+# The inventory.
+
+
+def test_elements_are_counted_by_type() -> None:
+    found = library("A00001L8", None, "", "CLN001L8")
+    frame = inventory_of(found)
+    assert values(frame, "library_elements") == {
+        (LIBRARY, "robot"): 1.0,
+        (LIBRARY, "storage"): 4.0,
+        (LIBRARY, "import_export"): 1.0,
+        (LIBRARY, "drive"): 1.0,
+    }
+    assert values(frame, "library_elements_full")[LIBRARY, "storage"] == 3.0
+    assert values(frame, "library_slot_unreadable_barcodes") == {(LIBRARY,): 1.0}
+    assert values(frame, "library_cleaning_cartridges") == {(LIBRARY,): 1.0}
+    assert values(frame, "library_duplicate_barcodes") == {(LIBRARY,): 0.0}
+    assert values(frame, "library_import_export_full") == {(LIBRARY,): 0.0}
+
+
+def test_the_same_bar_code_twice_is_named() -> None:
+    frame = inventory_of(library("A", "A", "B", "A"))
+    assert values(frame, "library_duplicate_barcodes") == {(LIBRARY,): 1.0}
+    assert values(frame, "library_duplicate_barcode") == {(LIBRARY, "A"): 3.0}
+
+
+def test_an_exception_and_what_is_out_of_reach_are_told() -> None:
+    found = library("A")
+    found.places.append(Place(MAIL, 11, "X", code=(0x83, 0x02), is_accessible=False))
+    frame = inventory_of(found)
+    assert values(frame, "library_elements_abnormal")[LIBRARY, "import_export"] == 1.0
+    assert values(frame, "library_elements_inaccessible")[LIBRARY, "import_export"] == 1.0
+    ((labels, value),) = values(frame, "library_element_exception").items()
+    assert (labels[:4], value) == ((LIBRARY, "import_export", "11", "83/02"), 1.0)
+
+
+def test_a_loaded_drive_is_told_with_its_cartridge() -> None:
+    found = library("A")
+    found.places += [Place(DRIVE, 501, "B", drive="DRV0002")]
+    frame = inventory_of(found)
+    assert values(frame, "library_drive_bay") == {
+        (LIBRARY, "0", "500", "DRV0001"): 1.0,
+        (LIBRARY, "1", "501", "DRV0002"): 1.0,
+    }
+    assert values(frame, "tape_drive_loaded") == {(LIBRARY, "1", "DRV0002", "B"): 1.0}
+
+
+def test_a_library_with_thousands_of_slots_is_read_by_the_large_row() -> None:
+    port = ScriptedPort()
+    library(*(f"T{number:05}" for number in range(2000))).tell(port)
+    del port.readings["changer.elements", CHANGER_AT]
+    frame = look(InventoriesProbe(), port)
+    assert values(frame, "library_elements_full")[LIBRARY, "storage"] == 2000.0
+
+
+# What is not believed.
+
+
+def test_a_library_that_shows_nothing_is_read_again_before_it_is_believed() -> None:
+    probe, port = InventoriesProbe(), ScriptedPort()
+    full = library(*(f"T{number}" for number in range(40)))
+    full.tell(port)
+    look(probe, port)
+
+    class Flickering(ScriptedPort):
+        """Shows the library empty once."""
+
+        async def read(self, row: str, object_id: str = "") -> object:  # type: ignore[override]
+            reading = await super().read(row, object_id)
+            if row == "changer.elements":
+                self.readings[row, object_id] = ran(full.report())
+            return reading
+
+    flickering = Flickering()
+    library(*([None] * 40)).tell(flickering)
+    with pytest.raises(ProbeFailed, match="contradict each other"):
+        look(probe, flickering)
+    assert values(look(probe, flickering), "library_elements_full")[LIBRARY, "storage"] == 40.0
+
+
+def test_a_library_that_was_emptied_is_believed_when_it_says_so_twice() -> None:
+    probe, port = InventoriesProbe(), ScriptedPort()
+    library(*(f"T{number}" for number in range(40))).tell(port)
+    look(probe, port)
+    library(*([None] * 40)).tell(port)
+    assert values(look(probe, port), "library_elements_full")[LIBRARY, "storage"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        pytest.param(ran(status=24), ProbeDeferred, "reserved", id="reserved elsewhere"),
+        pytest.param(ran(status=26), ProbeDeferred, "busy", id="busy"),
+        pytest.param(ran(status=2), ProbeFailed, "not ready", id="not ready"),
+        pytest.param(
+            ran(stderr="transport: Host_status=0x03 [DID_TIME_OUT]\n"),
+            ProbeFailed,
+            "DID_TIME_OUT",
+            id="exit status 0 and no answer",
+        ),
+        pytest.param(ran(b""), ProbeFailed, "expected", id="nothing"),
+        pytest.param(ProbeDeferred("bareos-sd holds it"), ProbeDeferred, "bareos", id="held"),
+        pytest.param(
+            ran(status=63, stderr="error opening file: /dev/sg3: Permission denied\n"),
+            ReadRefused,
+            "may not|not permitted|denied|Permission",
+            id="forbidden",
+        ),
+    ],
+)
+def test_what_is_no_inventory_is_told_as_what_it_is(
+    answer: object, kind: type[Exception], words: str
+) -> None:
+    port = ScriptedPort()
+    library("A").tell(port)
+    port.readings["changer.elements", CHANGER_AT] = answer
+    with pytest.raises(kind, match=words):
+        look(InventoriesProbe(), port)
+
+
+def test_a_report_that_was_cut_never_empties_a_library() -> None:
+    port = ScriptedPort()
+    found = library("A", "B", "C")
+    found.tell(port)
+    whole = found.report()
+    for length in range(len(whole)):
+        port.readings["changer.elements", CHANGER_AT] = ran(whole[:length])
+        with pytest.raises(ProbeFailed):
+            look(InventoriesProbe(), port)
+
+
+@given(raw=st.binary(max_size=200))
+def test_garbage_is_a_failure(raw: bytes) -> None:
+    port = ScriptedPort()
+    library("A").tell(port)
+    port.readings["changer.elements", CHANGER_AT] = ran(raw)
+    with pytest.raises(ProbeFailed):
+        look(InventoriesProbe(), port)
+
+
+def test_a_unit_attention_is_heard_and_the_command_is_sent_again() -> None:
+    attention = ran(status=6, stderr="Unit attention\n")
+
+    class Once(ScriptedPort):
+        """Answers with a unit attention first."""
+
+        async def read(self, row: str, object_id: str = "") -> object:  # type: ignore[override]
+            reading = await super().read(row, object_id)
+            if row == "changer.addresses":
+                library("A").tell(self)
+            return reading
+
+    port = Once()
+    library("A").tell(port)
+    port.readings["changer.addresses", CHANGER_AT] = attention
+    assert values(look(InventoriesProbe(), port), "library_elements")[LIBRARY, "storage"] == 1.0
+
+
+def test_a_library_that_always_has_something_else_to_tell_is_failed() -> None:
+    port = ScriptedPort()
+    library("A").tell(port)
+    port.readings["changer.addresses", CHANGER_AT] = ran(status=6)
+    with pytest.raises(ProbeFailed, match="something to tell"):
+        look(InventoriesProbe(), port)
+
+
+def test_what_was_seen_holds_while_a_library_is_busy_all_night() -> None:
+    assert isinstance(InventoriesProbe(), Patient)
+    assert InventoriesProbe().max_age_s >= 12 * 3600
+    assert not isinstance(LibrariesProbe(), Patient)
