@@ -56,7 +56,7 @@ class Memory:
         for session, stay in self._sessions.items():
             if stay.is_here and not stay.replaces:
                 here.setdefault(_peer(session), []).append(stay)
-        for session in sorted(gone, key=lambda one: self._sessions[one].last):
+        for session in sorted(gone, key=lambda one: (self._sessions[one].last, one.sid)):
             since = self._sessions[session].last - OVERLAP_S
             for stay in here.get(_peer(session), ()):
                 if stay.first >= since and not stay.replaces:
