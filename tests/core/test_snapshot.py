@@ -170,3 +170,55 @@ def test_a_percentage_of_nothing_is_unknown() -> None:
         None,
         25.0,
     )
+
+
+# Tape.
+
+TAPE = (
+    family("library_up", "library"),
+    family("library_elements", "library", "type"),
+    family("library_elements_full", "library", "type"),
+    family("tape_drive_up", "drive"),
+)
+
+
+def tape(*, outcome: Outcome = Outcome.SEEN) -> dict[str, float | None] | None:
+    """Return the tape part with one library of 40 slots, of which 30 are full, and two drives."""
+    found = table()
+    for number, one in enumerate(TAPE):
+        found.declare(f"p{number}", (one,), max_age_s=90)
+    rows = (
+        {"library_up": [Row(("L",), 1.0)]},
+        {"library_elements": [Row(("L", "storage"), 40.0), Row(("L", "drive"), 2.0)]},
+        {"library_elements_full": [Row(("L", "storage"), 30.0), Row(("L", "drive"), 1.0)]},
+        {"tape_drive_up": [Row(("D1",), 1.0), Row(("D2",), 0.0)]},
+    )
+    for number, said in enumerate(rows):
+        found.feed(Frame(Scope(f"p{number}"), NOON, rows=said))
+    if outcome is not Outcome.SEEN:
+        found.feed(Frame(Scope("p2"), NOON, outcome, reason="it hangs"))
+    told: dict[str, float | None] | None = snapshot(found, [], 0, "n", NOON)["tape"]
+    return told
+
+
+def test_libraries_drives_and_slots_are_counted() -> None:
+    assert tape() == {
+        "total_libraries": 1.0,
+        "total_drives": 2.0,
+        "total_slots": 40.0,
+        "occupied_slots": 30.0,
+    }
+
+
+def test_of_tape_too_what_is_not_known_is_null() -> None:
+    told = tape(outcome=Outcome.FAILED)
+    assert told is not None
+    assert (told["total_slots"], told["occupied_slots"]) == (40.0, None)
+
+
+def test_a_machine_without_tape_has_no_such_part() -> None:
+    assert snapshot(table(), [], 0, "n", NOON)["tape"] is None
+    found = table()
+    found.declare("p", TAPE[:1], max_age_s=90)
+    found.feed(Frame(Scope("p"), NOON, rows={}))
+    assert snapshot(found, [], 0, "n", NOON)["tape"] is None

@@ -37,6 +37,23 @@ class _Look:
         values = self.values(name)
         return sum(values) if values else None
 
+    def count(self, name: str) -> float | None:
+        """Return how many rows a family has."""
+        values = self.values(name)
+        return None if values is None else float(len(values))
+
+    def total_where(self, name: str, label: str, value: str) -> float | None:
+        """Return the sum of the rows that have a label; None where some are unknown, or none is
+        there."""
+        if not self.values(name):
+            return None
+        readings = self._table.read(name, self._at)
+        return sum(one.value for one in readings if one.labels[label] == value)
+
+    def has_rows(self, name: str) -> bool:
+        """Whether there is, or may be, something of a family."""
+        return self._table.series(name) is not None and self.values(name) != []
+
     def by_label(self, name: str, label: str) -> dict[str, float]:
         """Return the sums of a family's values by one label."""
         sums: dict[str, float] = {}
@@ -73,7 +90,7 @@ def snapshot(
         "system": _system(look),
         "storage": _storage(look, repositories),
         "scst": None,
-        "tape": None,
+        "tape": _tape(look),
         "vtl": None,
         "tasks": _tasks(look, runs),
         "api": None,
@@ -128,6 +145,17 @@ def _storage(look: _Look, repositories: int) -> dict[str, float | None]:
         "used_capacity_bytes": used,
         "available_bytes": free,
         "usage_percent": percent(used, None if used is None or free is None else used + free),
+    }
+
+
+def _tape(look: _Look) -> dict[str, float | None] | None:
+    if not (look.has_rows("library_up") or look.has_rows("tape_drive_up")):
+        return None
+    return {
+        "total_libraries": look.count("library_up"),
+        "total_drives": look.count("tape_drive_up"),
+        "total_slots": look.total_where("library_elements", "type", "storage"),
+        "occupied_slots": look.total_where("library_elements_full", "type", "storage"),
     }
 
 
