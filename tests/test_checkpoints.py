@@ -1,5 +1,6 @@
 """Samples outlive a restart: of their own time they are known, of now nothing is."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,35 @@ async def test_what_has_other_labels_or_no_probe_now_is_left_out(tmp_path: Path)
     assert one.series("other") is None
     one.feed(Frame(Scope("probe"), NOON + 310, rows={FULL.name: [Row(("a", "b"), 1.0)]}))
     assert [row.value for row in ask(one, "full", 310).rows] == [1.0]
+
+
+async def test_scopes_that_go_while_the_file_is_written_mix_up_no_rows(tmp_path: Path) -> None:
+    names = ("one", "two")
+    families = tuple(Family(name, FULL.type, FULL.help, ("repository",)) for name in names)
+    scopes = [Scope("probe", (("repository", name),)) for name in "abc"]
+
+    def made() -> SeriesTable:
+        table = SeriesTable()
+        table.declare("probe", families, max_age_s=90.0)
+        return table
+
+    old, new = made(), made()
+    for scope, label in zip(scopes, "abc", strict=True):
+        rows = {name: [Row((label,), 1.0)] for name in names}
+        old.feed(Frame(scope, NOON, rows=rows))
+
+    async def leave() -> None:
+        old.expect("probe", scopes[1:])
+
+    # Whoever comes second runs in the first pause of the other.
+    await asyncio.gather(Checkpoints(tmp_path, old, "1").write(), leave())
+    await Checkpoints(tmp_path, new, "1").load()
+    new.expect("probe", scopes[1:])
+    for name in names:
+        assert {row.labels["repository"] for row in new.read(name, NOON)} == {"b", "c"}
+    new.feed(Frame(scopes[1], NOON + 10))
+    for name in names:
+        assert [row.labels["repository"] for row in new.read(name, NOON)] == ["c"]
 
 
 async def test_recordings_go_on_while_their_rule_is_there(tmp_path: Path) -> None:

@@ -8,12 +8,15 @@ import asyncio
 import logging
 import os
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from storewatchd.core.freeze import freeze, thaw
+from storewatchd.core.rows import Series
+from storewatchd.core.scopes import ProbeScopes
 from storewatchd.core.series import SeriesTable
 from storewatchd.errors import RecordingError
 
@@ -61,12 +64,13 @@ class Checkpoints:
     async def write(self) -> None:
         """Write the file. The loop is let go between families."""
         series, probes = self._table.parts()
-        told: dict[str, Any] = {"version": self._version, "series": {}}
-        # Before the series: of a look that is told of, every sample must be there.
-        told["probes"] = {name: freeze(one) for name, one in probes.items()}
-        for name, one in list(series.items()):
-            told["series"][name] = freeze(one)
-            await asyncio.sleep(0)
+        told: dict[str, Any] = {"version": self._version, "series": {}, "probes": {}}
+        for name, owner, mine in [
+            (name, owner, {family: series[family] for family in owner.families})
+            for name, owner in probes.items()
+        ]:
+            told["probes"][name], frozen = await _frozen(owner, mine)
+            told["series"] |= frozen
         try:
             await asyncio.to_thread(self._write, told)
         except OSError as error:
@@ -88,3 +92,19 @@ class Checkpoints:
         fresh = self._path.with_name("samples.new")
         fresh.write_bytes(zlib.compress(msgspec.msgpack.encode(told), 1))
         os.replace(fresh, self._path)
+
+
+async def _frozen(owner: ProbeScopes, series: Mapping[str, Series]) -> tuple[Any, dict[str, Any]]:
+    """Return a probe's scopes and its series as plain values that belong together."""
+    pauses = True
+    while True:
+        states = owner.states
+        # Before the series: of a look that is told of, every sample must be there.
+        scopes, told = freeze(owner), {}
+        for name, one in series.items():
+            told[name] = freeze(one)
+            if pauses:
+                await asyncio.sleep(0)
+        if owner.states is states:
+            return scopes, told
+        pauses = False  # the scopes were numbered anew in between

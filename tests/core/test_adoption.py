@@ -134,6 +134,39 @@ def test_rows_of_a_scope_that_was_found_after_the_scopes_were_written_are_gone()
     assert [row.value for row in ask(after, "g", 10).rows if row.exact] == [2.0]
 
 
+def test_places_of_scopes_that_are_gone_are_not_taken_over() -> None:
+    scopes = [Scope("p", (("x", str(number)),)) for number in range(5)]
+    before = seen(*scopes)
+    owner = before.parts()[1]["p"]
+    for scope in scopes[:4]:  # as an earlier version left them
+        owner.states[owner.scopes.pop(scope)] = None
+    after = adopted(before, table())
+    assert len(after.parts()[1]["p"].states) == 2
+    assert [row.labels["x"] for row in ask(after, "g", 10).rows] == ["4"]
+    after.feed(Frame(scopes[0], NOON + 10, rows={"g": [Row(("0",), 1.0)]}))
+    assert {row.labels["x"]: row.exact for row in ask(after, "g", 10).rows} == {
+        "0": True,
+        "4": False,
+    }
+
+
+def test_a_family_that_its_probe_does_not_have_any_more_is_left_out() -> None:
+    before = table(GAUGE, Family("h", MetricType.GAUGE, "Another.", ("x",)))
+    before.feed(Frame(SCOPE, NOON, rows={"g": [Row(("1",), 1.0)], "h": [Row(("1",), 1.0)]}))
+    after = adopted(before, table())
+    assert (set(after.families()), len(after)) == ({"g"}, 1)
+
+
+def test_what_a_rule_recorded_under_the_name_of_a_probe_s_family_is_left_out() -> None:
+    before = SeriesTable()
+    before.keep_recordings([recording("g", {})])
+    before.record(recording("g", {}), [Recorded({"x": "1"}, 1.0, RowState.EXACT)], (), NOON)
+    after = adopted(before, table())
+    after.keep_recordings([])
+    after.feed(Frame(SCOPE, NOON + 10, rows={"g": [Row(("1",), 2.0)]}))
+    assert [row.value for row in ask(after, "g", 10).rows] == [2.0]
+
+
 def test_a_recording_is_taken_over_with_its_rows_or_not_at_all() -> None:
     before = table()
     scope = recording("r", {})

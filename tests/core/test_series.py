@@ -310,6 +310,72 @@ def test_a_name_that_a_probe_owns_is_no_place_for_a_recording() -> None:
     assert len(table.read("g", NOON)) == 1
 
 
+# Scopes that come and go.
+
+
+def disk(name: str) -> Scope:
+    return Scope("p", (("x", name),))
+
+
+def look(table: SeriesTable, *names: str, at: float = NOON) -> None:
+    for name in names:
+        table.feed(Frame(disk(name), at, rows={"g": [Row((name,), 1.0)]}))
+
+
+def known(table: SeriesTable, at: float = NOON) -> dict[str, bool]:
+    return {one.labels["x"]: one.exact for one in table.read("g", at)}
+
+
+def test_scopes_that_come_and_go_leave_nothing_behind() -> None:
+    table = table_with()
+    for number in range(100):
+        table.expect("p", [disk("stays"), disk(str(number))])
+        look(table, "stays", str(number))
+    owner = table.parts()[1]["p"]
+    assert len(owner.scopes) == 2
+    assert len(owner.states) <= 4
+
+
+def test_rows_stay_those_of_their_scope_when_another_one_goes() -> None:
+    table = table_with()
+    look(table, *"abc")
+    table.expect("p", [disk("b"), disk("c"), disk("d")])
+    look(table, "d")
+    table.feed(Frame(disk("c"), NOON, Outcome.FAILED))
+    assert known(table) == {"b": True, "c": False, "d": True}
+    table.feed(Frame(disk("b"), NOON + 1, rows={"g": []}))
+    assert known(table) == {"c": False, "d": True}
+
+
+def test_a_scope_that_comes_back_has_its_rows_again() -> None:
+    table = table_with()
+    look(table, *"ab")
+    table.expect("p", [disk("b")])
+    table.expect("p", [disk("b"), disk("a")])
+    assert (known(table), holes(table, NOON)) == ({"b": True}, ({"x": "a"},))
+    look(table, "a")
+    assert known(table) == {"a": True, "b": True}
+
+
+def test_what_a_scope_that_goes_had_no_room_for_is_gone_too() -> None:
+    table = table_with(max_series=1)
+    look(table, *"ab")
+    assert holes(table, NOON) == ({"x": "b"},)
+    table.expect("p", [disk("a"), disk("never seen")])
+    table.expect("p", [disk("a")])
+    assert holes(table, NOON) == ()
+
+
+def test_what_a_recording_that_goes_left_open_is_closed() -> None:
+    table = SeriesTable()
+    both = [recording("r", {"by": by}) for by in "ab"]
+    table.keep_recordings(both)
+    for one in both:
+        table.record(one, [], [{**dict(one.labels), "x": "1"}], NOON)
+    table.keep_recordings(both[:1])
+    assert holes(table, NOON, "r") == ({"by": "a", "x": "1"},)
+
+
 def test_what_probes_say_may_hold_for_another_time_from_now_on() -> None:
     table = table_with(1)
     table.expect("p", [SCOPE, Scope("p", (("x", "gone"),))])

@@ -23,8 +23,8 @@ from storewatchd.core.incidents import Incident, Quieted
 from storewatchd.core.model import Alert, AlertState, Severity
 from storewatchd.core.repositories import Origin, Repository, RepositoryBook
 from storewatchd.core.rows import Series
-from storewatchd.core.scopes import ScopeState, Stretch
-from storewatchd.core.series import ProbeScopes, SeriesTable
+from storewatchd.core.scopes import ProbeScopes, ScopeState, Stretch
+from storewatchd.core.series import SeriesTable
 from storewatchd.core.task_names import TaskName
 from storewatchd.core.tasks import TaskRun, TaskState
 from storewatchd.errors import RecordingError

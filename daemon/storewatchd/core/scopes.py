@@ -122,3 +122,24 @@ class ScopeState:
         for stretch in self._stretches:
             overdue = stretch.last_look + self.max_age_s
             yield stretch, overdue if stretch.end is None else stretch.end
+
+
+@dataclass(slots=True)
+class ProbeScopes:
+    """A probe's families and scopes. `told` is set once it is known which scopes there are."""
+
+    families: frozenset[str]
+    max_age_s: float
+    scopes: dict[Scope, int]  # to the place in `states`, by which rows say whose they are
+    states: list[ScopeState | None]  # None where scopes are gone; another list once numbered anew
+    told: bool = False
+
+    def renumber(self) -> list[int]:
+        """Give the scopes that there are the first places, and all others the one behind them, so
+        that scopes that come and go leave nothing behind; return the new place for each old one."""
+        places = [len(self.scopes)] * len(self.states)
+        for place, old in enumerate(self.scopes.values()):
+            places[old] = place
+        self.states = [*(self.states[old] for old in self.scopes.values()), None]
+        self.scopes = {scope: place for place, scope in enumerate(self.scopes)}
+        return places

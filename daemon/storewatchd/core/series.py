@@ -8,7 +8,6 @@ A *recording* is what one rule stores; all recordings of a name are the scopes o
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
 import numpy as np
@@ -19,7 +18,7 @@ from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Sco
 from storewatchd.core.holes import Hole, is_compatible
 from storewatchd.core.rows import Series
 from storewatchd.core.rowstate import RowState
-from storewatchd.core.scopes import ScopeState
+from storewatchd.core.scopes import ProbeScopes, ScopeState
 
 MARGIN_S = 300.0
 """How much longer than the retention samples are kept: what was so at its far end has to be known
@@ -51,17 +50,6 @@ class Reading(NamedTuple):
     labels: dict[str, str]
     value: float
     exact: bool
-
-
-@dataclass(slots=True)
-class ProbeScopes:
-    """A probe's families and scopes. `told` is set once it is known which scopes there are."""
-
-    families: frozenset[str]
-    max_age_s: float
-    scopes: dict[Scope, int]  # to the place in `states`
-    states: list[ScopeState | None]  # None where a scope is gone
-    told: bool = False
 
 
 class SeriesTable:
@@ -129,9 +117,9 @@ class SeriesTable:
         changed = bool(gone or fresh) or not owner.told
         owner.told = True
         for scope in gone:
-            place = owner.scopes.pop(scope)
-            self._clear(owner, place)
-            owner.states[place] = None
+            self._forget(owner, scope)
+        if gone:
+            self._renumber(owner)
         for scope in fresh:
             self._place_of(owner, scope)
         return owner.families if changed else frozenset()
@@ -192,6 +180,8 @@ class SeriesTable:
                 owner = ProbeScopes(mine.families, mine.max_age_s, owner.scopes, owner.states)
             elif not name.startswith(_RECORDER) or not owner.families <= series.keys():
                 continue
+            elif not owner.families.isdisjoint(self._series):
+                continue  # what a rule recorded, a probe says now
             owner.told = False
             self._probes[name] = owner
             for state in owner.states:
@@ -202,23 +192,22 @@ class SeriesTable:
         for name, one in series.items():
             known = self._series.get(name)
             is_same = known is not None and known.family == one.family and known.probe == one.probe
-            if one.probe not in self._probes or not (is_same or known is None):
+            named = self._probes.get(one.probe)
+            if named is None or name not in named.families or not (is_same or known is None):
                 continue
             self._series[name] = one
             self._count += len(one)
             adopted.add(name)
             # A scope that was found since the scopes were written down is gone.
-            states = self._probes[one.probe].states
-            scopes = one.scope_of[: len(one)]
-            states += [None] * (int(scopes.max(initial=-1)) + 1 - len(states))
-            is_scope = np.array([state is not None for state in states], np.bool_)
-            one.there[: len(one)] &= is_scope[scopes]
+            last = int(one.scope_of[: len(one)].max(initial=-1))
+            named.states += [None] * (last + 1 - len(named.states))
         for owner in self._probes.values():
+            self._renumber(owner)
             looks = [state.last_known for state in owner.states if state is not None]
-            last = max((look for look in looks if look is not None), default=-np.inf)
+            newest = max((look for look in looks if look is not None), default=-np.inf)
             for family in owner.families - adopted:
                 # What it was when its scopes were looked at is not known.
-                self._series[family].columns.kept_since = float(np.nextafter(last, np.inf))
+                self._series[family].columns.kept_since = float(np.nextafter(newest, np.inf))
 
     # What rules record.
 
@@ -405,7 +394,6 @@ class SeriesTable:
     def _place_of(self, owner: ProbeScopes, scope: Scope) -> int:
         place = owner.scopes.get(scope)
         if place is None:
-            # Places of scopes that are gone are not reused while rows may still point to them.
             place = len(owner.states)
             owner.scopes[scope] = place
             owner.states.append(ScopeState(scope, owner.max_age_s))
@@ -472,10 +460,25 @@ class SeriesTable:
         holes = [dict(state.scope.labels)] if dropped else []
         series.holes.note(("dropped", state.scope), holes, at, kept_s=self._kept_s)
 
-    def _clear(self, owner: ProbeScopes, scope: int) -> None:
+    def _forget(self, owner: ProbeScopes, scope: Scope) -> None:
+        """Take leave of a scope: what it left open ends with its last look."""
+        state = owner.states[owner.scopes.pop(scope)]
+        assert state is not None
+        if state.last_look is None:
+            return
+        for name in owner.families:
+            for source in ("dropped", "recorded"):
+                holes = self._series[name].holes
+                holes.note((source, scope), (), state.last_look, kept_s=self._kept_s)
+
+    def _renumber(self, owner: ProbeScopes) -> None:
+        """Number a probe's scopes anew; the rows of those that are gone are not there."""
+        places = np.array(owner.renumber(), np.int32)
         for name in owner.families:
             series = self._series[name]
-            series.there[series.scope_of == scope] = False
+            scopes = series.scope_of[: len(series)]
+            scopes[:] = places[scopes]
+            series.there[: len(series)] &= scopes < len(owner.scopes)
 
 
 def recording(name: str, labels: Mapping[str, str]) -> Scope:
