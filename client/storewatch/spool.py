@@ -7,6 +7,7 @@ storewatchctl.
 """
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from storewatch import clock
 from storewatch.errors import CallError
 from storewatch.wire import encode
 
@@ -27,11 +29,14 @@ DELIVERED_AT_ONCE = 100
 """How many files one command delivers; a later one goes on."""
 
 
+Method = Literal["tasks.start", "tasks.progress", "tasks.finish"]
+
+
 class Report(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One call that is still to be made."""
 
     version: Literal[1] = 1
-    method: Literal["tasks.start", "tasks.progress", "tasks.finish"]
+    method: Method
     params: dict[str, Any]
 
 
@@ -120,15 +125,19 @@ def read(path: Path) -> list[Report]:
     return [msgspec.json.decode(line, type=Report) for line in content.splitlines() if line]
 
 
-def deliver(spool: Path, call: Callable[[str, dict[str, Any]], object]) -> Delivery:
-    """Deliver this user's files, oldest first. A report that the daemon will never take is set
-    aside under the name `….refused`.
+def deliver(
+    spool: Path, call: Callable[[str, dict[str, Any]], object], *, until: float = math.inf
+) -> Delivery:
+    """Deliver this user's files, oldest first; none is begun after `until`, monotonic. A report
+    that the daemon will never take is set aside under the name `….refused`.
 
     Raises:
         ClientError: the daemon went away; what is left stays for later.
     """
     delivered, refused = 0, []
     for path in waiting(spool)[:DELIVERED_AT_ONCE]:
+        if clock.monotonic() >= until:
+            break
         try:
             for report in read(path):
                 call(report.method, report.params)

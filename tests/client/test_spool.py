@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from storewatch import spool
+from storewatch import clock, spool
 from storewatch.errors import CallError, ConnectionLost
 from storewatch.spool import Report
 from storewatch.wire import Code
@@ -69,6 +69,13 @@ def test_a_daemon_that_goes_away_leaves_the_rest_for_later(tmp_path: Path) -> No
     with pytest.raises(ConnectionLost):
         spool.deliver(tmp_path, Daemon(ConnectionLost("gone")).call)
     assert path.exists()
+
+
+def test_what_has_not_been_delivered_in_time_stays_for_later(tmp_path: Path) -> None:
+    path = spool.keep(tmp_path, [report("a")], name="1")
+    daemon = Daemon()
+    assert spool.deliver(tmp_path, daemon.call, until=clock.monotonic()) == spool.Delivery(0, ())
+    assert (daemon.taken, path.exists()) == ([], True)
 
 
 def test_a_passing_refusal_leaves_the_report_for_later(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from storewatch import spool
+from storewatch import clock, spool
 from storewatch.ctl import words
 from storewatch.ctl.output import Output
 from storewatch.errors import CallError, ProtocolError
@@ -18,6 +18,9 @@ T = TypeVar("T")
 
 CALL_TIMEOUT_S = 65.0
 """A little more than the daemon's own bound for a call."""
+
+DELIVERY_S = 5.0
+"""How long a command goes on bringing reports that were kept; what is left stays for later."""
 
 
 class Session:
@@ -81,10 +84,16 @@ class Session:
             yield private
 
     def deliver_spool(self, client: PlainClient) -> None:
-        """Bring the daemon what was kept while it was away; that never fails this command."""
+        """Bring the daemon what was kept while it was away, for DELIVERY_S; a refusal never fails
+        this command.
+
+        Raises:
+            ClientError: the daemon went away.
+        """
+        until = clock.monotonic() + DELIVERY_S
         for directory in self.spools():
             try:
-                delivery = spool.deliver(directory, client.call)
+                delivery = spool.deliver(directory, client.call, until=until)
             except CallError as error:
                 self.out.note(f"reports stay in {directory}: {error}")
                 continue

@@ -13,6 +13,7 @@ import pytest
 
 from fix_peer import Refusal, Silence, WirePeer
 from fix_shapes import task
+from storewatch import spool
 from storewatch.ctl import wrapper
 from storewatch.ctl.passthrough import TAIL_BYTES, Tail
 from storewatch.wire import Code
@@ -208,7 +209,8 @@ def test_with_the_daemon_away_the_command_runs_and_both_reports_wait(
     assert (ended.returncode, ended.stdout) == (3, b"boom\n")
     assert b"the reports of this run are kept in" in ended.stderr
     assert len(ended.stderr.splitlines()) == 1
-    reports = [json.loads(path.read_text()) for path in sorted((tmp_path / "spool").iterdir())]
+    (kept,) = (tmp_path / "spool").iterdir()
+    reports = [json.loads(line) for line in kept.read_text().splitlines()]
     assert [one["method"] for one in reports] == ["tasks.start", "tasks.finish"]
     assert reports[0]["params"]["id"] == reports[1]["params"]["id"]
     assert reports[1]["params"]["output"] == "boom\n"
@@ -246,6 +248,88 @@ def test_a_daemon_that_comes_back_meanwhile_hears_of_the_start_first(
             running.stdin.close()
             assert running.wait() == 4
             assert [one["method"] for one in peer.requests] == ["tasks.start", "tasks.finish"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user needs root")
+def test_a_start_that_was_refused_in_passing_comes_with_its_end(
+    peer: WirePeer, environ: dict[str, str], tmp_path: Path
+) -> None:
+    """Also where the spool is the daemon's own, which the caller cannot list."""
+    refusals = iter(["512 connections are open already"])
+
+    def start(_: object) -> dict[str, Any]:
+        for refusal in refusals:
+            raise Refusal(Code.LIMIT_REACHED, refusal)
+        return task(state="running")
+
+    peer.answers["tasks.start"] = start
+    letter_box = tmp_path / "spool"
+    letter_box.mkdir()
+    letter_box.chmod(0o1733)
+    for directory in (tmp_path, *list(tmp_path.parents)[:2]):
+        directory.chmod(0o755)
+    (tmp_path / "s").chmod(0o666)
+    ended = subprocess.run(
+        argv("sh", "-c", "exit 7"),
+        env={**environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        check=False,
+        user=65534,
+        group=65534,
+        extra_groups=[],
+    )
+    assert (ended.returncode, len(ended.stderr.splitlines())) == (7, 1), ended.stderr
+    assert [one["method"] for one in peer.requests] == [
+        "tasks.start",
+        "tasks.start",
+        "tasks.finish",
+    ]
+    assert {one["params"]["id"] for one in peer.requests} == {finish(peer)["id"]}
+    assert list(letter_box.iterdir()) == []
+
+
+def test_a_start_that_is_refused_for_good_after_all_leaves_nothing_behind(
+    peer: WirePeer, environ: dict[str, str], tmp_path: Path
+) -> None:
+    codes = iter([Code.UNAVAILABLE, Code.FORBIDDEN])
+
+    def start(_: object) -> None:
+        raise Refusal(next(codes), "not now")
+
+    peer.answers["tasks.start"] = start
+    ended = run(environ, "sh", "-c", "exit 7")
+    assert ended.returncode == 7
+    assert b"this run is not recorded: not now" in ended.stderr
+    assert [one["method"] for one in peer.requests] == ["tasks.start", "tasks.start"]
+    assert list((tmp_path / "spool").iterdir()) == []
+
+
+def test_reports_of_earlier_runs_are_brought_behind_the_command(
+    peer: WirePeer, environ: dict[str, str], tmp_path: Path
+) -> None:
+    earlier = spool.Report(method="tasks.finish", params={"id": "earlier"})
+    spool.keep(tmp_path / "spool", [earlier], name="1")
+    ended = run(environ, "true")
+    assert b"delivered 1 report" in ended.stderr
+    told = [(one["method"], one["params"]["id"] == "earlier") for one in peer.requests]
+    assert told == [("tasks.start", False), ("tasks.finish", False), ("tasks.finish", True)]
+
+
+def test_a_daemon_that_goes_away_behind_the_command_is_no_failure(
+    peer: WirePeer, environ: dict[str, str], tmp_path: Path
+) -> None:
+    spool.keep(
+        tmp_path / "spool", [spool.Report(method="tasks.progress", params={"id": "x"})], name="1"
+    )
+
+    def leave(_: object) -> None:
+        peer.hang_up()
+        raise Silence
+
+    peer.answers["tasks.progress"] = leave
+    ended = run(environ, "sh", "-c", "exit 3")
+    assert ended.returncode == 3
+    assert b"reports of earlier runs stay for later" in ended.stderr
 
 
 def test_a_daemon_that_does_not_answer_holds_the_command_up_for_a_bounded_time(
