@@ -333,6 +333,24 @@ async def test_a_read_behind_a_write_that_hangs_is_given_up_in_time(disk: Freeza
         assert len(await numbers_in(journal)) == 2
 
 
+async def test_whatever_is_asked_of_a_disk_that_hangs_is_given_up_in_time(
+    disk: FreezableDisk,
+) -> None:
+    async with opened(disk.path, patience_s=0.05) as journal:
+        await note(journal, 3)
+        with disk.frozen():
+            for asked in (
+                journal.numbers(20_000),
+                journal.advance(1_000_000),
+                journal.confirm("drain", 3),
+                journal.rewind("drain", 1),
+            ):
+                with pytest.raises(JournalError, match=r"has not answered for 0\.05 s"):
+                    await asked
+        assert await numbers_in(journal) == [1, 2, 3]
+        assert journal.facts().unconfirmed == 2
+
+
 async def test_closing_waits_for_a_disk_that_hangs_no_longer_than_for_any_other(
     disk: FreezableDisk, caplog: pytest.LogCaptureFixture
 ) -> None:

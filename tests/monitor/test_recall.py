@@ -119,7 +119,7 @@ async def test_open_alerts_are_back_with_their_marks(
         back = shown[made.id]
         assert (back.acknowledged_by, back.acknowledged_note) == ("ann", "seen")
         assert (await after.node.create("Fan again", key="fan")).id == made.id
-        assert not after.node.journal.needs_rebuild
+        assert after.node.journal.rebuild is Rebuild.NONE
 
 
 async def test_a_rule_s_alert_is_stale_until_its_inputs_are_seen(live: Live, lose: Lose) -> None:
@@ -152,7 +152,7 @@ async def test_what_is_back_is_there_after_a_restart_and_in_postgresql(
         shown = after.shown()
     async with live() as again:
         assert again.shown() == shown
-        assert not again.node.journal.needs_rebuild
+        assert again.node.journal.rebuild is Rebuild.NONE
     rows = postgres.rows(f"SELECT version, state FROM alert WHERE id = '{made.id}'")
     assert rows == [(2, "firing")]
     told = postgres.rows(f"SELECT kind FROM alert_event WHERE alert_id = '{made.id}' ORDER BY seq")
@@ -191,9 +191,9 @@ async def test_tasks_tokens_and_repositories_are_back(live: Live, lose: Lose) ->
 async def test_a_node_that_never_was_has_nothing_to_take_back(live: Live) -> None:
     async with live() as first:
         heard = first.node.hear()
-        assert first.node.journal.rebuild is Rebuild.STORE
+        before = first.node.journal.rebuild
         await first.recall()
-        assert not first.node.journal.needs_rebuild
+        assert (before, first.node.journal.rebuild) == (Rebuild.STORE, Rebuild.NONE)
         await first.node.create()
         assert await kinds(heard) == [("alert", "firing")]
 

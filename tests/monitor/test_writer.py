@@ -119,7 +119,7 @@ async def test_a_round_of_state_alone_is_written(desk: Desk) -> None:
     made.rebuild = Rebuild.NONE
     assert await desk.writer.write(made)
     assert list(await desk.journal.state("alert")) == ["a"]
-    assert not desk.journal.needs_rebuild
+    assert desk.journal.rebuild is Rebuild.NONE
 
 
 # A disk that refuses.

@@ -112,7 +112,12 @@ class Journal:
     # Numbers.
 
     async def numbers(self, count: int) -> range:
-        """Return the next numbers. None is ever given out twice on this node."""
+        """Return the next numbers. None is ever given out twice on this node.
+
+        Raises:
+            JournalError: they cannot be reserved on disk, or not in time; as for everything that
+                the journal is asked, but for `append` and `state`.
+        """
         numbers = self.take(count)
         await self._reserve()
         return numbers
@@ -163,7 +168,7 @@ class Journal:
             oldest = database.first_after(0)
             return first, oldest is not None and oldest[0] == first
 
-        first, is_oldest = await self._ask_in_time(look)
+        first, is_oldest = await self._ask(look)
         if first is None:
             return self.last_seq
         if is_oldest and self._thread.figures.pruned:
@@ -191,7 +196,8 @@ class Journal:
         *,
         rebuild: Rebuild | None = None,
     ) -> None:
-        """Write records and state together; return when they are on disk.
+        """Write records and state together; return when they are on disk, however long that takes:
+        who cannot wait waits for what `submit` gives as long as he can.
 
         Cancelling it does not undo the write.
 
@@ -262,14 +268,9 @@ class Journal:
 
     @property
     def rebuild(self) -> Rebuild:
-        """What may be missing of the state, and from where it has to be taken."""
+        """What may be missing of the state, and from where it has to be taken; over restarts, until
+        an append says otherwise."""
         return self._thread.figures.rebuild
-
-    @property
-    def needs_rebuild(self) -> bool:
-        """Return whether the store may know of state that this journal has lost; over restarts,
-        until an append says otherwise."""
-        return self.rebuild is not Rebuild.NONE
 
     def take_notices(self) -> list[Notice]:
         """Return what has to be told of the journal itself since this was last called."""
@@ -310,8 +311,9 @@ class Journal:
     # Reading.
 
     async def state(self, kind: str) -> dict[str, bytes]:
-        """Return what is true of one kind, by key. It may be much, and takes what it takes."""
-        return await self._ask(lambda database: database.state(kind))
+        """Return what is true of one kind, by key. It may be much, and takes what it takes: it is
+        read at the start, which the service manager bounds."""
+        return await self._ask_patiently(lambda database: database.state(kind))
 
     async def state_of(self, kind: str, key: str) -> bytes | None:
         """Return one piece of state, None where there is none.
@@ -319,7 +321,7 @@ class Journal:
         Raises:
             JournalError: it cannot be read, or not in time; as for everything that is read.
         """
-        return await self._ask_in_time(lambda database: database.state_of(kind, key))
+        return await self._ask(lambda database: database.state_of(kind, key))
 
     async def read(
         self,
@@ -330,17 +332,15 @@ class Journal:
         events_only: bool = False,
     ) -> list[StoredRecord]:
         """Return the records after a number, in ascending order."""
-        return await self._ask_in_time(
-            lambda database: database.read(after, limit, types, events_only)
-        )
+        return await self._ask(lambda database: database.read(after, limit, types, events_only))
 
     async def tail(self, limit: int, *, types: Collection[str] | None = None) -> list[StoredRecord]:
         """Return the newest events, in ascending order."""
-        return await self._ask_in_time(lambda database: database.tail(limit, types, True))
+        return await self._ask(lambda database: database.tail(limit, types, True))
 
     async def history(self, key: str) -> list[StoredRecord]:
         """Return the records about one alert or task, in ascending order."""
-        return await self._ask_in_time(lambda database: database.history(key))
+        return await self._ask(lambda database: database.history(key))
 
     async def unconfirmed(self, cursor: str = DRAIN) -> tuple[int, float | None]:
         """Return how many records a follower lacks, and the time of the oldest (Unix seconds)."""
@@ -350,7 +350,7 @@ class Journal:
             first = database.first_after(after)
             return database.count_after(after), None if first is None else first[1]
 
-        return await self._ask_in_time(look)
+        return await self._ask(look)
 
     # The thread.
 
@@ -360,17 +360,17 @@ class Journal:
         loop = asyncio.get_running_loop()
         return Job(loop, loop.create_future())
 
-    async def _ask(self, call: Callable[[Database], AnswerT]) -> AnswerT:
+    async def _ask_patiently(self, call: Callable[[Database], AnswerT]) -> AnswerT:
         job = self._job()
         job.call = call
         self._thread.submit(job)
         answer: AnswerT = await asyncio.shield(job.future)
         return answer
 
-    async def _ask_in_time(self, call: Callable[[Database], AnswerT]) -> AnswerT:
+    async def _ask(self, call: Callable[[Database], AnswerT]) -> AnswerT:
         try:
             async with asyncio.timeout(self.patience_s):
-                return await self._ask(call)
+                return await self._ask_patiently(call)
         except TimeoutError as error:
             raise JournalError(f"state.db has not answered for {self.patience_s:g} s") from error
 

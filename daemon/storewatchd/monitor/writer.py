@@ -111,11 +111,7 @@ class Writer:
         """Return numbers, reserved on disk while that is to be had."""
         if self.problem is None:
             try:
-                async with asyncio.timeout(self._journal.patience_s):
-                    return await self._journal.numbers(count)
-            except TimeoutError:
-                self._degrade(self._hanging())
-                self._try_later()
+                return await self._journal.numbers(count)
             except JournalError as error:
                 self._degrade(str(error))
                 self._try_later()
