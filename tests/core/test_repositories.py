@@ -38,8 +38,8 @@ def test_declaring_anew_replaces_what_was_declared() -> None:
 
 def test_adding_the_same_again_changes_nothing() -> None:
     known = book()
-    assert known.add("archive", "/srv/archive/") == known.get("archive")
-    assert known.add("daily", "/srv/daily").origin is Origin.CONFIGURATION
+    assert known.add("archive", "/srv/archive/") == (known.get("archive"), False)
+    assert known.add("daily", "/srv/daily") == (known.get("daily"), False)
     assert len(known.added()) == 1
 
 
@@ -63,7 +63,8 @@ def test_a_name_can_be_shown_as_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a b", "Säule 1", "備份", "a/b"])
 def test_a_name_may_be_of_any_script(name: str) -> None:
-    assert book().add(name, "/srv/x").name == name
+    added, is_new = book().add(name, "/srv/x")
+    assert (added.name, is_new) == (name, True)
 
 
 @pytest.mark.parametrize("path", ["relative", "", "./x", "~/x"])

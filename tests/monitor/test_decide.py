@@ -190,8 +190,16 @@ def test_who_names_a_repository_makes_its_mount_point_forgotten(command: Command
 def test_a_declared_repository_that_is_added_is_not_kept_as_added() -> None:
     desk = Desk()
     desk.books.repositories.declare([("a", "/a")])
-    desk.decide(AddRepository("ann", "a", "/a"))
-    assert desk.states == []
+    declared = desk.decide(AddRepository("ann", "a", "/a"))
+    assert declared == desk.books.repositories.get("a")
+    assert (desk.states, desk.kinds) == ([], [])
+
+
+def test_a_repository_that_is_added_again_is_not_told_again() -> None:
+    desk = Desk()
+    added = desk.decide(AddRepository("ann", "a", "/a"))
+    assert desk.decide(AddRepository("ann", "a", "/a/")) == added
+    assert (desk.states, desk.kinds, len(desk.batch)) == ([], [], 0)
 
 
 def test_a_token_is_kept_and_told_without_its_digest() -> None:

@@ -100,8 +100,9 @@ class RepositoryBook:
             self._mount_points[path] = mount_point
         return True
 
-    def add(self, name: str, path: str) -> Repository:
-        """Add a repository; the same again changes nothing.
+    def add(self, name: str, path: str) -> tuple[Repository, bool]:
+        """Add a repository; return it, and whether it was not there before. The same again changes
+        nothing, nor does one that the configuration declares.
 
         Raises:
             InvalidParams: the path is not absolute, or the name cannot be shown as it is.
@@ -115,11 +116,12 @@ class RepositoryBook:
                 raise Conflict(f"the repository {name!r} is at {known.path} already")
             if known.path == path and known.name != name:
                 raise Conflict(f"{path} is the repository {known.name!r} already")
-        if name in self._declared:
-            return self._declared[name]
+        there = self._declared.get(name) or self._added.get(name)
+        if there is not None:
+            return there, False
         repository = Repository(name, path, Origin.ADDED)
         self._added[name] = repository
-        return repository
+        return repository, True
 
     def remove(self, name: str) -> Repository:
         """Remove a repository that was added.

@@ -21,9 +21,9 @@ from storewatchd.core.commands import (
     StartTask,
 )
 from storewatchd.core.frames import Frame
-from storewatchd.core.model import EventType, to_milliseconds
+from storewatchd.core.model import Alert, EventType, Transition, to_milliseconds
 from storewatchd.core.permissions import Token
-from storewatchd.core.repositories import Origin
+from storewatchd.core.repositories import Repository
 from storewatchd.core.tasks import TaskChange
 from storewatchd.errors import Conflict, NotFound
 from storewatchd.monitor.batch import (
@@ -52,61 +52,25 @@ def decide(command: Command, books: Books, batch: Batch) -> Any:
     Raises:
         RequestError: it cannot be done; nothing changed.
     """
-    now = batch.now
     match command:
-        case CreateAlert():
-            alert, transition = books.incidents.create(command, now)
-            batch.note_alert(transition)
-            return alert
-        case AcknowledgeAlert():
-            alert, marked = books.incidents.acknowledge(
-                command.alert_id, command.actor, command.note, now
-            )
-            if marked is not None:
-                batch.note_alert(marked)
-            return alert
-        case ResolveAlert():
-            alert, transition = books.incidents.resolve(
-                command.alert_id, command.actor, command.note, now
-            )
-            batch.note_alert(transition)
-            return alert
+        case CreateAlert() | AcknowledgeAlert() | ResolveAlert():
+            return _decide_alert(command, books, batch)
         case StartTask():
-            return _note_task(books.tasks.start(command, now), books, batch)
+            return _note_task(books.tasks.start(command, batch.now), books, batch)
         case ProgressTask():
             return _note_task(books.tasks.progress(command), books, batch)
         case FinishTask():
-            return _note_task(books.tasks.finish(command, now), books, batch)
+            return _note_task(books.tasks.finish(command, batch.now), books, batch)
         case AddRepository():
-            repository = books.repositories.add(command.name, command.path)
-            if repository.origin is Origin.ADDED:
-                batch.put_state(REPOSITORY, repository.name, {"path": repository.path})
-            # Who names a path, again or for the first time, means it as it is now.
-            _note_mount_point(repository.path, None, books, batch)
-            _announce(batch, EventType.STORAGE, "repository_added", repository.name)
-            return repository
+            return _add_repository(command, books, batch)
         case RemoveRepository():
-            repository = books.repositories.remove(command.name)
-            batch.put_state(REPOSITORY, repository.name, None)
-            _note_mount_point(repository.path, None, books, batch)
-            _announce(batch, EventType.STORAGE, "repository_removed", repository.name)
-            return repository
+            return _remove_repository(command, books, batch)
         case PutToken():
             return _put_token(command.token, "token_created", books, batch)
         case RevokeToken():
-            token = books.tokens.get(command.token_id)
-            if token is None:
-                raise NotFound(f"there is no token {command.token_id!r}")
-            if token.revoked_at is not None:
-                return token
-            revoked = token.revoked(to_milliseconds(now.wall))
-            return _put_token(revoked, "token_revoked", books, batch)
+            return _revoke_token(command, books, batch)
         case ReplaceRules():
-            for transition in books.engine.replace_rules(command.rules, now):
-                batch.note_alert(transition)
-            facts = {"rules": len(command.rules)}
-            batch.note_event(EventType.SYSTEM, "rules_reloaded", facts)
-            return len(command.rules)
+            return _replace_rules(command, books, batch)
         case Announce():
             batch.note_event(command.type, command.kind, command.facts)
             if command.notice:
@@ -116,6 +80,64 @@ def decide(command: Command, books: Books, batch: Batch) -> Any:
             return _rebuild(command, books, batch)
         case _:
             assert_never(command)
+
+
+def _decide_alert(
+    command: CreateAlert | AcknowledgeAlert | ResolveAlert, books: Books, batch: Batch
+) -> Alert:
+    incidents, now = books.incidents, batch.now
+    transition: Transition | None
+    match command:
+        case CreateAlert():
+            alert, transition = incidents.create(command, now)
+        case AcknowledgeAlert():
+            alert, transition = incidents.acknowledge(
+                command.alert_id, command.actor, command.note, now
+            )
+        case ResolveAlert():
+            alert, transition = incidents.resolve(
+                command.alert_id, command.actor, command.note, now
+            )
+        case _:
+            assert_never(command)
+    if transition is not None:
+        batch.note_alert(transition)
+    return alert
+
+
+def _add_repository(command: AddRepository, books: Books, batch: Batch) -> Repository:
+    repository, is_new = books.repositories.add(command.name, command.path)
+    if is_new:
+        batch.put_state(REPOSITORY, repository.name, {"path": repository.path})
+        _announce(batch, EventType.STORAGE, "repository_added", repository.name)
+    # Who names a path, again or for the first time, means it as it is now.
+    _note_mount_point(repository.path, None, books, batch)
+    return repository
+
+
+def _remove_repository(command: RemoveRepository, books: Books, batch: Batch) -> Repository:
+    repository = books.repositories.remove(command.name)
+    batch.put_state(REPOSITORY, repository.name, None)
+    _note_mount_point(repository.path, None, books, batch)
+    _announce(batch, EventType.STORAGE, "repository_removed", repository.name)
+    return repository
+
+
+def _revoke_token(command: RevokeToken, books: Books, batch: Batch) -> Token:
+    token = books.tokens.get(command.token_id)
+    if token is None:
+        raise NotFound(f"there is no token {command.token_id!r}")
+    if token.revoked_at is not None:
+        return token
+    revoked = token.revoked(to_milliseconds(batch.now.wall))
+    return _put_token(revoked, "token_revoked", books, batch)
+
+
+def _replace_rules(command: ReplaceRules, books: Books, batch: Batch) -> int:
+    for transition in books.engine.replace_rules(command.rules, batch.now):
+        batch.note_alert(transition)
+    batch.note_event(EventType.SYSTEM, "rules_reloaded", {"rules": len(command.rules)})
+    return len(command.rules)
 
 
 def _rebuild(command: Rebuild, books: Books, batch: Batch) -> dict[str, int]:
@@ -164,8 +186,8 @@ def _take_back_repositories(command: Rebuild, books: Books, batch: Batch) -> int
         if name in added:
             continue
         with contextlib.suppress(Conflict):  # what was named since stays
-            repository = books.repositories.add(name, path)
-            if repository.origin is Origin.ADDED:
+            repository, is_new = books.repositories.add(name, path)
+            if is_new:
                 batch.put_state(REPOSITORY, name, {"path": repository.path})
                 count += 1
     for path, mount_point in command.mount_points.items():
