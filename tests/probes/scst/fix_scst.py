@@ -40,10 +40,15 @@ def whole(name: str) -> dict[str, Content]:
 @functools.cache
 def matcher(patterns: tuple[str, ...]) -> re.Pattern[str]:
     """Return what matches the paths that match any of the reader's patterns."""
-    words = (re.escape(one).replace(r"\*", "[^/]*").replace(r"\?", "[^/]") for one in patterns)
+    words = []
+    for pattern in patterns:
+        names = (re.escape(one).replace(r"\*", "[^/]*") for one in pattern.split("/"))
+        # A name is never empty; a pattern of directories ends in no name at all.
+        words.append("/".join("[^/]+" if one == "[^/]*" else one for one in names))
     return re.compile("|".join(words))
 
 
+@functools.cache
 def attributes(name: str, patterns: tuple[str, ...] = CHEAP) -> Attributes:
     """Return what the reader tells of a snapshot."""
     matching = matcher(patterns)

@@ -1,8 +1,11 @@
 """What may be asked of SCST: nothing secret, nothing that the iSCSI daemon answers for."""
 
+from pathlib import Path
+
 import pytest
 
-from probes.scst.fix_scst import matcher, names, whole
+from probes.scst.fix_scst import attributes, matcher, names, whole
+from storewatch_reader.trees import Pass, compiled
 from storewatchd.probes.scst.patterns import CHEAP, QUEUED, STATE, STEADY
 
 EVERYTHING = (*STATE, *CHEAP, *STEADY, *QUEUED)
@@ -59,3 +62,27 @@ def test_no_pattern_names_a_user_or_takes_any_attribute_of_a_target() -> None:
 @pytest.mark.parametrize("pattern", QUEUED)
 def test_what_scst_queues_is_not_asked_for_at_every_look(pattern: str) -> None:
     assert not matcher((*STATE, *CHEAP, *STEADY)).fullmatch(pattern.replace("*", "x"))
+
+
+def test_the_reader_tells_of_a_tree_what_these_tests_take_it_to_tell(tmp_path: Path) -> None:
+    name = "run1/09-during-io-t5"
+    for path, content in whole(name).items():
+        place = tmp_path / path.rstrip("/@")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if path.endswith("/"):
+            place.mkdir(exist_ok=True)
+        elif isinstance(content, int):
+            continue
+        elif path.endswith("@"):
+            place.symlink_to(content.decode())
+        else:
+            place.write_bytes(content)
+    for patterns in (STATE, CHEAP, STEADY, QUEUED):
+        found = Pass()
+        found.take(str(tmp_path), compiled(patterns))
+        contents = iter(found.parts)
+        told = {
+            path: next(contents) if length >= 0 else length
+            for path, length in zip(found.paths, found.lengths, strict=True)
+        }
+        assert told == attributes(name, patterns)

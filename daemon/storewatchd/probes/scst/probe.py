@@ -1,0 +1,193 @@
+"""The probes of SCST: whether it is loaded, its tree, what is rarely read of it, and the files
+behind its devices.
+
+Whether SCST is loaded and what it does are two things, and so two probes: of one that was unloaded,
+the first is surely known and the second surely not, so that alerts about what it did freeze.
+"""
+
+import asyncio
+import threading
+
+from storewatchd.clock import Clock
+from storewatchd.core.frames import Frame, Row, Scope
+from storewatchd.errors import ProbeAbsent
+from storewatchd.port import Port, Reading
+from storewatchd.probes.base import Probe, seen
+from storewatchd.probes.scst.accumulate import Ledger, counts_of
+from storewatchd.probes.scst.families import (
+    BACKING_FAMILIES,
+    FAMILIES,
+    SLOW_FAMILIES,
+    STATE_FAMILIES,
+    Rows,
+    slow_rows,
+    tree_rows,
+)
+from storewatchd.probes.scst.memory import Memory
+from storewatchd.probes.scst.model import Scst
+from storewatchd.probes.scst.readings import (
+    CHEAP_ROW,
+    STATE_ROW,
+    SlowReadings,
+    check_readable,
+)
+from storewatchd.probes.scst.tree import parse_tree
+
+LOOK_AT_FILE_AFTER_S = 120.0
+"""How often the file behind a device is looked at."""
+
+FILE_ROW = "file.size"
+
+
+def make_scst_probes(
+    clock: Clock, *, was_loaded: bool = False, state: object = None
+) -> tuple[Probe, ...]:
+    """Return the probes of SCST. `was_loaded` says that it should be, `state` is what
+    `ScstProbe.to_plain` said before a restart."""
+    readings = SlowReadings(clock)
+    return (
+        ScstStateProbe(was_loaded=was_loaded),
+        ScstProbe(readings, state),
+        ScstSlowProbe(readings),
+        ScstBackingProbe(readings, clock),
+    )
+
+
+class ScstStateProbe:
+    """Whether SCST is loaded. Where it never was, there is nothing to say."""
+
+    name = "scst_state"
+    families = STATE_FAMILIES
+
+    def __init__(self, *, was_loaded: bool = False) -> None:
+        self._was_loaded = was_loaded
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        return (Scope(self.name),)
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        attributes = (await port.read(STATE_ROW)).value
+        try:
+            check_readable(attributes)
+        except ProbeAbsent:
+            if not self._was_loaded:
+                raise
+            return seen(scope, {"scst_up": [Row((), 0.0)]})
+        self._was_loaded = True
+        return seen(scope, {"scst_up": [Row((), 1.0)]})
+
+
+class ScstProbe:
+    """The tree of SCST, as far as it can be read at once. What sessions count is added up over
+    logins and resets, and who was logged in is remembered."""
+
+    name = "scst"
+    families = FAMILIES
+
+    def __init__(self, readings: SlowReadings, state: object = None) -> None:
+        self._readings = readings
+        kept = state if isinstance(state, dict) else {}
+        self._ledger = Ledger.from_plain(kept.get("ledger"))
+        self._memory = Memory.from_plain(kept.get("memory"))
+        self._state = threading.Lock()
+
+    def to_plain(self) -> dict[str, object]:
+        """Return what has to be kept over a restart, as what JSON can say. It waits for a look that
+        is being taken in: call it in a thread."""
+        with self._state:
+            return {"ledger": self._ledger.to_plain(), "memory": self._memory.to_plain()}
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        return (Scope(self.name),)
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        reading = await port.read(CHEAP_ROW)
+        # A large tree takes longer to parse than the loop may stand still.
+        scst, rows = await asyncio.to_thread(self._taken, reading)
+        self._readings.asked_again[CHEAP_ROW] += scst.asked_again
+        self._readings.durations_s[CHEAP_ROW] = reading.duration_s
+        return seen(scope, rows)
+
+    def _taken(self, reading: Reading) -> tuple[Scst, Rows]:
+        check_readable(reading.value)
+        scst = parse_tree(reading.value)
+        targets = list(scst.exported())
+        found = [
+            (session.identity, counts_of(session.counters))
+            for target in targets
+            for session in target.sessions
+            if session.identity is not None
+        ]
+        with self._state:
+            self._ledger.take(found, reading.at)
+            self._memory.take(
+                {identity for identity, _ in found},
+                {(target.driver, target.name) for target in targets},
+                reading.at,
+            )
+            return scst, tree_rows(scst, self._ledger, self._memory)
+
+
+class ScstSlowProbe:
+    """What SCST is asked for every few minutes; in between, what it said then."""
+
+    name = "scst_slow"
+    families = SLOW_FAMILIES
+
+    def __init__(self, readings: SlowReadings) -> None:
+        self._readings = readings
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        return (Scope(self.name),)
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        scst = await self._readings.refresh(port)
+        rows = await asyncio.to_thread(slow_rows, scst, self._readings.dif)
+        rows["scst_sysfs_eagain_total"] = [
+            Row((row,), float(count)) for row, count in self._readings.asked_again.items()
+        ]
+        rows["scst_sysfs_read_seconds"] = [
+            Row((row,), duration_s) for row, duration_s in self._readings.durations_s.items()
+        ]
+        return seen(scope, rows)
+
+
+class ScstBackingProbe:
+    """The files and block devices behind the devices of SCST, which says nothing when one goes. A
+    scope is a device, so that a hung mount blinds nothing but what lies on it."""
+
+    name = "scst_backing"
+    families = BACKING_FAMILIES
+
+    def __init__(self, readings: SlowReadings, clock: Clock) -> None:
+        self._readings = readings
+        self._clock = clock
+        self._seen: dict[Scope, tuple[float, Rows]] = {}  # and until when that will do
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        try:
+            scst = await self._readings.refresh(port)
+        except ProbeAbsent:
+            return ()
+        scopes = tuple(
+            Scope(self.name, (("device", device.name), ("path", device.filename)))
+            for device in scst.devices
+            if device.filename and device.filename.startswith("/")
+        )
+        known = set(scopes)
+        self._seen = {scope: found for scope, found in self._seen.items() if scope in known}
+        return scopes
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        now = self._clock.monotonic()
+        until, rows = self._seen.get(scope, (now, {}))
+        if until <= now:
+            labels = dict(scope.labels)
+            facts = (await port.read(FILE_ROW, labels["path"])).value
+            place = (labels["device"], labels["path"])
+            is_there = facts["exists"] and facts["kind"] in ("file", "block")
+            rows = {"scst_device_backing_present": [Row(place, float(is_there))]}
+            if is_there and facts["size"] is not None:
+                rows["scst_device_backing_size_bytes"] = [Row(place, float(facts["size"]))]
+            self._seen[scope] = (now + LOOK_AT_FILE_AFTER_S, rows)
+        return seen(scope, rows)

@@ -1,0 +1,90 @@
+"""What is read of SCST rarely: kept, and asked for again when it is due."""
+
+import asyncio
+import errno
+import os
+
+from storewatchd.clock import Clock
+from storewatchd.errors import ProbeAbsent, ReadRefused
+from storewatchd.port import Port
+from storewatchd.probes.base import check_permitted
+from storewatchd.probes.scst.accumulate import Ledger
+from storewatchd.probes.scst.model import Scst
+from storewatchd.probes.scst.tree import Attributes, parse_tree
+
+CHEAP_ROW = "scst.cheap"
+STATE_ROW = "scst.state"
+STEADY_ROW = "scst.steady"
+QUEUED_ROW = "scst.queued"
+
+AGAIN_AFTER_S = 300.0
+"""How often what is queued in SCST, or hardly ever changes, is asked for."""
+
+
+def check_readable(attributes: Attributes) -> None:
+    """Refuse to take for the whole tree what is none.
+
+    Raises:
+        ProbeAbsent: there is no tree.
+        ReadRefused: an attribute may not be read, or what is in a directory is not known.
+    """
+    if not attributes:
+        raise ProbeAbsent("no SCST is loaded")
+    check_permitted(attributes)
+    for path, content in attributes.items():
+        if isinstance(content, int) and path.endswith("/"):
+            raise ReadRefused(f"{path}: {os.strerror(-content)}", errno=-content)
+
+
+class SlowReadings:
+    """The attributes that are read every few minutes. What says EAGAIN is as it was before."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.scst = Scst()
+        self.dif = Ledger()
+        self.asked_again = {CHEAP_ROW: 0, QUEUED_ROW: 0}
+        """How many attributes said EAGAIN, ever, by row."""
+        self.durations_s: dict[str, float] = {}
+        self._clock = clock
+        self._last: Attributes = {}  # of the queued ones
+        self._due = float("-inf")
+        self._one_at_a_time = asyncio.Lock()
+
+    async def refresh(self, port: Port) -> Scst:
+        """Return what is known, read anew if that is due.
+
+        Raises:
+            ProbeAbsent: no SCST is loaded.
+            ProbeFailed: it cannot be read; it is due until it can.
+        """
+        async with self._one_at_a_time:
+            now = self._clock.monotonic()
+            if now >= self._due:
+                await self._read(port)
+                self._due = now + AGAIN_AFTER_S
+        return self.scst
+
+    async def _read(self, port: Port) -> None:
+        steady = await port.read(STEADY_ROW)
+        check_readable(steady.value)
+        queued = await port.read(QUEUED_ROW)
+        check_permitted(queued.value)
+        self.durations_s |= {STEADY_ROW: steady.duration_s, QUEUED_ROW: queued.duration_s}
+        self.scst = await asyncio.to_thread(self._taken, steady.value, queued.value, queued.at)
+
+    def _taken(self, steady: Attributes, queued: Attributes, at: float) -> Scst:
+        again = {path for path, content in queued.items() if content == -errno.EAGAIN}
+        self.asked_again[QUEUED_ROW] += len(again)
+        kept = {path: self._last.get(path, queued[path]) for path in again}
+        self._last = {**queued, **kept}
+        scst = parse_tree({**steady, **self._last})
+        self.dif.take(
+            (
+                (session.identity, session.dif_errors)
+                for target in scst.exported()
+                for session in target.sessions
+                if session.identity is not None
+            ),
+            at,
+        )
+        return scst
