@@ -132,8 +132,8 @@ def test_a_serial_number_is_only_where_one_must_be(
         (b"\x01\x83", "byte 2: expected 4 bytes, found 2"),
         (vpd(0x80, b"X"), "byte 1: expected page 83h, found 80h"),
         (vpd(0x83, bytes(8))[:-1], "byte 11: expected 12 bytes, found 11"),
-        (vpd(0x83, b"\x02\x01\x00\x09" + b"X" * 8), "byte 12: expected 13 bytes, found 12"),
-        (vpd(0x83, b"\x02\x01\x00"), "byte 3: expected 4 bytes, found 3"),
+        (vpd(0x83, b"\x02\x01\x00\x09" + b"X" * 8), "byte 16: expected 17 bytes, found 16"),
+        (vpd(0x83, b"\x02\x01\x00"), "byte 7: expected 8 bytes, found 7"),
         (vpd(0x83, b"") + b"\0\0\x01", "byte 6: expected nothing after byte 4"),
     ],
 )

@@ -3,15 +3,16 @@
 from storewatchd.errors import Malformed
 
 
-def uint(raw: bytes, at: int, width: int, what: str) -> int:
+def uint(raw: bytes, at: int, width: int, what: str, base: int = 0) -> int:
     """Return the big-endian number of `width` bytes at an offset."""
-    return int.from_bytes(span(raw, at, width, what), "big")
+    return int.from_bytes(span(raw, at, width, what, base), "big")
 
 
-def span(raw: bytes, at: int, width: int, what: str) -> bytes:
-    """Return `width` bytes at an offset, all of them."""
+def span(raw: bytes, at: int, width: int, what: str, base: int = 0) -> bytes:
+    """Return `width` bytes at an offset, all of them; `base` is where `raw` begins in `what`."""
     if len(raw) < at + width:
-        raise Malformed(what, len(raw), f"{at + width} bytes, found {len(raw)}")
+        end = base + len(raw)
+        raise Malformed(what, end, f"{base + at + width} bytes, found {end}")
     return raw[at : at + width]
 
 

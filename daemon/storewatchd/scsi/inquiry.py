@@ -151,13 +151,13 @@ def parse_designators(raw: bytes) -> tuple[Designator, ...]:
     found = []
     at = 0
     while at < len(content):
-        length = uint(content, at + 3, 1, what)
+        length = uint(content, at + 3, 1, what, 4)
         found.append(
             Designator(
                 association=Association(content[at + 1] >> 4 & 0x03),
                 kind=content[at + 1] & 0x0F,
                 code_set=content[at] & 0x0F,
-                value=span(content, at + 4, length, what),
+                value=span(content, at + 4, length, what, 4),
             )
         )
         at += 4 + length
