@@ -8,7 +8,7 @@ import pytest
 from core.fix_engine import FULL, NOON
 from storewatchd.checkpoints import Checkpoints
 from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
-from storewatchd.core.promql import Result, parse, plan
+from storewatchd.core.promql import Plan, Result, parse
 from storewatchd.core.series import SeriesTable, recording
 
 A, B = (Scope("probe", (("repository", name),)) for name in "ab")
@@ -31,7 +31,7 @@ def see(one: SeriesTable, seconds: float, *scopes: Scope) -> None:
 
 
 def ask(one: SeriesTable, expr: str, seconds: float) -> Result:
-    return plan(parse(expr)).evaluate(one, NOON + seconds)
+    return Plan(parse(expr)).evaluate(one, NOON + seconds)
 
 
 def before() -> SeriesTable:

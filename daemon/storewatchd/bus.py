@@ -125,7 +125,8 @@ class Bus:
     def __init__(self, last_seq: int) -> None:
         self.last_seq = last_seq
         self.told: Counter[tuple[str, str]] = Counter()
-        """How many events were published since the start, by type and kind."""
+        """How many events were published since the start, by type and kind: names of this daemon's
+        own, of which there are some dozens."""
         self._subscriptions: set[Subscription] = set()
 
     def __len__(self) -> int:

@@ -10,7 +10,7 @@ from core.promql.table import NOON, Bench
 from core.promql.test_history import FAMILIES, HISTORIES, NOW, STEP_S, THEN, WINDOWS, Look, live
 from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
 from storewatchd.core.freeze import freeze, thaw
-from storewatchd.core.promql import Result, parse, plan
+from storewatchd.core.promql import Plan, Result, parse
 from storewatchd.core.rowstate import RowState
 from storewatchd.core.series import Recorded, SeriesTable, recording
 from storewatchd.errors import ExpressionError
@@ -77,7 +77,7 @@ def seen(*scopes: Scope) -> SeriesTable:
 
 
 def ask(one: SeriesTable, text: str, after_s: float) -> Result:
-    return plan(parse(text)).evaluate(one, NOON + after_s)
+    return Plan(parse(text)).evaluate(one, NOON + after_s)
 
 
 def test_rows_stay_unknown_until_a_look_tells_which_are_gone() -> None:

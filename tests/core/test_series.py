@@ -128,7 +128,7 @@ def test_scopes_tell_how_they_were_last_looked_at() -> None:
     (state,) = table.scopes("p")
     assert (state.outcome, state.reason, state.last_look) == (Outcome.FAILED, "gone", NOON + 5)
     assert state.last_known == NOON
-    assert not table.is_known_scope(state, NOON + 5)
+    assert not state.is_known(NOON + 5)
     assert table.scopes() == [state]
 
 

@@ -12,8 +12,6 @@ import numpy as np
 from storewatchd.core.rows import Series
 from storewatchd.core.series import SeriesTable
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
 
 class Exposition:
     """Renders the table; the label part of every line is made once and kept."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from storewatchd.core.incidents import Incident
 from storewatchd.core.model import Instant, fingerprint
-from storewatchd.core.promql import ResultRow, parse, plan
+from storewatchd.core.promql import Plan, ResultRow, parse
 from storewatchd.core.rules import Rule
 from storewatchd.core.series import SeriesTable
 from storewatchd.core.templates import Context, QueryRow, Template
@@ -107,7 +107,7 @@ class Names:
     def _asker(self, now: Instant) -> Callable[[str], list[QueryRow]]:
         def ask(text: str) -> list[QueryRow]:
             try:
-                result = plan(parse(text)).evaluate(self._table, now.wall)
+                result = Plan(parse(text)).evaluate(self._table, now.wall)
             except ExpressionError as error:
                 raise TemplateError(f"query {text!r}: {error}") from error
             return [QueryRow(row.labels, row.value) for row in result.rows if row.exact]

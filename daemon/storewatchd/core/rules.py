@@ -15,7 +15,7 @@ import yaml
 
 from storewatchd.core.mentions import Mention, doubts, named_metrics
 from storewatchd.core.model import Severity
-from storewatchd.core.promql import Plan, parse, plan
+from storewatchd.core.promql import Plan, parse
 from storewatchd.core.promql.lexer import duration_seconds, error_at
 from storewatchd.core.templates import Template
 from storewatchd.errors import ExpressionError, RuleError, TemplateError
@@ -321,12 +321,12 @@ class _Reader:
         return rule if len(self.problems) == before else None
 
     def _plan(self, node: yaml.Node | None, text: str) -> tuple[Plan, tuple[Mention, ...]]:
-        nothing = plan(parse("0")), ()
+        nothing = Plan(parse("0")), ()
         if node is None:
             return nothing
         try:
             expr = parse(text)
-            prepared = plan(expr)
+            prepared = Plan(expr)
         except ExpressionError as error:
             self.problems.append(self._placed(node, error))
             return nothing

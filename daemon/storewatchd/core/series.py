@@ -385,10 +385,6 @@ class SeriesTable:
             if state is not None
         ]
 
-    def is_known_scope(self, state: ScopeState, at: float) -> bool:
-        """Whether what a scope said holds at a moment that is now."""
-        return state.is_known(at)
-
     # Inside.
 
     def _place_of(self, owner: ProbeScopes, scope: Scope) -> int:

@@ -39,7 +39,7 @@ def _unseen(series: Series, table: SeriesTable, at: float) -> Iterator[str]:
     states = {
         tuple(sorted(state.scope.labels)): state
         for state in table.scopes(probe)
-        if not table.is_known_scope(state, at)
+        if not state.is_known(at)
     }
     for hole in holes:
         yield _sentence(probe, hole, states.get(tuple(sorted(hole.items()))))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
-from storewatchd.core.promql import Result, evaluate, parse, plan
+from storewatchd.core.promql import Plan, Result, parse
 from storewatchd.core.series import SeriesTable
 
 NOON = 1_767_268_800.0
@@ -37,7 +37,7 @@ class Bench:
         self.table.feed(Frame(Scope("p", (("s", scope),)), at, Outcome.FAILED, reason="broken"))
 
     def ask(self, text: str, at: float = NOON) -> Result:
-        return evaluate(plan(parse(text)), self.table, at)
+        return Plan(parse(text)).evaluate(self.table, at)
 
     def values(self, text: str, at: float = NOON) -> dict[tuple[tuple[str, str], ...], float]:
         """Return the exact rows by their sorted labels."""

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from core.promql.fix_expressions import expressions
 from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
-from storewatchd.core.promql import evaluate, parse, plan
+from storewatchd.core.promql import Plan, parse
 from storewatchd.core.series import SeriesTable
 from storewatchd.errors import ExpressionError
 
@@ -224,7 +224,7 @@ def ask_prometheus(url: str, text: str) -> dict[tuple[tuple[str, str], ...], flo
 
 def ask_ours(table: SeriesTable, text: str) -> dict[tuple[tuple[str, str], ...], float] | None:
     try:
-        answer = evaluate(plan(parse(text)), table, float(AT))
+        answer = Plan(parse(text)).evaluate(table, float(AT))
     except ExpressionError:
         return None
     return {tuple(sorted(row.labels.items())): row.value for row in answer.rows}

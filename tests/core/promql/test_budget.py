@@ -3,7 +3,7 @@
 import pytest
 
 from core.promql.table import NOON, Bench, Rows
-from storewatchd.core.promql import evaluate, parse, plan
+from storewatchd.core.promql import Plan, parse
 from storewatchd.core.promql.budget import MAX_CELLS, Budget
 from storewatchd.errors import ExpressionError
 
@@ -21,12 +21,12 @@ def bench(rows: int, *, blind: int = 0) -> Bench:
 
 def cost(found: Bench, text: str) -> int:
     """Return the fewest cells that an expression is answered for."""
-    prepared = plan(parse(text))
+    prepared = Plan(parse(text))
     low, high = 0, MAX_CELLS
     while low < high:
         middle = (low + high) // 2
         try:
-            evaluate(prepared, found.table, NOON, cells=middle)
+            prepared.evaluate(found.table, NOON, cells=middle)
             high = middle
         except ExpressionError:
             low = middle + 1
@@ -79,13 +79,13 @@ def test_a_window_costs_by_its_samples() -> None:
 def test_an_expression_of_any_size_ends_at_its_budget() -> None:
     found = bench(500)
     with pytest.raises(ExpressionError, match="too dear"):
-        evaluate(plan(parse("+".join(["count(a)"] * 90))), found.table, NOON, cells=20_000)
+        Plan(parse("+".join(["count(a)"] * 90))).evaluate(found.table, NOON, cells=20_000)
 
 
 def test_what_ran_out_of_budget_can_be_asked_again() -> None:
     found = bench(100)
-    prepared = plan(parse("sum(a)"))
+    prepared = Plan(parse("sum(a)"))
     with pytest.raises(ExpressionError):
-        evaluate(prepared, found.table, NOON, cells=cost(found, "sum(a)") - 1)
-    (row,) = evaluate(prepared, found.table, NOON).rows
+        prepared.evaluate(found.table, NOON, cells=cost(found, "sum(a)") - 1)
+    (row,) = prepared.evaluate(found.table, NOON).rows
     assert row.value == 100.0

@@ -6,7 +6,7 @@ import pytest
 
 from core.promql.table import NOON, Bench
 from storewatchd.core.frames import Frame, Outcome, Scope
-from storewatchd.core.promql import parse, plan
+from storewatchd.core.promql import Plan, parse
 from storewatchd.core.rowstate import RowState
 from storewatchd.core.series import Recorded, recording
 from storewatchd.errors import ExpressionError
@@ -160,7 +160,7 @@ def test_what_is_absent_is_called_as_it_was_asked_for(
     ],
 )
 def test_a_plan_is_touched_by_what_it_reads(bench: Bench, text: str, families: list[str]) -> None:
-    prepared = plan(parse(text))
+    prepared = Plan(parse(text))
     touched = [one for one in ("a", "b", "c") if prepared.touches(frozenset({one}), bench.table)]
     assert touched == families
 

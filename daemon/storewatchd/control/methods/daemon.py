@@ -11,7 +11,7 @@ from storewatchd.control.dispatch import Call, Handler
 from storewatchd.control.health import HealthChecks
 from storewatchd.core.exposition import Exposition
 from storewatchd.core.mentions import doubts, named_metrics
-from storewatchd.core.promql import evaluate, parse, plan
+from storewatchd.core.promql import Plan, parse
 from storewatchd.errors import ExpressionError, InvalidParams
 from storewatchd.journal import Journal
 from storewatchd.monitor import Monitor
@@ -75,9 +75,7 @@ def handlers(
     def metrics_query(_: Call, asked: params.MetricsQuery) -> dict[str, Any]:
         try:
             expr = parse(asked.expr)
-            result = evaluate(
-                plan(expr), monitor.books.table, monitor.now().wall, cells=QUERY_CELLS
-            )
+            result = Plan(expr).evaluate(monitor.books.table, monitor.now().wall, cells=QUERY_CELLS)
         except ExpressionError as error:
             raise InvalidParams(f"expr: {error}", line=error.line, column=error.column) from error
         return {

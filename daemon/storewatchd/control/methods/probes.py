@@ -15,7 +15,6 @@ from storewatchd.core.frames import Outcome
 from storewatchd.core.model import format_time
 from storewatchd.core.repositories import Repository
 from storewatchd.core.scopes import ScopeState
-from storewatchd.core.series import SeriesTable
 from storewatchd.core.snapshot import percent
 from storewatchd.errors import NotFound
 from storewatchd.monitor import Monitor
@@ -143,17 +142,17 @@ def _repositories(monitor: Monitor) -> list[dict[str, Any]]:
     }
     states = {dict(state.scope.labels)["repository"]: state for state in table.scopes(REPOSITORIES)}
     return [
-        _shape(one, states.get(one.name), _status(table, states.get(one.name), at), values, places)
+        _shape(one, states.get(one.name), _status(states.get(one.name), at), values, places)
         for one in sorted(monitor.books.repositories, key=lambda one: one.name)
     ]
 
 
-def _status(table: SeriesTable, state: ScopeState | None, at: float) -> str:
+def _status(state: ScopeState | None, at: float) -> str:
     if state is None or state.outcome is None:
         return "unknown"
     if state.outcome is Outcome.FAILED:
         return "failed"
-    return _STATUS[state.outcome] if table.is_known_scope(state, at) else "unknown"
+    return _STATUS[state.outcome] if state.is_known(at) else "unknown"
 
 
 def _shape(

@@ -126,16 +126,6 @@ class Plan:
         return Result(rows, vector.holes)
 
 
-def plan(expr: Expr) -> Plan:
-    """Return the expression made ready for evaluation."""
-    return Plan(expr)
-
-
-def evaluate(prepared: Plan, table: SeriesTable, at: float, *, cells: int = MAX_CELLS) -> Result:
-    """Return the plan's answer at a moment (Unix seconds), for at most so many cells."""
-    return prepared.evaluate(table, at, cells=cells)
-
-
 def _compile(expr: Expr) -> _Step:
     """Return an expression as a step that pays for the rows it gives."""
     step = _step_of(expr)
