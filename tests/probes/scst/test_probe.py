@@ -23,7 +23,7 @@ from storewatchd.probes.scst.probe import (
     ScstProbe,
     make_scst_probes,
 )
-from storewatchd.probes.scst.readings import AGAIN_AFTER_S
+from storewatchd.probes.scst.readings import AGAIN_AFTER_S, SOONER_AFTER_S
 from storewatchd.probes.scst.tree import Content
 
 ROWS = {"scst.state": STATE, "scst.cheap": CHEAP, "scst.steady": STEADY, "scst.queued": QUEUED}
@@ -249,9 +249,16 @@ def test_what_says_to_ask_again_is_as_it_was_and_counted(appliance: Appliance) -
     assert filenames(appliance.look("scst_slow", after_s=AGAIN_AFTER_S)) == before
 
 
-def test_what_never_said_anything_else_is_not_known(appliance: Appliance) -> None:
+def test_what_never_said_anything_else_is_not_known_and_asked_for_sooner(
+    appliance: Appliance,
+) -> None:
     appliance.be(IDLE, **{"devices/disk01/filename": -errno.EAGAIN})
     assert "disk01" not in filenames(appliance.look("scst_slow"))
+    with pytest.raises(ProbeFailed, match="does not say where"):
+        appliance.scopes("scst_backing")
+    appliance.be(IDLE)
+    assert "disk01" in filenames(appliance.look("scst_slow", after_s=SOONER_AFTER_S))
+    assert DISK in appliance.scopes("scst_backing")
 
 
 def test_an_attribute_of_the_tree_that_says_to_ask_again_is_counted(appliance: Appliance) -> None:
@@ -313,23 +320,53 @@ def test_errors_of_data_integrity_add_up_over_sessions(appliance: Appliance) -> 
 # Files behind devices.
 
 
-def backing(device: str, path: str) -> Scope:
-    return Scope("scst_backing", (("device", device), ("path", path)))
+def backing(path: str) -> Scope:
+    return Scope("scst_backing", (("path", path),))
 
 
-DISK = backing("disk01", "/var/lab/disk01.img")
+DISK = backing("/var/lab/disk01.img")
 
 
 def put(appliance: Appliance, facts: Mapping[str, Any]) -> None:
     appliance.readings["file.size", "/var/lab/disk01.img"] = dict(facts)
 
 
-def test_each_device_with_a_file_is_a_scope(appliance: Appliance) -> None:
-    scopes = appliance.scopes("scst_backing")
-    assert DISK in scopes
-    assert backing("blk01", "/dev/mapper/lab-lin0") in scopes
-    # Neither has one: a drive without a medium, a device that stores nothing.
-    assert not {"cd-empty", "null01"} & {dict(one.labels)["device"] for one in scopes}
+def test_each_file_is_a_scope(appliance: Appliance) -> None:
+    assert {dict(one.labels)["path"] for one in appliance.scopes("scst_backing")} == {
+        "/dev/mapper/lab-lin0",
+        "/dev/mapper/lab-lin1",
+        "/var/lab/big.img",
+        "/var/lab/cd.iso",
+        "/var/lab/disk01.img",
+        "/var/lab/disk02.img",
+        "/var/lab/disk03.img",
+        "/var/lab/gone.img",
+        "/var/lab/thin.img",
+    }
+
+
+def test_a_file_that_is_no_devices_any_more_is_not_looked_at(appliance: Appliance) -> None:
+    appliance.scopes("scst_backing")
+    with pytest.raises(ProbeAbsent, match="no device of SCST lies at /etc/passwd"):
+        appliance.look("scst_backing", backing("/etc/passwd"))
+
+
+def test_devices_that_share_a_file_are_looked_at_once(appliance: Appliance) -> None:
+    appliance.readings["file.size", "/var/lab/big.img"] = {"exists": False}
+    appliance.scopes("scst_backing")
+    frame = appliance.look("scst_backing", backing("/var/lab/big.img"))
+    assert values(frame, "scst_device_backing_present") == {
+        ("a_very_long_device_name_0123456789012345678901234567890123456789", "/var/lab/big.img"): 0,
+        ("name:with@odd#chars+1%20", "/var/lab/big.img"): 0,
+    }
+
+
+def test_the_disk_that_a_device_lies_on_is_told(appliance: Appliance) -> None:
+    facts = {"exists": True, "kind": "block", "size": 128 << 20, "disk": "dm-0"}
+    appliance.readings["file.size", "/dev/mapper/lab-lin0"] = facts
+    appliance.scopes("scst_backing")
+    frame = appliance.look("scst_backing", backing("/dev/mapper/lab-lin0"))
+    assert values(frame, "scst_backing_disk") == {("dm-0", "blk01", "/dev/mapper/lab-lin0"): 1.0}
 
 
 @pytest.mark.parametrize(
@@ -345,11 +382,12 @@ def test_each_device_with_a_file_is_a_scope(appliance: Appliance) -> None:
 def test_a_file_is_there_or_not(
     appliance: Appliance, facts: dict[str, Any], present: float, size: float | None
 ) -> None:
+    appliance.scopes("scst_backing")
     put(appliance, facts)
     frame = appliance.look("scst_backing", DISK)
     labels = ("disk01", "/var/lab/disk01.img")
     assert values(frame, "scst_device_backing_present") == {labels: present}
-    sizes = frame.rows.get("scst_device_backing_size_bytes", ())
+    sizes = frame.rows["scst_device_backing_size_bytes"]
     assert [row.value for row in sizes] == ([] if size is None else [size])
 
 
@@ -358,6 +396,7 @@ def test_a_file_is_looked_at_every_two_minutes(appliance: Appliance) -> None:
         frame = appliance.look("scst_backing", DISK, after_s)
         return values(frame, "scst_device_backing_present")["disk01", "/var/lab/disk01.img"]
 
+    appliance.scopes("scst_backing")
     put(appliance, {"exists": True, "kind": "file", "size": 512})
     found = [is_present(30)]
     put(appliance, {"exists": False})
@@ -366,6 +405,7 @@ def test_a_file_is_looked_at_every_two_minutes(appliance: Appliance) -> None:
 
 
 def test_a_file_on_a_hung_mount_is_not_known(appliance: Appliance) -> None:
+    appliance.scopes("scst_backing")
     stuck = ReadStuck("it has not answered", key="file.size:/var/lab/disk01.img", since=NOON)
     appliance.readings["file.size", "/var/lab/disk01.img"] = stuck
     with pytest.raises(ReadStuck):
@@ -383,6 +423,7 @@ def test_files_are_found_by_the_same_reads_as_the_rest(appliance: Appliance) -> 
 
 
 def test_a_device_that_is_gone_is_forgotten(appliance: Appliance) -> None:
+    appliance.scopes("scst_backing")
     put(appliance, {"exists": False})
     appliance.look("scst_backing", DISK)
     appliance.be("run1/02-core-only")

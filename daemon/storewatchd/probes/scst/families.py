@@ -1,7 +1,7 @@
 """The metric families of SCST, and the rows that a parsed tree gives them. Pure."""
 
 from collections.abc import Hashable, Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from storewatchd.core.frames import Row
 from storewatchd.probes.base import counter, gauge
@@ -169,6 +169,11 @@ BACKING_FAMILIES = (
         *("device", "path"),
         unit="bytes",
     ),
+    gauge(
+        "scst_backing_disk",
+        "The disk of the kernel's, device, that a device of SCST lies on.",
+        *("device", "scst_device", "path"),
+    ),
 )
 
 # SPC-4, 6.6.2.
@@ -256,6 +261,19 @@ def slow_rows(scst: Scst, ledger: Ledger) -> Rows:
         _add(rows, "scst_sgv_allocations_total", (cache.name,), cache.allocations)
         _add(rows, "scst_sgv_cached_pages", (cache.name,), cache.cached_pages)
     _add(rows, "scst_sgv_inactive_pages", (), scst.inactive_pages)
+    return rows
+
+
+def backing_rows(path: str, devices: Iterable[str], facts: Mapping[str, Any]) -> Rows:
+    """Return the rows of a path that devices lie at; the facts are those of `file.size`."""
+    rows: Rows = {family.name: [] for family in BACKING_FAMILIES}
+    is_there = facts["exists"] and facts["kind"] in ("file", "block")
+    for device in devices:
+        _add(rows, "scst_device_backing_present", (device, path), is_there)
+        if is_there:
+            _add(rows, "scst_device_backing_size_bytes", (device, path), facts["size"])
+            if disk := facts.get("disk"):
+                _add(rows, "scst_backing_disk", (disk, device, path), 1)
     return rows
 
 

@@ -7,10 +7,11 @@ the first is surely known and the second surely not, so that alerts about what i
 
 import asyncio
 import threading
+from typing import Any
 
 from storewatchd.clock import Clock
 from storewatchd.core.frames import Frame, Row, Scope
-from storewatchd.errors import ProbeAbsent
+from storewatchd.errors import ProbeAbsent, ProbeFailed
 from storewatchd.port import Port, Reading
 from storewatchd.probes.base import Probe, seen
 from storewatchd.probes.scst.accumulate import Ledger, counts_of
@@ -20,6 +21,7 @@ from storewatchd.probes.scst.families import (
     SLOW_FAMILIES,
     STATE_FAMILIES,
     Rows,
+    backing_rows,
     slow_rows,
     tree_rows,
 )
@@ -154,7 +156,7 @@ class ScstSlowProbe:
 
 class ScstBackingProbe:
     """The files and block devices behind the devices of SCST, which says nothing when one goes. A
-    scope is a device, so that a hung mount blinds nothing but what lies on it."""
+    scope is a path, so that a hung mount blinds nothing but what lies on it."""
 
     name = "scst_backing"
     families = BACKING_FAMILIES
@@ -162,32 +164,32 @@ class ScstBackingProbe:
     def __init__(self, readings: SlowReadings, clock: Clock) -> None:
         self._readings = readings
         self._clock = clock
-        self._seen: dict[Scope, tuple[float, Rows]] = {}  # and until when that will do
+        self._devices: dict[str, list[str]] = {}  # by path
+        self._seen: dict[str, tuple[float, dict[str, Any]]] = {}  # and until when that will do
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
         try:
             scst = await self._readings.refresh(port)
         except ProbeAbsent:
             return ()
-        scopes = tuple(
-            Scope(self.name, (("device", device.name), ("path", device.filename)))
-            for device in scst.devices
-            if device.filename and device.filename.startswith("/")
-        )
-        known = set(scopes)
-        self._seen = {scope: found for scope, found in self._seen.items() if scope in known}
-        return scopes
+        if self._readings.lacks_filenames:
+            raise ProbeFailed("SCST does not say where all of its devices have their data")
+        found: dict[str, list[str]] = {}
+        for device in scst.devices:
+            if device.filename and device.filename.startswith("/"):
+                found.setdefault(device.filename, []).append(device.name)
+        self._devices = found
+        self._seen = {path: known for path, known in self._seen.items() if path in found}
+        return tuple(Scope(self.name, (("path", path),)) for path in found)
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
+        path = dict(scope.labels)["path"]
+        devices = self._devices.get(path)
+        if devices is None:
+            raise ProbeAbsent(f"no device of SCST lies at {path} any more")
         now = self._clock.monotonic()
-        until, rows = self._seen.get(scope, (now, {}))
+        until, facts = self._seen.get(path, (now, {}))
         if until <= now:
-            labels = dict(scope.labels)
-            facts = (await port.read(FILE_ROW, labels["path"])).value
-            place = (labels["device"], labels["path"])
-            is_there = facts["exists"] and facts["kind"] in ("file", "block")
-            rows = {"scst_device_backing_present": [Row(place, float(is_there))]}
-            if is_there and facts["size"] is not None:
-                rows["scst_device_backing_size_bytes"] = [Row(place, float(facts["size"]))]
-            self._seen[scope] = (now + LOOK_AT_FILE_AFTER_S, rows)
-        return seen(scope, rows)
+            facts = (await port.read(FILE_ROW, path)).value
+            self._seen[path] = (now + LOOK_AT_FILE_AFTER_S, facts)
+        return seen(scope, backing_rows(path, devices, facts))

@@ -20,6 +20,9 @@ QUEUED_ROW = "scst.queued"
 AGAIN_AFTER_S = 300.0
 """How often what is queued in SCST, or hardly ever changes, is asked for."""
 
+SOONER_AFTER_S = 60.0
+"""How soon, where not all of it is known yet."""
+
 
 def check_readable(attributes: Attributes) -> None:
     """Refuse to take for the whole tree what is none.
@@ -46,6 +49,8 @@ class SlowReadings:
         """How many attributes said EAGAIN, ever, by row."""
         self.durations_s: dict[str, float] = {}
         self._clock = clock
+        self.lacks_filenames = False
+        """Whether it is not known where all devices have their data."""
         self._last: Attributes = {}  # of the queued ones
         self._due = float("-inf")
         self._one_at_a_time = asyncio.Lock()
@@ -61,7 +66,7 @@ class SlowReadings:
             now = self._clock.monotonic()
             if now >= self._due:
                 await self._read(port)
-                self._due = now + AGAIN_AFTER_S
+                self._due = now + (SOONER_AFTER_S if self.lacks_filenames else AGAIN_AFTER_S)
         return self.scst
 
     async def _read(self, port: Port) -> None:
@@ -77,6 +82,10 @@ class SlowReadings:
         self.asked_again[QUEUED_ROW] += len(again)
         kept = {path: self._last.get(path, queued[path]) for path in again}
         self._last = {**queued, **kept}
+        self.lacks_filenames = any(
+            isinstance(content, int) and path.endswith("/filename")
+            for path, content in self._last.items()
+        )
         scst = parse_tree({**steady, **self._last})
         self.dif.take(
             (
