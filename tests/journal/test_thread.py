@@ -15,7 +15,7 @@ from fakes import NOON, HandClock
 from fix_records import no_room, record
 from lab.frozen import FreezableDisk
 from storewatchd.errors import JournalError, JournalRefused
-from storewatchd.journal import Journal, Notice, Rebuild, Record, StateChange
+from storewatchd.journal import Journal, Notice, Rebuild, Record, StateChange, thread
 from system.appliance import mounted_tmpfs
 
 MB = 1 << 20
@@ -349,6 +349,27 @@ async def test_whatever_is_asked_of_a_disk_that_hangs_is_given_up_in_time(
                     await asked
         assert await numbers_in(journal) == [1, 2, 3]
         assert journal.facts().unconfirmed == 2
+
+
+async def test_what_was_given_up_behind_a_write_that_hangs_is_bounded(
+    disk: FreezableDisk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thread, "MAX_WAITING", 2)
+    async with opened(disk.path, patience_s=0.05) as journal:
+        await note(journal)
+        first, second = await journal.numbers(2)
+        refusals = []
+        with disk.frozen():
+            hanging = [journal.submit([record(first)], ())]
+            for _ in range(6):  # some are taken together with the write
+                with pytest.raises(JournalError) as refused:
+                    await numbers_in(journal)
+                refusals.append(str(refused.value))
+            hanging.append(journal.submit([record(second)], ()))
+        await asyncio.gather(*hanging)
+        assert refusals[0] == "state.db has not answered for 0.05 s"
+        assert refusals[-1] == "state.db does not answer: 2 calls wait for it already"
+        assert len(await numbers_in(journal)) == 3
 
 
 async def test_closing_waits_for_a_disk_that_hangs_no_longer_than_for_any_other(

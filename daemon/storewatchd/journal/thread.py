@@ -28,6 +28,10 @@ logger = logging.getLogger(__name__)
 STEP_S = 0.01
 """The rest between two steps of upkeep, if nothing else is to be done."""
 
+MAX_WAITING = 1_000
+"""How many jobs may wait before a call is refused: who gave up waiting for a disk that hangs has
+left his behind. Appends always find a place, for the single writer has one under way at a time."""
+
 # What a value can be that SQLite will never take, whatever the disk does.
 _NEVER = (sqlite3.IntegrityError, sqlite3.DataError, ValueError, TypeError, OverflowError)
 
@@ -67,7 +71,13 @@ class JournalThread:
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Hand a job over; its future is settled in its loop."""
+        """Hand a job over; its future is settled in its loop.
+
+        Raises:
+            JournalError: it is no append, and too much waits already.
+        """
+        if job.call is not None and self._jobs.qsize() >= MAX_WAITING:
+            raise JournalError(f"state.db does not answer: {MAX_WAITING} calls wait for it already")
         self._jobs.put(job)
 
     def stop(self, patience_s: float) -> bool:
