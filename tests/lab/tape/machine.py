@@ -2,21 +2,19 @@
 
 import os
 import shutil
-import tempfile
 import threading
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from lab.dstate import HangingMount
+from lab.memory import memory_directory
 from lab.tape.device import Device
 from lab.tape.faults import Fault
 from lab.tape.host import Host
 from lab.tape.server import Node, Server
 from lab.tape.shim import built
 from lab.tape.sysfs import Address, SysfsTree
-
-_MEMORY = Path("/dev/shm")
 
 
 class Machine:
@@ -32,7 +30,7 @@ class Machine:
         self.dev = root / "dev"
         self.dev.mkdir()
         # In memory, where many small files are cheap; and a socket's path has to be short.
-        self._fast = Path(tempfile.mkdtemp(prefix="sg-", dir=_MEMORY if _MEMORY.is_dir() else None))
+        self._fast = memory_directory()
         self.sysfs = self._fast / "sys"
         self.tree = SysfsTree(self.sysfs)
         self.shim = built()
