@@ -5,6 +5,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,26 @@ def test_dropping_what_is_not_there_changes_nothing(path: Path) -> None:
     database.drop(2)
     database.drop(1)
     assert (database.pruned(), database.records) == (2, 1)
+    database.close()
+
+
+def test_what_records_take_is_known_through_all_that_becomes_of_them(path: Path) -> None:
+    def counted_anew() -> int:
+        with closing(Database.open(path)) as other:
+            return other.record_bytes()
+
+    database = make(path, *FEW)
+    assert database.record_bytes() == counted_anew() > 0
+    few = database.record_bytes()
+    database.write([stored(4, data=b"x" * 5_000)], ())
+    assert database.record_bytes() == counted_anew() > few + 5_000
+    with pytest.raises(sqlite3.IntegrityError):
+        database.write([stored(5), stored(2)], ())
+    assert database.record_bytes() == counted_anew()
+    database.drop(1)
+    assert database.record_bytes() == counted_anew() > 5_000
+    database.take_out([4], (), Notice("journal_damaged", {}, "n"))
+    assert database.record_bytes() == counted_anew() < few
     database.close()
 
 

@@ -1,5 +1,6 @@
 """The upkeep of the file: within its bound, never silently short, and no larger than it needs."""
 
+import sqlite3
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakes import HandClock
-from fix_records import stored
+from fix_records import no_room, stored
 from storewatchd.journal.database import Database
 from storewatchd.journal.figures import Figures
 from storewatchd.journal.records import Notice, Rebuild
@@ -115,6 +116,90 @@ def test_a_file_over_its_bound_is_looked_after_also_where_there_is_no_rest(desk:
     desk.confirm(400)
     assert desk.keep_up(is_idle=False) > 0
     assert desk.database.used_bytes() <= MB
+
+
+def put_state(desk: Desk, count: int) -> None:
+    """Put so many pieces of state of 4 kB."""
+    changes = [("alert", f"{number}", b"x" * 4_000) for number in range(count)]
+    desk.database.write((), changes)
+
+
+def test_a_quarter_of_the_bound_is_for_records_however_much_state_there_is(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    put_state(desk, 400)
+    desk.write(range(1, 401))
+    for number in range(401, 421):
+        desk.keep_up()
+        desk.write(range(number, number + 1))
+    desk.keep_up()
+    assert 55 <= len(desk.numbers()) <= 65
+    assert desk.numbers()[-1] == 420
+    assert len(desk.database.state("alert")) == 400
+    (told,) = [line for line in caplog.messages if "by what is so now" in line]
+    assert told.startswith("state.db is over its bound of 1 MiB ")
+
+
+def test_what_tells_of_a_loss_does_not_lead_to_another_one(desk: Desk) -> None:
+    put_state(desk, 400)
+    desk.write(range(1, 401))
+    desk.keep_up()
+    kept = desk.numbers()
+    desk.notices.clear()
+    desk.write(range(401, 402), size=300)
+    desk.keep_up()
+    assert (desk.numbers(), list(desk.notices)) == ([*kept, 401], [])
+
+
+def test_that_state_is_more_than_the_bound_is_told_again_where_it_was_less(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.write(range(1, 3))
+    for _ in "ab":
+        put_state(desk, 400)
+        desk.keep_up()
+        desk.database.write((), [("alert", f"{number}", None) for number in range(400)])
+        desk.keep_up()
+    assert len([line for line in caplog.messages if "by what is so now" in line]) == 2
+
+
+def test_losses_of_which_nobody_has_heard_are_told_as_one(desk: Desk) -> None:
+    desk.write(range(1, 401))
+    desk.keep_up()
+    (first,) = desk.notices
+    desk.notices.clear()  # it is told
+    desk.write(range(401, 601))
+    desk.keep_up()
+    (second,) = desk.notices
+    assert first.facts["from_seq"] == 1
+    assert second.facts["from_seq"] == first.facts["to_seq"] + 1
+    assert second.facts["records"] == second.facts["to_seq"] - first.facts["to_seq"]
+    assert desk.database.notices() == [first, second]
+
+
+def test_what_else_waits_to_be_told_stays_as_it_is(desk: Desk) -> None:
+    others = [
+        Notice("journal_damaged", {"path": None}, "a"),
+        Notice("gap", {"from_seq": 1, "to_seq": 2, "records": 2, "reason": "another"}, "b"),
+    ]
+    for other in others:
+        desk.notices.append(other)
+        desk.write(range(desk.database.last_seq() + 1, desk.database.last_seq() + 401))
+        desk.keep_up()
+    assert [one for one in desk.notices if one in others] == others
+    assert len(desk.notices) == 4
+
+
+def test_what_cannot_be_dropped_now_leaves_what_waits_to_be_told(desk: Desk) -> None:
+    desk.write(range(1, 401))
+    desk.upkeep.step(desk.database, is_idle=False)
+    waiting = list(desk.notices)
+    with no_room(), pytest.raises(sqlite3.Error):
+        desk.upkeep.step(desk.database, is_idle=False)
+    assert list(desk.notices) == waiting
+    desk.keep_up()
+    (told,) = desk.notices
+    assert (told.key, told.facts["from_seq"]) == (waiting[0].key, 1)
 
 
 def test_a_file_of_nothing_but_state_is_left_alone(desk: Desk) -> None:

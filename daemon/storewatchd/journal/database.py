@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 Change = tuple[str, str, bytes | None]
 """Kind, key and value of a piece of state; None forgets it."""
 
+RECORD_BYTES = 100
+"""What a record takes in the file beside its texts, about."""
+
 PRUNE_STEP = 10_000
 """How many records are dropped in one transaction at most."""
 
@@ -61,6 +64,7 @@ class Database:
         self.spoilt: set[int] = set()
         """The numbers of records that were read since the start and are not as they were
         written."""
+        self._record_bytes: int | None = None  # as it was counted, None where it has to be
         self._connection = lenient(
             sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
         )
@@ -173,12 +177,14 @@ class Database:
 
     def write(
         self,
-        records: Iterable[StoredRecord],
+        records: Sequence[StoredRecord],
         changes: Iterable[Change],
         meta: Iterable[tuple[str, str]] = (),
     ) -> None:
         """Write records, state changes and facts in one durable transaction."""
         with self._transaction():
+            if self._record_bytes is not None:
+                self._record_bytes += sum(map(_size, records))
             self.records += self._connection.executemany(
                 f"INSERT INTO record ({RECORD.columns}) VALUES (?,?,?,?,?,?,?,?,?,?)",  # noqa: S608
                 map(_row, records),
@@ -204,6 +210,7 @@ class Database:
                 self.set_meta("count", counted.to_text())
         except BaseException:
             self.records, self.states = before
+            self._record_bytes = None
             raise
 
     def _change(self, kind: str, key: str, value: bytes | None) -> None:
@@ -241,6 +248,7 @@ class Database:
 
     def adopt(self, table: Table, rows: Sequence[Row]) -> None:
         """Put whole rows of another file, unless there is one in their place."""
+        self._record_bytes = None
         with self._transaction():
             added = self._connection.executemany(table.insert, rows).rowcount
             if table is RECORD:
@@ -289,6 +297,8 @@ class Database:
         if first is None or first[0] > last:
             return
         with self._transaction():
+            if self._record_bytes is not None:
+                self._record_bytes -= self._bytes_upto(last)
             dropped = self._connection.execute("DELETE FROM record WHERE seq <= ?", (last,))
             self.records -= dropped.rowcount
             self.set_meta("pruned", str(last))
@@ -313,6 +323,7 @@ class Database:
     ) -> None:
         """Drop rows that are not as they were written, and note what has to be told of it."""
         run = self._connection.executemany
+        self._record_bytes = None
         with self._transaction():
             gone = run("DELETE FROM record WHERE seq = ?", [(seq,) for seq in records])
             self.records -= gone.rowcount
@@ -328,6 +339,17 @@ class Database:
     def used_bytes(self) -> int:
         """Return what the file holds, without the pages that are free in it."""
         return (self.pages() - self.free_pages()) * self._pragma("page_size")
+
+    def record_bytes(self) -> int:
+        """Return about how much of that are records. It is counted when it is asked for the first
+        time, and kept from then on."""
+        if self._record_bytes is None:
+            self._record_bytes = self._bytes_upto((1 << 63) - 1)
+        return self._record_bytes
+
+    def _bytes_upto(self, last: int) -> int:
+        query = "SELECT total(length(data) + length(reason) + ?) FROM record WHERE seq <= ?"
+        return int(self._connection.execute(query, (RECORD_BYTES, last)).fetchone()[0])
 
     def pages(self) -> int:
         return self._pragma("page_count")
@@ -435,6 +457,10 @@ def _filter(types: Collection[str] | None, events_only: bool) -> tuple[str, tupl
     if types is not None:
         where += f" AND type IN ({','.join('?' * len(types))})"
     return where, tuple(types or ())
+
+
+def _size(record: StoredRecord) -> int:
+    return len(record.data) + len(record.reason) + RECORD_BYTES
 
 
 def _row(record: StoredRecord) -> tuple[object, ...]:

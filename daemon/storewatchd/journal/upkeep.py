@@ -22,6 +22,10 @@ LOOK_S = 30.0
 SCRUB_RECORDS = 200
 SHRINK_PAGES = 256
 
+FLOOR_SHARE = 4
+"""One part in so many of the bound is for records, however much state there is: were they dropped
+for it, so would be what tells of that."""
+
 DROP_SHARE = 20
 """Over its bound the file loses one record in so many at a time."""
 
@@ -46,6 +50,7 @@ class Upkeep:
         self._reserve = reserve
         self._clock = clock
         self._max_bytes = max_bytes
+        self._is_over_by_state = False
         self._scrubbed: int | None = 0
         self._next_look = clock.monotonic()
 
@@ -73,7 +78,7 @@ class Upkeep:
     def _keep_within(self, database: Database) -> bool:
         """Drop the oldest records from a file that is too large: first those that nobody needs."""
         first = database.first_after(0)
-        if first is None or database.used_bytes() <= self._max_bytes:
+        if first is None or not self._has_too_many_records(database):
             return False
         last = database.number_of(max(1, min(database.records // DROP_SHARE, PRUNE_STEP)))
         needed_after = min(database.cursors().values(), default=0)
@@ -84,16 +89,48 @@ class Upkeep:
         self._figures.pruned = database.pruned()
         return True
 
+    def _has_too_many_records(self, database: Database) -> bool:
+        """Return whether the records are more than state leaves of the bound, and than their part
+        of it."""
+        if database.used_bytes() <= self._max_bytes:
+            self._is_over_by_state = False
+            return False
+        if database.record_bytes() > self._max_bytes // FLOOR_SHARE:
+            return True
+        if not self._is_over_by_state:
+            logger.warning(
+                "state.db is over its bound of %d MiB by what is so now, which is kept: allow more "
+                "(journal.max_megabytes)",
+                self._max_bytes >> 20,
+            )
+        self._is_over_by_state = True
+        return False
+
     def _lose(self, database: Database, first: int, last: int) -> None:
         lost = database.count_after(0, last)
         reason = f"state.db had reached its bound of {self._max_bytes >> 20} MiB"
-        facts = {"from_seq": first, "to_seq": last, "records": lost, "reason": reason}
-        notice = Notice("gap", facts, secrets.token_hex(8))
-        database.drop(last, notice)
+        waiting = self._take_waiting(reason)
+        notice = _gap(first, last, lost, reason, waiting)
+        try:
+            database.drop(last, notice)
+        except BaseException:
+            self._notices.extend([] if waiting is None else [waiting])
+            raise
         logger.error("%s: the oldest %d records are dropped, which PostgreSQL lacks", reason, lost)
         self._notices.append(notice)
         self._figures.lost_total += lost
         self._figures.count(database)
+
+    def _take_waiting(self, reason: str) -> Notice | None:
+        """Return the newest of what waits to be told, where that is a gap for the same reason."""
+        try:
+            waiting = self._notices.pop()
+        except IndexError:
+            return None
+        if waiting.kind == "gap" and waiting.facts["reason"] == reason:
+            return waiting
+        self._notices.append(waiting)
+        return None
 
     def _shrink(self, database: Database) -> bool:
         free = database.free_pages()
@@ -108,3 +145,12 @@ class Upkeep:
         records = database.read(self._scrubbed, SCRUB_RECORDS, None, False)
         self._scrubbed = records[-1].seq if records else None
         return True
+
+
+def _gap(first: int, last: int, lost: int, reason: str, waiting: Notice | None) -> Notice:
+    """Return what has to be told of a loss, together with one that waits to be told."""
+    key = secrets.token_hex(8)
+    if waiting is not None:
+        first, lost, key = waiting.facts["from_seq"], lost + waiting.facts["records"], waiting.key
+    facts = {"from_seq": first, "to_seq": last, "records": lost, "reason": reason}
+    return Notice("gap", facts, key)
