@@ -3,7 +3,7 @@
 import pytest
 
 from fakes import jumped
-from storewatchd.core.answers import KEEP_S, MAX_KEYS, AnswerBook
+from storewatchd.core.answers import KEEP_S, MAX_BYTES, MAX_KEYS, AnswerBook
 from storewatchd.core.commands import CreateAlert
 from storewatchd.core.model import Instant, Severity
 from storewatchd.errors import Conflict
@@ -54,6 +54,32 @@ def test_a_clock_that_is_set_makes_no_key_older_or_younger(jump_s: float) -> Non
     answers.note("a day later", create(), {}, jumped(NOON.later(KEEP_S), jump_s))
     assert not answers.is_done("k", create())
     assert answers.is_done("soon", create())
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("replays", [False, True])
+def test_there_is_a_bound_of_what_was_answered_too(restarts: bool, replays: bool) -> None:
+    answers = AnswerBook()
+    large = {"message": "x" * (MAX_BYTES // 3)}
+    for key in ("k0", "k1"):
+        answers.note(key, create(), large, NOON)
+    if restarts:
+        kept, answers = answers.take_changes(), AnswerBook()
+        answers.restore((key, state or {}) for key, state in kept.items())
+    if replays:
+        told, answers = answers.dump(), AnswerBook()
+        answers.load(told)
+    answers.note("k2", create(), large, NOON)
+    assert [answers.is_done(f"k{number}", create()) for number in range(3)] == [False, True, True]
+    assert answers.take_changes()["k0"] is None
+    answers.note("k3", create(), {}, NOON)
+    assert answers.is_done("k1", create())
+
+
+def test_the_last_answer_stays_however_large_it_is() -> None:
+    answers = AnswerBook()
+    answers.note("k", create(), {"message": "x" * MAX_BYTES}, NOON)
+    assert answers.is_done("k", create())
 
 
 def test_there_is_a_bound_and_the_oldest_keys_give_way() -> None:

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition
 from hypothesis.stateful import rule as step
 
 from core.fix_engine import FULL, MAX_AGE_S, NOON, Desk, kinds, rule, rule_set
+from storewatchd.core import incidents
 from storewatchd.core.engine import MAX_RENEWED, RENEW_S, RULE_REMOVED
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
 from storewatchd.core.incidents import Incident
@@ -608,6 +609,18 @@ def test_an_alert_whose_label_depends_on_a_value_is_frozen_without_one() -> None
     desk.incidents.resolve("id-1", "ann", None, desk.now)
     assert parts(desk, 1, a=None, b=0.85) == []
     assert parts(desk, 1, a=0.95, b=0.85) == [], "what could not be seen is not forgotten"
+
+
+def test_a_rule_opens_so_many_alerts_and_says_that_there_would_be_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(incidents, "MAX_OF_RULE", 2)
+    desk = Desk(rule())
+    assert kinds(desk.see({"a": 0.9, "b": 0.9, "c": 0.9})) == ["firing"] * 2
+    assert "alerts already, and more are not opened" in (desk.engine.states[0].error or "")
+    assert kinds(desk.see({"a": 0.1, "b": 0.9, "c": 0.9})) == ["resolved"]
+    assert kinds(desk.see({"a": 0.1, "b": 0.9, "c": 0.9})) == ["firing"]
+    assert desk.engine.states[0].error is None
 
 
 def test_rows_that_give_the_same_alert_are_one_and_the_rule_says_so() -> None:

@@ -8,10 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from fakes import jumped, suspended
+from storewatchd.core import incidents as incidents_
 from storewatchd.core.commands import CreateAlert
 from storewatchd.core.incidents import Incident, Incidents
 from storewatchd.core.model import Alert, AlertState, Instant, Severity
-from storewatchd.errors import NotFound
+from storewatchd.errors import LimitReached, NotFound
 
 NOON = Instant(1_767_268_800.0, 1000.0)
 
@@ -67,6 +68,21 @@ def test_the_same_key_counts_again_and_takes_the_new_words() -> None:
 def test_without_a_key_each_is_an_alert_of_its_own() -> None:
     incidents = book()
     assert incidents.create(wish(), NOON)[0].id != incidents.create(wish(), NOON)[0].id
+
+
+def test_so_many_are_created_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(incidents_, "MAX_CREATED", 2)
+    incidents = book()
+    incidents.open(of_rule(), NOON)
+    first, _ = incidents.create(wish(key="k"), NOON)
+    incidents.create(wish(), NOON)
+    with pytest.raises(LimitReached, match="2 created alerts are open already"):
+        incidents.create(wish(), NOON)
+    again, _ = incidents.create(wish(key="k"), NOON)
+    assert (again.id, len(incidents)) == (first.id, 3)
+    incidents.resolve(first.id, "ann", None, NOON)
+    incidents.create(wish(), NOON)
+    assert len(incidents) == 3
 
 
 def test_a_key_is_free_again_after_the_end() -> None:

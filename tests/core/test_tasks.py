@@ -197,6 +197,24 @@ def test_memory_keeps_the_newest_ends_and_of_the_others_the_ids() -> None:
     assert tasks_.take_changes()["run-1"] == {"id": "run-1", "over_at": NOON.wall}
 
 
+@pytest.mark.parametrize("how", ["goes on", "restarts", "is replayed"])
+def test_memory_keeps_so_much_output_only(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr(tasks, "MAX_OUTPUT_BYTES", 3_000)
+    tasks_ = book()
+    runs = [finish(tasks_, start(tasks_), exit_status=1, output="ä" * 600) for _ in "ab"]
+    if how == "restarts":
+        kept = [state for state in tasks_.take_changes().values() if state is not None]
+        known, tasks_ = names(tasks_), book()
+        tasks_.restore(kept, known)
+    elif how == "is replayed":
+        told, tasks_ = tasks_.dump(), book()
+        tasks_.load(told)
+    for number in range(2):
+        finish(tasks_, start(tasks_, id=f"last-{number}"), exit_status=1, output="ä" * 600)
+    assert [run.id for run in tasks_.runs()] == ["last-0", "last-1"]
+    assert {run.id for run in runs} < tasks_.take_changes().keys()
+
+
 @pytest.mark.parametrize("restarts", [False, True])
 def test_the_id_of_a_run_that_left_memory_is_no_other_run_s(
     monkeypatch: pytest.MonkeyPatch, restarts: bool

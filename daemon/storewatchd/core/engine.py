@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from storewatchd.core.frames import Scope
 from storewatchd.core.holes import Hole, is_compatible
-from storewatchd.core.incidents import BY_RULE, Incident, Incidents
+from storewatchd.core.incidents import BY_RULE, MAX_OF_RULE, Incident, Incidents
 from storewatchd.core.lapses import Known, KnownScopes, Unseen, has_lapsed
 from storewatchd.core.model import Alert, AlertState, Instant, Transition, to_milliseconds
 from storewatchd.core.naming import Names, Place, place_of, series_of
@@ -292,8 +292,12 @@ class Engine:
                 if incident is not None and not self._is_held_elsewhere(state, key, surely=True):
                     transitions += self._freeze(incident, now, [row.labels])
             elif incident is None:
-                if not self._incidents.is_quieted(key):
+                if self._incidents.is_quieted(key):
+                    continue
+                if self._incidents.has_room(rule.name):
                     transitions.append(self._open(state, key, labels, row, now))
+                else:
+                    state.error = f"it has {MAX_OF_RULE} alerts already, and more are not opened"
             else:
                 transitions += self._hold(state, incident, row, now)
                 if renewed < MAX_RENEWED:

@@ -15,7 +15,13 @@ from msgspec.structs import replace
 
 from storewatchd.core.commands import CreateAlert
 from storewatchd.core.model import Alert, AlertState, Instant, Transition, to_milliseconds
-from storewatchd.errors import NotFound
+from storewatchd.errors import LimitReached, NotFound
+
+MAX_CREATED = 50_000
+"""How many alerts that people and programs created may be open."""
+
+MAX_OF_RULE = 10_000
+"""How many alerts of one rule may be: one that fits too much must not crowd out the others."""
 
 BY_RULE = "rule"
 EXPIRED = "expired"
@@ -165,7 +171,11 @@ class Incidents:
     # What people and programs do.
 
     def create(self, command: CreateAlert, now: Instant) -> tuple[Alert, Transition]:
-        """Open an alert, or count it again where one with the same key is open."""
+        """Open an alert, or count it again where one with the same key is open.
+
+        Raises:
+            LimitReached: so many are open that there is no room for another one.
+        """
         key = f"key:{command.key}" if command.key is not None else ""
         known = self._open.get(key)
         expires = None if command.ttl_s is None else now.monotonic + command.ttl_s
@@ -187,6 +197,8 @@ class Incidents:
             )
             self._put(replace(known, alert=alert, expires=expires), now)
             return alert, Transition("repeated", alert, reason)
+        if len(self._of_rule.get("", ())) >= MAX_CREATED:
+            raise LimitReached(f"{MAX_CREATED} created alerts are open already: resolve some")
         alert_id = self._new_id(now.wall)
         alert = Alert(
             id=alert_id,
@@ -307,6 +319,10 @@ class Incidents:
     def of_rule(self, rule: str) -> list[Incident]:
         """Return the open incidents of a rule."""
         return [self._open[key] for key in self._of_rule.get(rule, ())]
+
+    def has_room(self, rule: str) -> bool:
+        """Return whether another alert of a rule may open."""
+        return len(self._of_rule.get(rule, ())) < MAX_OF_RULE
 
     def rules(self) -> list[str]:
         """Return the names of the rules that have an open incident or a quieted key, sorted."""

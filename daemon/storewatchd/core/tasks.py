@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
+import msgspec
+
 from storewatchd.core.commands import FinishTask, ProgressTask, StartTask
 from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
 from storewatchd.core.model import Instant, format_time, parse_time, to_milliseconds
@@ -23,6 +25,9 @@ SCOPE = Scope(PROBE)
 MAX_RUNNING = 10_000
 MAX_FINISHED = 1_000
 """How many finished runs memory keeps whole; the store keeps them all."""
+
+MAX_OUTPUT_BYTES = 16 << 20
+"""How much output of theirs it keeps: a few that print much must not fill the journal."""
 
 MAX_NAMES = 5_000
 OUTPUT_BYTES = 65_536
@@ -128,6 +133,7 @@ class TaskBook:
         self._new_id = new_id
         self._runs: dict[str, TaskRun] = {}
         self._finished: deque[str] = deque()
+        self._output_bytes = 0
         self._past = PastRuns()
         self._names: dict[str, TaskName] = {}
         self._changed: dict[str, dict[str, Any] | None] = {}
@@ -146,7 +152,7 @@ class TaskBook:
             run = TaskRun.from_state(state)
             self._runs[run.id] = run
             if run.is_over:
-                self._finished.append(run.id)
+                self._note_finished(run)
 
     def take_changes(self) -> dict[str, dict[str, Any] | None]:
         """Return what the journal has to keep by run id, None for what it may drop."""
@@ -173,7 +179,8 @@ class TaskBook:
     def load(self, told: Mapping[str, Any]) -> None:
         """Take over what `dump` gave."""
         self._runs.update(told["runs"])
-        self._finished.extend(told["finished"])
+        for run_id in told["finished"]:
+            self._note_finished(self._runs[run_id])
         self._past.load(told["past"])
         self._names.update(told["names"])
 
@@ -275,9 +282,10 @@ class TaskBook:
         )
         self._note_end(run)
         self._put(run)
-        self._finished.append(run.id)
-        while len(self._finished) > MAX_FINISHED:
+        self._note_finished(run)
+        while len(self._finished) > MAX_FINISHED or self._output_bytes > MAX_OUTPUT_BYTES:
             oldest = self._runs.pop(self._finished.popleft())
+            self._output_bytes -= _size(oldest.output)
             self._changed |= self._past.add(oldest.id, oldest.finished_at or 0.0)
         return TaskChange(run, "end")
 
@@ -368,6 +376,10 @@ class TaskBook:
         self._runs[run.id] = run
         self._changed[run.id] = run.to_state()
 
+    def _note_finished(self, run: TaskRun) -> None:
+        self._finished.append(run.id)
+        self._output_bytes += _size(run.output)
+
     # What is so.
 
     def runs(self) -> list[TaskRun]:
@@ -404,6 +416,11 @@ class TaskBook:
             if starts:
                 add("task_running_seconds", one, max(0.0, now.wall - min(starts)))
         return Frame(SCOPE, now.wall, rows=rows)
+
+
+def _size(text: str) -> int:
+    """Return how many bytes a text takes in the journal."""
+    return len(msgspec.json.encode(text))
 
 
 def failure_of(run: TaskRun) -> tuple[str, str, str]:
