@@ -27,7 +27,7 @@ from storewatchd.core.commands import (
     ResolveAlert,
     StartTask,
 )
-from storewatchd.core.frames import Frame, Row, Scope
+from storewatchd.core.frames import Frame, News, Row, Scope
 from storewatchd.core.model import AlertState, EventType, Severity
 from storewatchd.core.permissions import READ_ONLY, Token, digest_of
 from storewatchd.core.queries import AlertQuery
@@ -672,3 +672,14 @@ async def test_a_journal_that_is_closed_is_told_as_one_that_refuses(node: Node) 
         await node.records()
     with pytest.raises(Unavailable, match="the journal is closed: it is done, and not on disk yet"):
         await node.create()
+
+
+async def test_what_a_look_tells_as_news_is_an_event(tmp_path: Path) -> None:
+    async with running_node(tmp_path) as node:
+        told = node.hear()
+        news = News(EventType.TAPE, "loaded", {"barcode": "A1"})
+        await node.monitor.feed(Frame(Scope(PROBE), node.clock.wall(), news=(news,)))
+        assert ("tape", "loaded") in await kinds(told)
+    async with open_node(tmp_path) as node:
+        kept = [one for one in await node.records() if one.type == "tape"]
+        assert [(one.kind, json.loads(one.data)) for one in kept] == [("loaded", {"barcode": "A1"})]

@@ -8,6 +8,9 @@ that is not in the frame is surely not there.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
+
+from storewatchd.core.model import EventType
 
 
 class MetricType(StrEnum):
@@ -59,6 +62,15 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class News:
+    """Something that happened, to be told once as an event."""
+
+    type: EventType
+    kind: str
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """The outcome of one look at one scope."""
 
@@ -68,6 +80,8 @@ class Frame:
     rows: Mapping[str, Sequence[Row]] = field(default_factory=dict)  # by family name
     reason: str = ""  # why it was not seen; a sentence
     duration_s: float = 0.0
+    news: tuple[News, ...] = ()
+    """What happened since the look before."""
     monotonic: float | None = None
     """The same moment as `at` on the monotonic clock, by which it is dated anew where the wall
     clock was set meanwhile. None for a frame that is taken as soon as it is made."""

@@ -44,6 +44,8 @@ def take(frame: Frame, books: Books, batch: Batch) -> None:
     batch.touched |= books.table.feed(frame)
     for path, mount_point in seen_mount_points(frame):
         _note_mount_point(path, mount_point, books, batch)
+    for one in frame.news:
+        batch.note_event(one.type, one.kind, one.facts)
 
 
 def decide(command: Command, books: Books, batch: Batch) -> Any:

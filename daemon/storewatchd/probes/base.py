@@ -2,10 +2,10 @@
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
-from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
+from storewatchd.core.frames import Family, Frame, MetricType, News, Row, Scope
 from storewatchd.errors import ReadRefused
 from storewatchd.port import Port
 
@@ -41,6 +41,30 @@ class Patient(Protocol):
     def max_age_s(self) -> float: ...
 
 
+class Legible:
+    """Which attributes of each scope could be read before: of those that cannot be now, the value
+    is not known. Many an attribute never can; of that nobody knows anything."""
+
+    def __init__(self) -> None:
+        self._paths: dict[Scope, set[str]] = {}
+
+    def keep(self, scopes: Collection[Scope]) -> None:
+        """Forget all other scopes."""
+        self._paths = {scope: paths for scope, paths in self._paths.items() if scope in scopes}
+
+    def check(self, scope: Scope, attributes: Mapping[str, bytes | int]) -> None:
+        """Take note of what could be read.
+
+        Raises:
+            ReadRefused: an attribute that could be before cannot be any more.
+        """
+        known = self._paths.setdefault(scope, set())
+        for path, content in attributes.items():
+            if isinstance(content, int) and path in known:
+                raise ReadRefused(f"{path}: {os.strerror(-content)}", errno=-content)
+        known.update(path for path, content in attributes.items() if isinstance(content, bytes))
+
+
 def gauge(name: str, help_text: str, *labels: str, unit: str = "") -> Family:
     return Family(name, MetricType.GAUGE, help_text, labels, unit)
 
@@ -49,9 +73,9 @@ def counter(name: str, help_text: str, *labels: str, unit: str = "") -> Family:
     return Family(name, MetricType.COUNTER, help_text, labels, unit)
 
 
-def seen(scope: Scope, rows: dict[str, list[Row]]) -> Frame:
+def seen(scope: Scope, rows: dict[str, list[Row]], news: Iterable[News] = ()) -> Frame:
     """Return the frame of a look that saw everything; its time is the collector's to set."""
-    return Frame(scope, 0.0, rows=rows)
+    return Frame(scope, 0.0, rows=rows, news=tuple(news))
 
 
 def check_permitted(attributes: Mapping[str, bytes | int]) -> None:

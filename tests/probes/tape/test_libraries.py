@@ -126,6 +126,15 @@ def test_an_exception_and_what_is_out_of_reach_are_told() -> None:
     assert (labels[:4], value) == ((LIBRARY, "import_export", "11", "83/02"), 1.0)
 
 
+def test_a_loaded_drive_that_says_so_is_not_out_of_reach() -> None:
+    found = library("A")
+    found.places += [
+        Place(DRIVE, 501, "B", is_accessible=False, drive="DRV0002"),
+        Place(DRIVE, 502, None, is_accessible=False, drive="DRV0003"),
+    ]
+    assert values(inventory_of(found), "library_elements_inaccessible")[LIBRARY, "drive"] == 1.0
+
+
 def test_a_loaded_drive_is_told_with_its_cartridge() -> None:
     found = library("A")
     found.places += [Place(DRIVE, 501, "B", drive="DRV0002")]

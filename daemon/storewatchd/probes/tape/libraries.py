@@ -7,28 +7,26 @@ short, looks the same.
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from storewatchd.core.frames import Frame, Row, Scope
 from storewatchd.errors import Malformed, ProbeFailed
 from storewatchd.port import Port
 from storewatchd.probes.base import gauge, seen
 from storewatchd.probes.tape.asking import Asker
+from storewatchd.probes.tape.changes import NAMES, attentions, changes
 from storewatchd.probes.tape.devices import Devices
 from storewatchd.probes.tape.drives import RUNNING
 from storewatchd.scsi.elements import Element, ElementType, parse_assignment, parse_elements
 from storewatchd.scsi.inquiry import CHANGER
 
+if TYPE_CHECKING:
+    from storewatchd.scsi.sense import Sense
+
 CLEANING_PREFIX = "CLN"
 SUSPECT_SHARE = 0.5
 SUSPECT_COUNT = 3
 """Cartridges of which at least so many, and more than that share, are gone at once."""
-
-_TYPES = {
-    ElementType.TRANSPORT: "robot",
-    ElementType.STORAGE: "storage",
-    ElementType.IMPORT_EXPORT: "import_export",
-    ElementType.DRIVE: "drive",
-}
 
 LIBRARY_FAMILIES = (
     gauge("library_up", "Whether the kernel can talk to a library.", "library"),
@@ -97,24 +95,34 @@ class InventoriesProbe:
 
     def __init__(self) -> None:
         self._devices = Devices(CHANGER, "library")
-        self._before: dict[Scope, int] = {}  # how many cartridges were seen
+        self._before: dict[Scope, tuple[Element, ...]] = {}
+        self._heard: dict[Scope, list[Sense]] = {}  # and not told yet
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
         return tuple(self._devices.scope(self.name, one) for one in await self._devices.read(port))
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
         device = await self._devices.find(port, scope)
+        library = device.identity or ""
         asker = Asker(port, device.address)
-        elements = await inventory(asker)
-        if self._is_suspect(scope, elements) and await inventory(asker) != elements:
-            raise ProbeFailed(
-                "two reads of the inventory, one after the other, contradict each other"
-            )
-        self._before[scope] = _count(elements)
-        return seen(scope, rows_of(device.identity or "", elements))
+        heard = self._heard.setdefault(scope, [])
+        try:
+            elements = await inventory(asker)
+            if self._is_suspect(scope, elements) and await inventory(asker) != elements:
+                raise ProbeFailed(
+                    "two inventories, one read after the other, contradict each other"
+                )
+        finally:
+            heard += asker.heard
+        news = [*attentions("library", library, heard)]
+        if scope in self._before:
+            news += changes(library, self._before[scope], elements)
+        self._before[scope] = elements
+        heard.clear()
+        return seen(scope, rows_of(library, elements), news)
 
     def _is_suspect(self, scope: Scope, elements: Sequence[Element]) -> bool:
-        before = self._before.get(scope, 0)
+        before = _count(self._before.get(scope, ()))
         lost = before - _count(elements)
         return lost >= SUSPECT_COUNT and lost > SUSPECT_SHARE * before
 
@@ -143,13 +151,13 @@ each element at most 12 bytes, two bar codes of 36 and a designator of 4 + 34.""
 def rows_of(library: str, elements: Sequence[Element]) -> dict[str, list[Row]]:
     """Return the rows of an inventory."""
     rows: dict[str, list[Row]] = {family.name: [] for family in INVENTORY_FAMILIES}
-    for kind, name in _TYPES.items():
+    for kind, name in NAMES.items():
         ours = [one for one in elements if one.type is kind]
         for family, count in (
             ("library_elements", len(ours)),
             ("library_elements_full", sum(one.is_full for one in ours)),
             ("library_elements_abnormal", sum(one.is_exception for one in ours)),
-            ("library_elements_inaccessible", sum(one.is_accessible is False for one in ours)),
+            ("library_elements_inaccessible", sum(_is_out_of_reach(one) for one in ours)),
         ):
             rows[family].append(Row((library, name), float(count)))
         if kind is ElementType.IMPORT_EXPORT and ours:
@@ -158,7 +166,7 @@ def rows_of(library: str, elements: Sequence[Element]) -> dict[str, list[Row]]:
     for one in elements:
         if one.is_exception:
             code = "" if one.asc is None else f"{one.asc:02X}/{one.ascq or 0:02X}"
-            labels = (library, _TYPES[one.type], str(one.address), code, one.exception)
+            labels = (library, NAMES[one.type], str(one.address), code, one.exception)
             rows["library_element_exception"].append(Row(labels, 1.0))
     _add_cartridges(rows, library, elements)
     _add_bays(rows, library, elements)
@@ -178,7 +186,7 @@ def _add_cartridges(rows: dict[str, list[Row]], library: str, elements: Sequence
         rows[family].append(Row((library,), float(count)))
     for tag in twice:
         rows["library_duplicate_barcode"].append(Row((library, tag), float(tags[tag])))
-    for kind, state in _TYPES.items():
+    for kind, state in NAMES.items():
         count = sum(one.type is kind for one in full)
         rows["library_media"].append(Row((library, state), float(count)))
 
@@ -191,6 +199,13 @@ def _add_bays(rows: dict[str, list[Row]], library: str, elements: Sequence[Eleme
         if one.is_full:
             loaded = (library, str(number), one.drive_serial, one.tag)
             rows["tape_drive_loaded"].append(Row(loaded, 1.0))
+
+
+def _is_out_of_reach(element: Element) -> bool:
+    """Whether the robot cannot reach a place; a drive with a cartridge in it may say so too."""
+    return element.is_accessible is False and not (
+        element.type is ElementType.DRIVE and element.is_full
+    )
 
 
 def _count(elements: Sequence[Element]) -> int:
