@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.tape.drive_pages import WRITING
 from lab.tape.library import EmulatedLibrary
 from lab.tape.media import Cartridge
 from lab.tape.tools import (
@@ -207,6 +208,16 @@ class TestDrive:
         library.drives[0].write(262_144)
         printed = out(library, "sg_logs", "-p", page, library.drive_sg(0))
         assert words in printed, printed
+
+    def test_the_status_page_tells_what_the_drive_does(self, library: EmulatedLibrary) -> None:
+        library.load(1)
+        drive = library.drives[0]
+        drive.unit_attentions.clear()
+        drive.is_cleaning_required, drive.activity = True, WRITING
+        printed = out(library, "sg_logs", "-p", "0x11", library.drive_sg(0))
+        for words in ("CRQST=0 CRQRD=1", "INXTN=0", "MPRSNT=1", "MTHRD=1 MOUNTED=1"):
+            assert words in printed.replace("  ", " "), printed
+        assert "DT device activity: Writing" in printed
 
     def test_attributes_of_the_medium(self, library: EmulatedLibrary) -> None:
         library.load(2)

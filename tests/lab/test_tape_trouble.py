@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 
 from lab.tape.library import EmulatedLibrary
 from lab.tape.media import Cartridge
+from lab.tape.process import LibraryProcess
+from lab.tape.scsi import Refused
 from lab.tape.shim import BuildError, built
 from lab.tape.tools import (
     SLOTS_CDB,
@@ -143,6 +146,21 @@ class TestTrouble:
         library.machine.refuse(library.changer, 0)
         assert run(library, "sg_turs", library.sg).returncode == 0
 
+    def test_who_holds_a_device_exclusively_keeps_others_out(
+        self, library: EmulatedLibrary
+    ) -> None:
+        hold = "import os, sys; os.open(sys.argv[1], os.O_RDWR | os.O_EXCL); sys.stdin.read()"
+        command = [sys.executable, "-c", hold, library.sg]
+        with subprocess.Popen(command, env=library.env, stdin=subprocess.PIPE) as holder:
+            try:
+                node = library.machine.server.nodes[library.sg]
+                wait_for(lambda: node.exclusive == 1)
+                assert run(library, "sg_turs", library.sg).returncode == 66
+            finally:
+                holder.communicate()
+        wait_for(lambda: node.exclusive == 0)
+        assert run(library, "sg_turs", library.sg).returncode == 0
+
 
 class TestHanging:
     def test_a_hung_device_times_out(self, library: EmulatedLibrary) -> None:
@@ -230,11 +248,18 @@ class TestPresence:
             assert (statistics / "in_flight").read_text() == "1"
             held = {os.readlink(f"/proc/{job.process.pid}/fd/{fd}") for fd in ("0",)}
             assert held == {library.drive_nst(0)}
+            assert b"busy" in run(library, "mt", "-f", library.drive_nst(0), "status").stderr
             wait_for(lambda: comm(job.process.pid) == "bareos-sd")
         assert (statistics / "in_flight").read_text() == "0"
         tape = library.drives[0].tape
         assert tape is not None
         assert tape.written_mib > 123_456
+
+    def test_a_job_that_rests_holds_the_drive(self, library: EmulatedLibrary) -> None:
+        statistics = library.sysfs / "class/scsi_tape/st0/stats"
+        with library.job(0, bytes_per_s=0):
+            assert (statistics / "in_flight").read_text() == "0"
+        assert run(library, "mt", "-f", library.drive_nst(0), "status").returncode == 0
 
     def test_two_libraries_share_a_machine(self, library: EmulatedLibrary) -> None:
         second = EmulatedLibrary(machine=library.machine, serial="LABLIB0002", drives=6)
@@ -243,6 +268,21 @@ class TestPresence:
         assert len(os.listdir(library.dev)) == 2 + 8 * 3
         assert "6 Drives" in status(second)
         assert second.drives[0].serial != library.drives[0].serial
+
+
+class TestProcess:
+    def test_a_process_of_its_own_is_asked_by_name(self, tmp_path: Path) -> None:
+        with LibraryProcess(tmp_path / "lab", slots=5, filled=2) as library:
+            library.call("load", 1, 0)
+            library.call("set_tapealert", "drive 0", 3)
+            done = subprocess.run(
+                ["mtx", "-f", library.sg, "status"], env=library.env, capture_output=True
+            )
+            assert b"Data Transfer Element 0:Full (Storage Element 1 Loaded)" in done.stdout
+            assert library.call("drive_sg", 0) == str(library.dev / "sg0")
+            with pytest.raises(Refused):
+                library.call("load", 1, 0)
+        assert not library.sysfs.exists()
 
 
 class TestShim:

@@ -165,6 +165,9 @@ class Changer(Device):
             raise Refused(Key.ILLEGAL_REQUEST, 0x3B, 0x0E)
         if second.tape is not None and second is not source:
             raise Refused(Key.ILLEGAL_REQUEST, 0x3B, 0x0D)
+        for drive in (source.drive, first.drive):
+            if drive and drive.is_removal_prevented:
+                raise Refused(Key.ILLEGAL_REQUEST, 0x53, 0x02)
         evicted = self._take(first)
         incoming = self._take(source)
         self._put(evicted, first, second)
@@ -211,7 +214,7 @@ class Changer(Device):
         flags |= 0x30 if element.place is Place.MAIL else 0
         code, qualifier = element.exception or (0, 0)
         knows_source = tape is not None and element.source is not None
-        kind = 0 if tape is None else 2 if tape.is_cleaning else 1  # SMC-3 table 34
+        kind = 0 if tape is None else 2 if tape.is_cleaning else 1  # SMC-3, medium type
         described = struct.pack(
             ">HBxBB3xBH",
             element.address,

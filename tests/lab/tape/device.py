@@ -24,7 +24,7 @@ from lab.tape.scsi import (
 )
 
 INQUIRY, REQUEST_SENSE, REPORT_LUNS = 0x12, 0x03, 0xA0
-# What is answered whatever is pending (SPC-4 5.14).
+# What is answered whatever is pending (SAM-5, unit attention conditions).
 _UNDISTURBED = (INQUIRY, REQUEST_SENSE, REPORT_LUNS)
 
 Operation = Callable[[bytes], bytes]

@@ -33,6 +33,7 @@ class Drive(Device):
         self.is_cleaning_required = False
         self.is_cleaning_requested = False
         self.temperature = 34
+        self.activity = 0
         # Statistics of a lifetime (page 14h).
         self.loads = 4_711
         self.cleanings = 12
@@ -95,6 +96,7 @@ class Drive(Device):
             self.is_cleaning_required = self.is_cleaning_requested = False
             self.flags -= {CLEAN_NOW, CLEAN_PERIODIC}
             self.flags.add(CLEANING_MEDIA)
+            self.activity = drive_pages.CLEANING
         self.unit_attentions.append((0x28, 0x00))
 
     def give(self) -> Cartridge:
@@ -109,6 +111,7 @@ class Drive(Device):
             raise Refused(Key.ILLEGAL_REQUEST, 0x3B, 0x0E)
         tape, self.tape, self.is_threaded = self.tape, None, False
         self.flags.discard(CLEANING_MEDIA)
+        self.activity = 0
         return tape
 
     def write(self, size: int) -> None:

@@ -1,4 +1,4 @@
-"""The log and mode pages of a tape drive (SSC-4 8.2 and 8.3)."""
+"""The log and mode pages of a tape drive (SSC-4)."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from lab.tape.drive import Drive
+
+# What a drive is doing (SSC-4, DT device activity).
+CLEANING, LOADING, READING, WRITING = 1, 2, 5, 6
 
 MODE_PAGES = {
     0x01: bytes([0x01, 10, 0, 8, 0, 0, 0, 0, 8, 0, 0, 0]),
@@ -82,16 +85,18 @@ def _sequential_access(drive: Drive) -> bytes:
 
 
 def _status(drive: Drive) -> bytes:
-    """Page 11h, DT Device Status: the very high frequency data first."""
+    """Page 11h, DT Device Status: the very high frequency data first (SSC-4)."""
     tape = drive.loaded
-    first = 0x11  # in-transition allowed to be read, host initiated unload allowed
-    first |= 0x04 if drive.is_cleaning_required else 0
-    first |= 0x02 if drive.is_cleaning_requested else 0
+    first = 0x11  # compression is on, and the data are valid
+    first |= 0x02 if drive.is_cleaning_required else 0
+    first |= 0x04 if drive.is_cleaning_requested else 0
     first |= 0x08 if tape and tape.is_write_protected else 0
-    first |= 0x40 if drive.is_removal_prevented else 0
-    second = 0x80 | (0x10 if drive.tape else 0)
+    first |= 0x20 if tape and not tape.is_cleaning else 0
+    first |= 0x80 if drive.is_removal_prevented else 0
+    second = 0x80 if drive.is_loading else 0
+    second |= 0x10 if drive.tape else 0
     second |= 0x07 if tape and not drive.is_loading else 0
-    activity = 0x02 if drive.is_loading else 0x00
+    activity = LOADING if drive.is_loading else drive.activity
     return log_page(
         0x11,
         [
@@ -158,7 +163,7 @@ def _volume(drive: Drive) -> bytes:
 
 
 def _port(drive: Drive) -> bytes:
-    """Page 18h, protocol-specific: a SAS port of one phy (SPL-4 9.2.8.1)."""
+    """Page 18h, protocol-specific: a SAS port of one phy (SPL-4)."""
     phy = struct.pack(">BBBBBBBB", 0, 0, 0, 48, 0x10, 0x0A, 0x08, 0x00)
     phy += drive.world_wide_name + bytes.fromhex("5001438000000001") + bytes(8)
     phy += struct.pack(">IIIIBBBB", 2, 2, 1, 0, 0, 0, 0, 0)

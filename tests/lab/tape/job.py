@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from lab.tape.drive import Drive
+from lab.tape.drive_pages import READING, WRITING
 from lab.tape.machine import Machine
 
 _TICK_S = 0.02
@@ -47,6 +48,7 @@ class TapeJob:
             link.symlink_to(Path(shutil.which("sleep") or "/bin/sleep"))
         with open(self._machine.tape_node(self._drive), "rb") as node:
             self.process = subprocess.Popen([str(link), "3600"], stdin=node)
+        self._machine.show_open(self._drive, is_open=True)
         self._thread.start()
         return self
 
@@ -64,10 +66,12 @@ class TapeJob:
         self._thread.join()
         self.process.kill()
         self.process.wait()
+        self._machine.show_open(self._drive, is_open=False)
 
     def _work(self) -> None:
         while not self._over.wait(_TICK_S):
             self.advance(_TICK_S)
+        self._drive.activity = 0
         shown = self._machine.tree.shown(self._drive)
         if shown:
             shown.statistics.in_flight = 0
@@ -85,8 +89,10 @@ class TapeJob:
         with self._drive.lock:
             if self._is_write:
                 self._drive.write(size)
+                self._drive.activity = WRITING
             else:
                 self._drive.read(size)
+                self._drive.activity = READING
         counted = shown.statistics
         counted.in_flight = 1
         counted.io_ns += took_ns

@@ -233,6 +233,10 @@ class EmulatedLibrary:
         """End every fault of a device."""
         self.machine.clear(device)
 
+    def set_state(self, device: Device, state: str) -> None:
+        """Have the kernel show a device in a state, such as `offline` or `blocked`."""
+        self.machine.tree.set_state(device, state)
+
     def vanish(self, device: Device | None = None) -> None:
         """Take a device from the bus, or all of them."""
         for each in self._devices(device):

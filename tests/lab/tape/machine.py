@@ -1,5 +1,6 @@
 """What a machine with SCSI devices has for programs: nodes, sysfs, the environment of tools."""
 
+import errno
 import os
 import shutil
 import threading
@@ -131,15 +132,22 @@ class Machine:
         """Return the path of a drive's non-rewinding node."""
         return str(self.dev / f"nst{self.addresses[device].tape}")
 
-    def refuse(self, device: Device, errno: int) -> None:
+    def refuse(self, device: Device, code: int) -> None:
         """Have open(2) of a device's sg node fail with an errno; with 0 no more."""
-        self.server.nodes[self.node(device)].refusal = errno
+        self.server.nodes[self.node(device)].refusal = code
 
     def fault(self, device: Device, fault: Fault) -> Fault:
         """Have a device misbehave until it is cleared."""
         with device.lock:
             device.faults.insert(0, fault)
         return fault
+
+    def show_open(self, device: Device, *, is_open: bool) -> None:
+        """Have a drive's tape nodes be open, by one program as st has it, or free."""
+        for name in self._names(self.addresses[device])[1:]:
+            node = self.server.nodes.get(str(self.dev / name))
+            if node:
+                node.refusal = errno.EBUSY if is_open else 0
 
     def hang(self, device: Device, *, opcode: int | None = None, unkillable: bool = False) -> None:
         """Answer nothing. Unkillable: who asks waits in the kernel, where SIGKILL does not reach;

@@ -1,4 +1,4 @@
-"""Tape cartridges and what their memory chip tells (MAM, SPC-4 7.4)."""
+"""Tape cartridges and what their memory chip tells (MAM, SPC-4)."""
 
 import struct
 from collections.abc import Iterable
