@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from core.fix_engine import FULL, MAX_AGE_S, rule, rule_set
@@ -181,6 +181,9 @@ def test_a_clock_that_is_set_changes_nothing_that_becomes_of_alerts(steps: list[
         st.tuples(st.sampled_from([1.0, 15.0]), st.sampled_from([0.0, 5.0, 80.0, HOUR_S]), ROWS),
         max_size=20,
     )
+)
+@example(
+    steps=[(1.0, 0.0, {"a": 0.9}), *[(15.0, 0.0, {"a": 0.9})] * 2, (15.0, HOUR_S, {"a": 0.9})]
 )
 @settings(max_examples=50, deadline=None)
 @pytest.mark.timeout(60)

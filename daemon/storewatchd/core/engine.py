@@ -258,6 +258,8 @@ class Engine:
         if state.seen_at is None or not (rule.for_s or rule.keep_firing_for_s):
             return
         since, awake = state.seen_at
+        awake_s = now.awake - awake
+        suspended_s = now.monotonic - since - awake_s  # in which there was nothing to look with
         unseen = Unseen(self._table, inputs, seen=state.seen, since=since, now=now)
         for incident in self._incidents.of_rule(rule.name):
             is_pending = incident.alert.state is AlertState.PENDING
@@ -266,7 +268,7 @@ class Engine:
                 continue
             if state.held is not None and incident.key not in state.held - state.unsure:
                 continue
-            lost_s = min(unseen.seconds(incident.series), now.awake - awake)
+            lost_s = min(max(0.0, unseen.seconds(incident.series) - suspended_s), awake_s)
             is_late = (now.awake - began) // REWRITE_S > (state.evaluated_at - began) // REWRITE_S
             if lost_s > 0 or is_late:
                 self._incidents.update(incident.later(lost_s), now)
