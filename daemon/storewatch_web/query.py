@@ -40,6 +40,7 @@ def decode(request: web.Request, kind: type[params.Params]) -> dict[str, Any]:
             found[name] = msgspec.convert(value, fields[name].type, strict=False)
         except msgspec.ValidationError as error:
             _, what = place_and_fault(error, fields[name].type)
+            # The sentence says all that msgspec says, by the name that the caller gave.
             raise Problem(400, f"{name}: {what}", parameter=name) from None
     return found
 

@@ -2,19 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Coroutine
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, cast
 
 import pytest
 
 from control.fix_client import request
 from control.fix_wire import Wire
+from fakes import HandClock
 from storewatch.wire import Code
 from storewatch.wire.framing import MAX_REQUEST_BYTES
 from storewatch.wire.methods import METHODS
 from storewatchd.control import connection as connection_module
 from storewatchd.control.connection import MAX_CALLS, Connection
 from storewatchd.control.dispatch import Call, Dispatcher
+from storewatchd.control.turns import SLICE_S, Turns
 from storewatchd.core.permissions import EVERYTHING, Caller
 
 ROOT = Caller("root", EVERYTHING)
@@ -24,7 +26,9 @@ class Bench:
     """A connection over a noted transport. `daemon.version` answers at once, `alerts.list` at the
     gate, `events.list` with as much text as it is asked for."""
 
-    def __init__(self, tasks: asyncio.TaskGroup, verdict: Caller | str = ROOT) -> None:
+    def __init__(
+        self, tasks: asyncio.TaskGroup, verdict: Caller | str | asyncio.Task[Caller] = ROOT
+    ) -> None:
         self.gate = asyncio.Event()
         self.verdict = verdict
         self.closed = 0
@@ -37,9 +41,13 @@ class Bench:
             return asked.limit
 
         handlers: dict[str, Any] = dict.fromkeys(METHODS, lambda call, asked: call.caller.name)
+        self.doing: Callable[[], None] = lambda: None
+        handlers |= {"metrics.get": lambda *_: self.doing()}
         handlers |= {"alerts.list": wait, "events.list": lambda _, asked: "x" * 100 * asked.limit}
+        self.clock = HandClock()
+        self.dispatcher = Dispatcher(handlers, lambda secret: ROOT, Turns(self.clock.clock))
         self.connection = Connection(
-            Dispatcher(handlers, lambda secret: ROOT),
+            self.dispatcher,
             admit=lambda connection, transport: self.verdict,
             spawn=self._spawn,
             closed=self._note_closed,
@@ -206,6 +214,62 @@ def test_who_is_not_admitted_gets_the_reason() -> None:
     assert bench.connection.caller.permissions == frozenset()
 
 
+async def test_who_is_still_looked_up_is_answered_when_it_is_known() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        known = asyncio.Event()
+
+        async def look_up() -> Caller:
+            await known.wait()
+            return ROOT
+
+        bench = Bench(tasks, verdict=tasks.create_task(look_up()))
+        bench.say(version(1))
+        assert (bench.ids, bench.wire.reading) == ([], False)
+        known.set()
+        await bench.wire.wrote()
+        assert bench.wire.lines == [{"jsonrpc": "2.0", "result": "root", "id": 1}]
+        bench.connection.connection_lost(None)
+
+
+async def test_who_is_gone_before_it_is_known_harms_nothing() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        looking = tasks.create_task(asyncio.Event().wait())
+        bench = Bench(tasks, verdict=cast("asyncio.Task[Caller]", looking))
+        bench.say(version(1))
+        bench.connection.connection_lost(None)
+        looking.cancel()
+        await asyncio.wait([looking])
+        assert bench.wire.written == []
+
+
+async def test_one_piece_of_many_dear_lines_leaves_turns_to_others(bench: Bench) -> None:
+    bench.doing = lambda: bench.clock.forward(1.01 * SLICE_S)
+    bench.say(*(request("metrics.get", number) for number in range(4)))
+    assert (bench.ids, bench.wire.reading) == ([0], False)
+    bench.say(request("metrics.get", 4))
+    for number in range(1, 5):
+        await bench.wire.wrote()
+        assert bench.ids == list(range(number + 1))
+    assert bench.wire.reading
+
+
+async def test_a_batch_of_dear_elements_leaves_turns_to_others(bench: Bench) -> None:
+    done: list[int] = []
+
+    def hold() -> None:
+        bench.clock.forward(1.01 * SLICE_S)
+        done.append(turn)
+
+    bench.doing = hold
+    turn = 0
+    bench.say([request("metrics.get", number) for number in range(4)])
+    while not bench.wire.written:
+        await asyncio.sleep(0)
+        turn += 1
+    assert len(set(done)) == 4
+    assert [answer["id"] for answer in bench.wire.lines[0]] == [0, 1, 2, 3]
+
+
 # Ends.
 
 
@@ -239,6 +303,25 @@ async def test_a_client_that_ends_its_side_before_it_takes_its_answers_gets_them
     bench.connection.resume_writing()
     assert bench.ids == [1, 2]
     assert bench.wire.is_closing()
+
+
+async def test_what_goes_on_by_itself_ends_when_the_client_ends_its_side(bench: Bench) -> None:
+    bench.say(waiting(1))
+    bench.connection.run(_for_ever())
+    await bench.begun()
+    assert bench.connection.eof_received() is True
+    late = bench.connection.run(_for_ever())
+    await asyncio.wait([bench.work[1], late])
+    assert bench.work[1].cancelled()
+    assert late.cancelled()
+    assert not bench.wire.is_closing()  # there is a call yet to be answered
+    await bench.open_gate()
+    assert bench.ids == [1]
+    assert bench.wire.is_closing()
+
+
+async def _for_ever() -> None:
+    await asyncio.Event().wait()
 
 
 async def test_the_end_of_a_connection_ends_its_work_and_is_told_once(bench: Bench) -> None:

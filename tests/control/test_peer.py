@@ -3,7 +3,6 @@
 import errno
 import grp
 import os
-import pwd
 import socket
 import struct
 from collections.abc import Iterator
@@ -15,10 +14,10 @@ from storewatchd.control.peer import (
     SO_PEERGROUPS,
     Peer,
     group_number,
-    groups_of,
     judge,
     peer_of,
 )
+from storewatchd.control.users import User
 from storewatchd.core.permissions import (
     EVERYTHING,
     NOTHING,
@@ -68,28 +67,17 @@ def test_a_peer_is_known_by_the_kernels_word(
 
 
 def test_a_peer_of_more_groups_than_fit_has_those_of_the_user_database() -> None:
-    about = pwd.getpwuid(os.geteuid())
-    peer = peer_of(CrowdedSocket(about.pw_uid, 123_456, errno.ERANGE).socket)
-    assert peer.groups == {123_456, *os.getgrouplist(about.pw_name, about.pw_gid)}
-
-
-def test_a_peer_of_more_groups_than_fit_that_is_no_known_user_has_its_first_group() -> None:
-    assert peer_of(CrowdedSocket(NOBODY, 123_456, errno.ERANGE).socket).groups == {123_456}
+    peer = peer_of(CrowdedSocket(NOBODY, 123_456, errno.ERANGE).socket)
+    assert (peer.groups, peer.has_more) == (frozenset({123_456}), True)
+    user = User("ann", frozenset({100_001}))
+    assert judge(peer, user, GROUPS).permissions == READ_ONLY
+    few = Peer(peer.pid, peer.uid, peer.groups)
+    assert judge(few, user, GROUPS).permissions == NOTHING  # the kernel has told them all
 
 
 def test_a_kernel_that_does_not_tell_groups_is_an_error() -> None:
     with pytest.raises(OSError, match=os.strerror(errno.ENOPROTOOPT)):
         peer_of(CrowdedSocket(NOBODY, 123_456, errno.ENOPROTOOPT).socket)
-
-
-def test_a_peer_has_its_users_name_or_number() -> None:
-    known = pwd.getpwuid(os.geteuid())
-    assert Peer(1, known.pw_uid, frozenset()).name == known.pw_name
-    assert Peer(1, NOBODY, frozenset()).name == f"uid {NOBODY}"
-
-
-def test_a_user_that_is_not_known_has_no_groups() -> None:
-    assert groups_of(NOBODY) == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -105,8 +93,8 @@ def test_a_user_that_is_not_known_has_no_groups() -> None:
 def test_a_peer_is_judged_by_user_and_groups(
     uid: int, groups: tuple[int, ...], permissions: frozenset[Permission]
 ) -> None:
-    caller = judge(Peer(1, uid, frozenset(groups)), GROUPS)
-    assert (caller.permissions, caller.token_id) == (permissions, None)
+    caller = judge(Peer(1, uid, frozenset(groups)), User("ann", frozenset()), GROUPS)
+    assert (caller.name, caller.permissions, caller.token_id) == ("ann", permissions, None)
 
 
 def test_a_group_that_is_not_there_has_no_number() -> None:

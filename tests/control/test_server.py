@@ -17,7 +17,8 @@ from storewatch.wire.methods import METHODS
 from storewatchd.control import server as server_module
 from storewatchd.control.connection import MAX_CALLS
 from storewatchd.control.dispatch import MAX_BATCH, Call, Dispatcher, Handler
-from storewatchd.control.server import ControlServer
+from storewatchd.control.peer import Peer
+from storewatchd.control.server import OWN_PLACES, ControlServer
 from storewatchd.core.permissions import NOTHING, Caller, PeerGroups
 from storewatchd.errors import NotFound, StorewatchError, Unauthenticated
 
@@ -312,6 +313,40 @@ async def test_one_connection_too_many_gets_the_reason(
     assert await late.ended()
     assert "result" in await client.ask(request("daemon.version"))
     late.close()
+
+
+async def test_places_are_kept_for_root_and_the_daemons_own_user(
+    path: Path, client: LineClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "result" in await client.ask(request("daemon.version"))
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", OWN_PLACES + 1)
+    own = await LineClient.at(path)
+    assert "result" in await own.ask(request("daemon.version"))
+    # The kernel's word about somebody else, which only root could have it say.
+    monkeypatch.setattr(server_module, "peer_of", lambda _: Peer(1, 4_000_000, frozenset()))
+    stranger = await LineClient.at(path)
+    assert (await stranger.hear())["error"]["message"] == "1 connections are open already"
+    stranger.close()
+    own.close()
+
+
+async def test_subscribers_that_closed_take_no_place(plane: Plane, tmp_path: Path) -> None:
+    handlers = plane.handlers()
+    handlers["events.subscribe"] = lambda call, _: bool(call.connection.run(_for_ever()))
+    async with ControlServer(Dispatcher(handlers, authenticate), NO_GROUPS) as server:
+        await server.listen_at(tmp_path / "control.sock")
+        for _ in range(3):
+            gone = await LineClient.at(tmp_path / "control.sock")
+            assert (await gone.ask(request("events.subscribe")))["result"]
+            gone.close()
+        last = await LineClient.at(tmp_path / "control.sock")
+        assert "result" in await last.ask(request("daemon.version"))
+        assert len(server) == 1
+        last.close()
+
+
+async def _for_ever() -> None:
+    await asyncio.Event().wait()
 
 
 async def test_a_socket_of_another_kind_in_the_way_is_named_and_kept(

@@ -14,8 +14,9 @@ from control.fix_control import NO_GROUPS
 from fix_node import Node, events, running_node
 from fix_records import no_room
 from storewatchd.control import spool as spool_module
-from storewatchd.control.peer import Peer, groups_of
-from storewatchd.control.spool import MAX_FILE_BYTES, Spool
+from storewatchd.control.peer import Peer
+from storewatchd.control.spool import MAX_FILE_BYTES, REFUSED, Spool
+from storewatchd.control.users import User, user_of
 from storewatchd.core.model import EventType
 from storewatchd.core.permissions import READ_ONLY, READ_WRITE, Caller, PeerGroups
 from storewatchd.core.tasks import TaskRun
@@ -45,7 +46,12 @@ class Box:
 
     @property
     def left(self) -> list[str]:
-        return sorted(os.listdir(self.directory))
+        return sorted(set(os.listdir(self.directory)) - {REFUSED})
+
+    @property
+    def refused(self) -> dict[str, bytes]:
+        """What was refused, by its new name."""
+        return {one.name: one.read_bytes() for one in sorted((self.directory / REFUSED).iterdir())}
 
     @property
     def runs(self) -> list[TaskRun]:
@@ -60,10 +66,11 @@ class Verdict:
 
     def __init__(self, caller: Caller) -> None:
         self.caller = caller
-        self.owners: list[Peer] = []
+        self.owners: list[tuple[int, User]] = []
 
-    def __call__(self, owner: Peer, groups: PeerGroups) -> Caller:
-        self.owners.append(owner)
+    def __call__(self, owner: Peer, user: User, groups: PeerGroups) -> Caller:
+        self.owners.append((owner.uid, user))
+        assert owner.has_more  # the user database tells the groups of whoever left a file
         return self.caller
 
 
@@ -82,6 +89,7 @@ def start(name: str, **more: Any) -> dict[str, Any]:
 
 async def test_anybody_may_leave_a_report_and_nobody_read_anothers(box: Box) -> None:
     assert stat.S_IMODE(box.directory.stat().st_mode) == 0o1733
+    assert stat.S_IMODE((box.directory / REFUSED).stat().st_mode) == 0o700
 
 
 async def test_a_box_that_cannot_be_made_is_told_and_is_no_end(
@@ -107,7 +115,7 @@ async def test_a_report_is_delivered_in_its_owners_name_and_removed(
     assert (run.id, run.name, run.reported_by) == (
         "r1",
         "nightly",
-        Peer(0, os.geteuid(), frozenset()).name,
+        user_of(os.geteuid()).name,
     )
     assert box.left == []
     assert caplog.messages == ["delivered 1 spooled task report(s)"]
@@ -194,7 +202,7 @@ async def test_a_file_is_judged_by_who_owns_it(box: Box, monkeypatch: pytest.Mon
     path = box.drop("1.json", start("nightly"))
     owner = path.stat().st_uid
     assert await box.spool.deliver() == 1
-    assert verdict.owners == [Peer(0, owner, groups_of(owner))]
+    assert verdict.owners == [(owner, user_of(owner))] * 2  # by name, and of what was opened
     assert [run.reported_by for run in box.runs] == ["ann"]
 
 
@@ -204,9 +212,9 @@ async def test_an_owner_who_may_not_report_is_refused_before_a_line_is_read(
     monkeypatch.setattr(spool_module, "judge", Verdict(Caller("eve", READ_ONLY)))
     box.drop("1.json", b"[" * 100_000)
     assert await box.spool.deliver() == 0
-    assert box.left == ["1.bad"]
+    assert box.left == []
     assert caplog.messages == [
-        "the spooled report 1.json is set aside: its owner eve may not report tasks"
+        "the spooled report 1.json is refused: its owner eve may not report tasks"
     ]
 
 
@@ -247,10 +255,9 @@ async def test_a_malformed_report_is_kept_aside_and_holds_up_no_other(
     said = box.drop("1.json", line).read_bytes()
     box.drop("2.json", start("nightly"))
     assert await box.spool.deliver() == 1
-    assert box.left == ["1.bad"]
-    assert (box.directory / "1.bad").read_bytes() == said
+    assert (box.left, box.refused) == ([], {"1": said})
     assert [run.name for run in box.runs] == ["nightly"]
-    assert "the spooled report 1.json is set aside: " in caplog.text
+    assert "the spooled report 1.json is refused: " in caplog.text
     assert reason in caplog.text
 
 
@@ -258,7 +265,7 @@ async def test_what_came_before_a_malformed_line_is_done(box: Box) -> None:
     box.drop("1.json", start("nightly"), b"{")
     assert await box.spool.deliver() == 0
     assert [run.name for run in box.runs] == ["nightly"]
-    assert box.left == ["1.bad"]
+    assert box.left == []
 
 
 async def test_a_file_that_is_too_large_is_kept_aside(
@@ -266,7 +273,7 @@ async def test_a_file_that_is_too_large_is_kept_aside(
 ) -> None:
     box.drop("1.json", b" " * MAX_FILE_BYTES)
     assert await box.spool.deliver() == 0
-    assert box.left == ["1.bad"]
+    assert (box.left, list(box.refused)) == ([], ["1"])
     assert f"it is larger than {MAX_FILE_BYTES} bytes" in caplog.text
 
 
@@ -282,17 +289,79 @@ async def test_what_is_no_file_of_its_owner_is_not_read(
     open_before = os.listdir("/proc/self/fd")
     assert await box.spool.deliver() == 1
     assert os.listdir("/proc/self/fd") == open_before
-    assert box.left == ["1.bad", "2.bad", "3.bad"]
+    assert box.left == []
+    assert sorted(os.listdir(box.directory / REFUSED)) == ["1", "2"]
     assert [run.name for run in box.runs] == ["nightly"]
-    assert caplog.text.count("it is no regular file") == 2
+    assert caplog.text.count("it is no regular file") == 3
     assert elsewhere.exists()
 
 
-async def test_what_cannot_even_be_set_aside_is_told(
+async def test_what_cannot_even_be_moved_is_told_once_and_passed_over(
     box: Box, caplog: pytest.LogCaptureFixture
 ) -> None:
-    box.drop("1.json", b"{")
-    (box.directory / "1.bad").mkdir()
+    (box.directory / "0.json").mkdir()
+    (box.directory / "0.json" / "inside").touch()
+    box.drop("1.json", start("nightly"))
+    assert await box.spool.deliver() == 1
+    assert box.left == ["0.json"]
+    assert caplog.messages == [
+        "the spooled report 0.json is refused: it is no regular file",
+        "0.json cannot be set aside, and is passed over: Directory not empty",
+    ]
+    box.drop("2.json", start("weekly"))
+    assert await box.spool.deliver() == 1
+    assert len(caplog.messages) == 2
+
+
+async def test_so_many_refused_files_hold_up_no_other(
+    box: Box, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(spool_module, "MAX_FILES", 2)
+    monkeypatch.setattr(spool_module, "MAX_TOLD", 3)
+    for number in range(8):
+        (box.directory / f"{number}.json").mkdir()
+        (box.directory / f"{number}.json" / "inside").touch()
+    box.drop("9.json", start("nightly"))
+    assert await box.spool.deliver() == 1
+    assert [run.name for run in box.runs] == ["nightly"]
+    assert caplog.messages[-1] == "1 more spooled reports are refused"
+    assert len(caplog.messages) == 4
+
+
+async def test_only_the_newest_of_the_refused_are_kept(
+    box: Box, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "MAX_REFUSED", 3)
+    for number in range(5):
+        box.drop(f"{number}.json", str(number).encode())
     assert await box.spool.deliver() == 0
-    assert box.left == ["1.bad", "1.json"]
-    assert "1.json cannot be set aside: Is a directory" in caplog.text
+    assert box.refused == {"3": b"2\n", "4": b"3\n", "5": b"4\n"}
+
+
+async def test_a_file_that_its_owner_takes_back_is_no_trouble(
+    box: Box, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = box.drop("1.json", start("nightly"))
+    box.drop("2.json", start("weekly"))
+
+    def judged(*_: object) -> Caller:
+        path.unlink(missing_ok=True)
+        return Caller("ann", READ_WRITE)
+
+    monkeypatch.setattr(spool_module, "judge", judged)
+    assert await box.spool.deliver() == 1
+    assert [run.name for run in box.runs] == ["weekly"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can leave files in another's name")
+async def test_what_a_stranger_leaves_is_refused_unread_and_holds_up_nobody(
+    box: Box, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(spool_module, "MAX_FILES", 5)
+    for number in range(5):
+        stranger = box.drop(f"0{number}.json", b"\n" * MAX_FILE_BYTES)
+        os.chown(stranger, 65534, 65534)
+    box.drop("1.json", start("nightly"))
+    assert await box.spool.deliver() == 1
+    assert box.left == []
+    assert caplog.text.count("may not report tasks") == 5

@@ -1,7 +1,9 @@
 """One client of the control socket: lines in, lines out, and its subscriptions.
 
-Reading stops while the client does not take its answers or has too many calls under way, so a
-client can only slow itself.
+Reading stops while the client does not take its answers, has too many calls under way, or waits
+for its turn, so a client can only slow itself. A client that ends its side still gets the answers
+to what it asked; what goes on by itself, a subscription or a recording, ends with that: nobody may
+be there any more to take it.
 """
 
 import asyncio
@@ -33,7 +35,7 @@ class Connection(asyncio.Protocol):
         self,
         dispatcher: Dispatcher,
         *,
-        admit: Callable[["Connection", asyncio.Transport], Caller | str],
+        admit: Callable[["Connection", asyncio.Transport], Caller | str | asyncio.Task[Caller]],
         spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
         closed: Callable[["Connection"], None],
     ) -> None:
@@ -44,10 +46,13 @@ class Connection(asyncio.Protocol):
         self._lines = LineSplitter(MAX_REQUEST_BYTES)
         self._transport: asyncio.Transport | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._lasting: set[asyncio.Task[None]] = set()  # of these, those that end with the client
         self._writable = asyncio.Event()
         self._writable.set()
         self._pending: deque[bytes] = deque()
         self._calls = 0
+        self._is_admitted = False
+        self._waits_for_turn = False
         self._ended_by_client = False
         self.caller = Caller("nobody", frozenset())
 
@@ -57,10 +62,12 @@ class Connection(asyncio.Protocol):
         # uvloop's transports are no subclasses of asyncio's.
         self._transport = cast("asyncio.Transport", transport)
         verdict = self._admit(self, self._transport)
-        if isinstance(verdict, Caller):
-            self.caller = verdict
-        else:
+        if isinstance(verdict, str):
             self._refuse(Code.LIMIT_REACHED, verdict)
+        elif isinstance(verdict, Caller):
+            self._take_in(verdict)
+        else:
+            verdict.add_done_callback(self._judged)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -74,8 +81,9 @@ class Connection(asyncio.Protocol):
         if self._lines.unfinished:
             self._refuse(Code.PARSE_ERROR, "the connection ended in the middle of a message")
             return False
-        # Answers still being made, and subscriptions, go on to a client that only ended its side.
         self._ended_by_client = True
+        for task in self._lasting:
+            task.cancel()
         return self._is_busy()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -101,10 +109,11 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and not self._transport.is_closing()
 
     def run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run work that ends, at the latest, with this connection."""
-        task = self._spawn(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._task_done)
+        """Run work that ends, at the latest, when the client ends its side."""
+        task = self._begin(work)
+        self._lasting.add(task)
+        if self._ended_by_client:
+            task.cancel()
         return task
 
     def send(self, line: bytes) -> None:
@@ -127,8 +136,24 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def _judged(self, verdict: "asyncio.Task[Caller]") -> None:
+        if not verdict.cancelled():
+            self._take_in(verdict.result())
+            self._work()
+
+    def _take_in(self, caller: Caller) -> None:
+        self.caller = caller
+        self._is_admitted = True
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._spawn(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._lasting.discard(task)
         self._close_if_over()
 
     def _close_if_over(self) -> None:
@@ -139,14 +164,21 @@ class Connection(asyncio.Protocol):
         return bool(self._tasks or self._pending)
 
     def _work(self) -> None:
-        """Answer waiting lines while the client takes the answers and has calls left."""
+        """Answer waiting lines while the client takes the answers and has calls left, and for as
+        long as the loop may be held."""
+        turns = self._dispatcher.turns
         replies: list[bytes] = []
         replies_size = 0
-        while self._pending and self._writable.is_set() and self._calls < MAX_CALLS:
-            answer = self._dispatcher.answer(self._pending.popleft(), self)
+        while self._pending and self._may_answer():
+            if not turns.has_room:
+                self._wait_for_turn()
+                break
+            with turns.taken():
+                answer = self._dispatcher.answer(self._pending.popleft(), self)
             if isinstance(answer, Coroutine):
                 self._calls += 1
-                self.run(self._finish_call(answer))
+                turns.charge_waiting()
+                self._begin(self._finish_call(answer))
             elif answer is not None:
                 replies.append(answer)
                 replies_size += len(answer)
@@ -157,6 +189,18 @@ class Connection(asyncio.Protocol):
             self.send(b"\n".join(replies))
         self._regulate()
         self._close_if_over()
+
+    def _may_answer(self) -> bool:
+        return self._is_admitted and self._writable.is_set() and self._calls < MAX_CALLS
+
+    def _wait_for_turn(self) -> None:
+        if not self._waits_for_turn:
+            self._waits_for_turn = True
+            self._dispatcher.turns.later(self._go_on)
+
+    def _go_on(self) -> None:
+        self._waits_for_turn = False
+        self._work()
 
     async def _finish_call(self, answer: Coroutine[Any, Any, bytes | None]) -> None:
         try:
@@ -176,7 +220,7 @@ class Connection(asyncio.Protocol):
     def _regulate(self) -> None:
         if self._transport is None or self._transport.is_closing():
             return
-        if not self._pending and self._writable.is_set() and self._calls < MAX_CALLS:
+        if not self._pending and self._may_answer():
             self._transport.resume_reading()
         else:
             self._transport.pause_reading()

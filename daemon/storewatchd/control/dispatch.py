@@ -10,6 +10,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jsonrpcserver
@@ -19,7 +20,9 @@ from jsonrpcserver import Error, Result, Success
 from storewatch.wire import Code, encode
 from storewatch.wire.methods import METHODS, Method
 from storewatch.wire.sentences import sentence_of
+from storewatchd.clock import Clock
 from storewatchd.control.errors import CODES
+from storewatchd.control.turns import Turns
 from storewatchd.core.permissions import Caller
 from storewatchd.errors import Forbidden, InvalidParams, JournalError, RequestError, Unavailable
 
@@ -56,12 +59,17 @@ class Dispatcher:
     """
 
     def __init__(
-        self, handlers: Mapping[str, Handler], authenticate: Callable[[str], Caller]
+        self,
+        handlers: Mapping[str, Handler],
+        authenticate: Callable[[str], Caller],
+        turns: Turns | None = None,
     ) -> None:
         missing = METHODS.keys() ^ handlers.keys()
         if missing:
             raise ValueError(f"handlers and contract differ: {', '.join(sorted(missing))}")
         self._authenticate = authenticate
+        self.turns = turns or Turns(Clock())
+        """Whose turn on the loop it is: of this dispatcher's calls, one after the other."""
         self._prompt: dict[str, Callable[..., Result]] = {}
         self._waiting: dict[str, Callable[..., Awaitable[Result]]] = {}
         for name, handler in handlers.items():
@@ -108,14 +116,30 @@ class Dispatcher:
     async def _batch_in_order(
         self, elements: list[Any], connection: "Connection", may_hold_zero: bool
     ) -> bytes | None:
-        replies = []
+        replies: list[bytes] = []
         for element in elements:
-            reply = self._element(element, connection, may_hold_zero)
-            if inspect.iscoroutine(reply):
-                reply = await reply
-            if reply is not None:
-                replies.append(reply)
-        return encode(replies) if replies else None
+            # Each in its turn: a batch holds nobody up for all of its elements.
+            if self._may_wait(element):
+                await self.turns.perform(self.turns.charge_waiting)
+                reply = self._element(element, connection, may_hold_zero)
+                line = await _encoded(reply) if inspect.iscoroutine(reply) else encode(reply)
+            else:
+                line = await self.turns.perform(
+                    partial(self._prompt_line, element, connection, may_hold_zero)
+                )
+            if line is not None:
+                replies.append(line)
+        return b"[" + b",".join(replies) + b"]" if replies else None
+
+    def _may_wait(self, element: Any) -> bool:
+        name = element.get("method") if isinstance(element, dict) else None
+        return isinstance(name, str) and name in self._waiting
+
+    def _prompt_line(
+        self, element: Any, connection: "Connection", may_hold_zero: bool
+    ) -> bytes | None:
+        reply = self._element(element, connection, may_hold_zero)
+        return None if reply is None else encode(reply)
 
     def _element(self, element: Any, connection: "Connection", may_hold_zero: bool) -> Any:
         problem = _envelope_problem(element)
@@ -163,6 +187,7 @@ class Dispatcher:
         try:
             params = msgspec.convert(named, method.params)
         except msgspec.ValidationError as error:
+            # The sentence says all that msgspec says, in the words of the contract.
             raise InvalidParams(sentence_of(error, method.params)) from None
         return Call(caller, context.connection), params
 

@@ -16,7 +16,8 @@ from typing import Any, Self
 
 from storewatchd.control.connection import Connection
 from storewatchd.control.dispatch import Dispatcher
-from storewatchd.control.peer import judge, peer_of
+from storewatchd.control.peer import Peer, judge, peer_of
+from storewatchd.control.users import Users
 from storewatchd.core.permissions import Caller, PeerGroups
 from storewatchd.errors import ConfigError, StorewatchError
 from storewatchd.settings import SOCKET_PATH_BYTES
@@ -24,6 +25,9 @@ from storewatchd.settings import SOCKET_PATH_BYTES
 logger = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 512
+OWN_PLACES = 32
+"""How many of these are kept for root and the daemon's own user: nobody else locks them out."""
+
 CONNECTIONS_A_USER = 256
 """How many connections one user may have: nobody locks everybody else out. Root and the daemon's
 own user may have all of them."""
@@ -35,6 +39,7 @@ class ControlServer:
     def __init__(self, dispatcher: Dispatcher, groups: PeerGroups) -> None:
         self._dispatcher = dispatcher
         self._groups = groups
+        self._users = Users()
         self._connections: dict[Connection, int] = {}  # to the peer's uid
         self._tasks = asyncio.TaskGroup()
         self._listeners: list[asyncio.Server] = []
@@ -53,6 +58,7 @@ class ControlServer:
             with contextlib.suppress(FileNotFoundError):
                 self._own_path.unlink()
         await self._tasks.__aexit__(None, None, None)
+        self._users.close()
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -90,15 +96,25 @@ class ControlServer:
             closed=self._forget,
         )
 
-    def _admit(self, connection: Connection, transport: asyncio.Transport) -> Caller | str:
-        if len(self._connections) >= MAX_CONNECTIONS:
-            return f"{MAX_CONNECTIONS} connections are open already"
+    def _admit(
+        self, connection: Connection, transport: asyncio.Transport
+    ) -> Caller | str | asyncio.Task[Caller]:
         peer = peer_of(transport.get_extra_info("socket"))
+        is_own = peer.uid in (0, os.geteuid())
+        places = MAX_CONNECTIONS if is_own else MAX_CONNECTIONS - OWN_PLACES
+        if len(self._connections) >= places:
+            return f"{places} connections are open already"
         mine = sum(uid == peer.uid for uid in self._connections.values())
-        if mine >= CONNECTIONS_A_USER and peer.uid not in (0, os.geteuid()):
+        if mine >= CONNECTIONS_A_USER and not is_own:
             return f"{CONNECTIONS_A_USER} connections of this user are open already"
         self._connections[connection] = peer.uid
-        return judge(peer, self._groups)
+        user = self._users.known(peer.uid)
+        if user is None:
+            return self._tasks.create_task(self._judge(peer))
+        return judge(peer, user, self._groups)
+
+    async def _judge(self, peer: Peer) -> Caller:
+        return judge(peer, await self._users.get(peer.uid), self._groups)
 
     def _forget(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
