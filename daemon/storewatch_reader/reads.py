@@ -114,10 +114,10 @@ READS: dict[str, Callable[[Roots, str], dict[str, Any]]] = {
 }
 
 
-def tree(roots: Roots, row: TreeRow) -> Pass:
-    """Return what a pass over a tree found."""
+def tree(roots: Roots, row: TreeRow, object_id: str = "") -> Pass:
+    """Return what a pass over a tree found, or over what is below an object in it."""
     found = Pass()
-    found.take(f"{roots.sysfs}/{row.root}", compiled(row.attributes))
+    found.take(os.path.join(roots.sysfs, row.root, object_id), compiled(row.attributes))
     return found
 
 

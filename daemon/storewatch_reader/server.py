@@ -204,15 +204,25 @@ class Server:
             self._stopping = True
 
 
-_OBJECTS = {"": "empty", "path": "a normal absolute path", "scsi": "a SCSI address, H:C:T:L"}
-_ADDRESS = re.compile(r"[0-9]{1,5}:[0-9]{1,5}:[0-9]{1,10}:[0-9]{1,20}")
+_OBJECTS = {
+    "": "empty",
+    "path": "a normal absolute path",
+    "scsi": "a SCSI address, H:C:T:L",
+    "hwmon": "a chip, hwmonN",
+    "zone": "a zone, thermal_zoneN",
+}
+_NAMES = {
+    "scsi": re.compile(r"[0-9]{1,5}:[0-9]{1,5}:[0-9]{1,10}:[0-9]{1,20}"),
+    "hwmon": re.compile(r"hwmon[0-9]{1,10}"),
+    "zone": re.compile(r"thermal_zone[0-9]{1,10}"),
+}
 
 
 def _is_object(kind: str, object_id: str) -> bool:
     if not kind:
         return not object_id
-    if kind == "scsi":
-        return _ADDRESS.fullmatch(object_id) is not None
+    if kind in _NAMES:
+        return _NAMES[kind].fullmatch(object_id) is not None
     try:
         path = os.fsencode(object_id)
     except UnicodeEncodeError:

@@ -24,7 +24,7 @@ class Row:
     name: str
     verb: str  # read or tree
     reads: str
-    object: str = ""  # "" for none, "path", or "scsi" for H:C:T:L
+    object: str = ""  # "" for none, "path", "scsi" for H:C:T:L, "hwmon" or "zone" for its name
     safety: str = "P0"
     answer_by_s: float = 5.0
     kill_after_s: float = 30.0
@@ -44,8 +44,8 @@ class Row:
 
 @dataclass(frozen=True)
 class TreeRow(Row):
-    """A pass over a tree of attributes: what is below `root` and matches; the patterns are those
-    of `storewatch_reader.trees`."""
+    """A pass over a tree of attributes: what is below `root`, or below the object in it, and
+    matches; the patterns are those of `storewatch_reader.trees`."""
 
     root: str = ""  # below the sysfs root
     attributes: tuple[str, ...] = ()
@@ -226,19 +226,35 @@ ROWS: dict[str, Row] = {
         TreeRow(
             "sys.hwmon",
             "tree",
-            "/sys/class/hwmon/*: temperatures, fans, powers and their labels",
+            "/sys/class/hwmon/*: which chips with sensors there are",
+            root="class/hwmon",
+            attributes=("*/", "*/name"),
+        ),
+        TreeRow(
+            "sys.hwmon.chip",
+            "tree",
+            "/sys/class/hwmon/hwmonN: temperatures, fans, powers and their labels",
+            object="hwmon",
             root="class/hwmon",
             attributes=(
-                *("*/name", "*/temp*_input", "*/temp*_label", "*/fan*_input", "*/fan*_label"),
-                *("*/power*_input", "*/power*_average", "*/power*_label"),
+                *("name", "temp*_input", "temp*_label", "fan*_input", "fan*_label"),
+                *("power*_input", "power*_average", "power*_label"),
             ),
         ),
         TreeRow(
             "sys.thermal",
             "tree",
-            "/sys/class/thermal/*: temperatures and types of zones",
+            "/sys/class/thermal/*: which zones there are",
             root="class/thermal",
-            attributes=("*/temp", "*/type"),
+            attributes=("thermal_zone*/",),
+        ),
+        TreeRow(
+            "sys.thermal.zone",
+            "tree",
+            "/sys/class/thermal/thermal_zoneN: its temperature and type",
+            object="zone",
+            root="class/thermal",
+            attributes=("type", "temp"),
         ),
         TreeRow(
             "sys.scsi",

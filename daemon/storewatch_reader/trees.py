@@ -11,7 +11,7 @@ kept open between passes: a kept descriptor would block an unmount, and pins mem
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 ATTRIBUTE_BYTES = 65_536  # more than a page, which is what sysfs gives at most
@@ -102,9 +102,9 @@ class Pass:
         self.lengths.append(len(content))
         self.parts.append(content)
 
-    def _refuse(self, path: str, error: OSError) -> None:
+    def _refuse(self, path: str, error: OSError, gone: Collection[int] = _GONE) -> None:
         """Tell of what may be there and cannot be read; what is surely not there is left out."""
-        if error.errno not in _GONE:
+        if error.errno not in gone:
             self.paths.append(path)
             self.lengths.append(-(error.errno or errno.EIO))
 
@@ -154,7 +154,9 @@ class Pass:
         try:
             content = os.read(descriptor, ATTRIBUTE_BYTES)
         except OSError as error:
-            self._refuse(f"{prefix}{name}", error)
+            # It is there, and its driver answers: an i2c sensor that is silent says ENXIO. Only of
+            # what went after it was opened the kernel itself says ENODEV.
+            self._refuse(f"{prefix}{name}", error, gone=(errno.ENODEV,))
         else:
             self._tell(f"{prefix}{name}", content)
         finally:

@@ -358,7 +358,7 @@ def _answer(roots: Roots, row: Row, object_id: str) -> bytes:
         if isinstance(row, ToolRow):
             return _tool_answer(roots, row, object_id)
         if isinstance(row, TreeRow):
-            found = reads.tree(roots, row)
+            found = reads.tree(roots, row, object_id)
             plan = hashlib.sha256(os.fsencode("\0".join(found.paths))).hexdigest()[:16]
             header = {"plan": plan, "paths": found.paths, "lengths": found.lengths}
             return pack(header, b"".join(found.parts))

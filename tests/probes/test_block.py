@@ -2,19 +2,21 @@
 
 import asyncio
 import errno
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import ScriptedPort
+from fakes import NOON, ScriptedPort
 from probes.fix_probes import (
     assert_keeps_to_its_families,
     by_labels,
     captured_tree,
     values,
 )
-from storewatchd.core.frames import Frame, Scope
+from storewatchd.core.frames import Frame, Outcome, Scope
+from storewatchd.core.series import SeriesTable
 from storewatchd.errors import ProbeAbsent, ProbeFailed, ReadRefused
 from storewatchd.probes.base import Probe
 from storewatchd.probes.block import (
@@ -22,9 +24,11 @@ from storewatchd.probes.block import (
     BlockProbe,
     ProcessesProbe,
     SensorsProbe,
+    ThermalProbe,
     parse_block,
+    parse_chips,
     parse_sensors,
-    parse_thermal_zones,
+    parse_zone,
 )
 
 SATA: dict[str, bytes | int] = {
@@ -38,6 +42,9 @@ SATA: dict[str, bytes | int] = {
     "sda/queue/rotational": b"1\n",
 }
 
+CHIP = Scope("sensors", (("chip", "hwmon0:coretemp"),))
+ZONE = Scope("thermal", (("zone", "12"),))
+
 
 def look(probe: Probe, row: str, value: object) -> Frame:
     port = ScriptedPort()
@@ -47,15 +54,23 @@ def look(probe: Probe, row: str, value: object) -> Frame:
     return frame
 
 
-@pytest.mark.parametrize("probe", [BlockProbe(), SensorsProbe(), ProcessesProbe()])
+@pytest.mark.parametrize("probe", [BlockProbe(), ProcessesProbe()])
 def test_each_probe_has_one_scope(probe: Probe) -> None:
     assert asyncio.run(probe.discover(ScriptedPort())) == (Scope(probe.name),)
 
 
-@pytest.mark.parametrize("probe", [BlockProbe(), SensorsProbe(), ProcessesProbe()])
-def test_what_cannot_be_read_is_not_seen(probe: Probe) -> None:
+@pytest.mark.parametrize(
+    ("probe", "scope"),
+    [
+        pytest.param(BlockProbe(), Scope("block"), id="block"),
+        pytest.param(SensorsProbe(), CHIP, id="sensors"),
+        pytest.param(ThermalProbe(), ZONE, id="thermal"),
+        pytest.param(ProcessesProbe(), Scope("processes"), id="processes"),
+    ],
+)
+def test_what_cannot_be_read_is_not_seen(probe: Probe, scope: Scope) -> None:
     with pytest.raises(ProbeFailed, match="nothing is set"):
-        asyncio.run(probe.collect(ScriptedPort(), Scope(probe.name)))
+        asyncio.run(probe.collect(ScriptedPort(), scope))
 
 
 # Disks.
@@ -183,85 +198,156 @@ def test_garbled_statistics_harm_nothing(text: str) -> None:
     assert by_labels(rows["node_disks"]) == {(): 1.0}
 
 
+def test_a_disk_that_could_be_read_and_cannot_be_now_is_no_disk_without_numbers() -> None:
+    probe, port = BlockProbe(), ScriptedPort()
+    port.readings[("sys.block", "")] = {**SATA, "sda/ro": -errno.EIO}
+    asyncio.run(probe.collect(port, Scope("block")))
+    port.readings[("sys.block", "")] = {**SATA, "sda/ro": -errno.EIO, "sda/stat": -errno.EIO}
+    with pytest.raises(ReadRefused, match="sda/stat: Input/output error"):
+        asyncio.run(probe.collect(port, Scope("block")))
+
+
 # Sensors.
 
-HWMON: dict[str, bytes | int] = {
+CHIPS: dict[str, bytes | int] = {
+    "hwmon0/": b"",
     "hwmon0/name": b"coretemp\n",
-    "hwmon0/temp1_input": b"41500\n",
-    "hwmon0/temp1_label": b"Package id 0\n",
-    "hwmon0/temp2_input": -errno.ENODATA,
-    "hwmon1/fan1_input": b"1200\n",
-    "hwmon1/temp1_input": b"-5000\n",
-    "hwmon1/in0_input": b"1024\n",
-    "hwmon1/fan1_label": -errno.EIO,
-    "hwmon2/name": b"power_meter\n",
-    "hwmon2/power1_input": b"182500000\n",
-    "hwmon2/power1_average": b"181000000\n",
-    "hwmon2/power1_average_interval": b"1000\n",
-    "hwmon2/power1_label": b"System\n",
+    "hwmon1/": b"",
+    "hwmon2/": b"",
+    "hwmon2/name": -errno.EIO,
+    "hwmon10/": -errno.EACCES,
 }
 
-ZONES: dict[str, bytes | int] = {
-    "cooling_device0/type": b"Processor\n",
-    "thermal_zone0/temp": b"27800\n",
-    "thermal_zone0/type": b"acpitz\n",
-    "thermal_zone1/temp": -errno.ENODATA,
-    "thermal_zone1/type": b"iwlwifi_1\n",
-    "thermal_zone12/temp": b"-1000\n",
-    "thermal_zone12/type": -errno.EIO,
+CORETEMP: dict[str, bytes | int] = {
+    "name": b"coretemp\n",
+    "temp1_input": b"41500\n",
+    "temp1_label": b"Package id 0\n",
+    "temp2_input": -errno.ENODATA,
+    "temp3_input": b"-5000\n",
+    "fan1_input": b"1200\n",
+    "fan1_label": -errno.EIO,
+    "in0_input": b"1024\n",
+    "power1_input": b"182500000\n",
+    "power1_average": b"181000000\n",
+    "power1_average_interval": b"1000\n",
 }
+
+ZONE_12: dict[str, bytes | int] = {"type": b"acpitz\n", "temp": b"27800\n"}
+
+
+def scopes(probe: Probe, row: str, attributes: dict[str, bytes | int]) -> list[Scope]:
+    port = ScriptedPort()
+    port.readings[(row, "")] = attributes
+    return list(asyncio.run(probe.discover(port)))
+
+
+def look_at_chip(probe: Probe, attributes: dict[str, bytes | int]) -> Frame:
+    port = ScriptedPort()
+    port.readings[("sys.hwmon.chip", "hwmon0")] = attributes
+    frame = asyncio.run(probe.collect(port, CHIP))
+    assert_keeps_to_its_families(probe, frame)
+    return frame
+
+
+def look_at_zone(probe: Probe, attributes: dict[str, bytes | int]) -> Frame:
+    port = ScriptedPort()
+    port.readings[("sys.thermal.zone", "thermal_zone12")] = attributes
+    frame = asyncio.run(probe.collect(port, ZONE))
+    assert_keeps_to_its_families(probe, frame)
+    return frame
+
+
+def test_each_chip_is_a_scope_of_its_own() -> None:
+    chips = [dict(one.labels)["chip"] for one in scopes(SensorsProbe(), "sys.hwmon", CHIPS)]
+    assert chips == ["hwmon0:coretemp", "hwmon1", "hwmon2", "hwmon10"]
+
+
+def test_each_zone_is_a_scope_of_its_own() -> None:
+    found: dict[str, bytes | int] = {"thermal_zone0/": b"", "thermal_zone12/": b""}
+    zones = [dict(one.labels)["zone"] for one in scopes(ThermalProbe(), "sys.thermal", found)]
+    assert zones == ["0", "12"]
 
 
 def test_sensors_are_told_by_chip_in_base_units() -> None:
-    frame = look(SensorsProbe(), "sys.hwmon", HWMON)
-    assert values(frame, "node_hwmon_temp_celsius") == {
-        ("hwmon0:coretemp", "temp1"): 41.5,
-        ("hwmon1", "temp1"): -5.0,
-    }
-    assert values(frame, "node_hwmon_fan_rpm") == {("hwmon1", "fan1"): 1200.0}
-    assert values(frame, "node_hwmon_sensor_label") == {
-        ("hwmon0:coretemp", "temp1", "Package id 0"): 1.0,
-        ("hwmon2:power_meter", "power1", "System"): 1.0,
-    }
-    assert values(frame, "node_hwmon_power_watt") == {("hwmon2:power_meter", "power1"): 182.5}
-    assert values(frame, "node_hwmon_power_average_watt") == {
-        ("hwmon2:power_meter", "power1"): 181.0
-    }
+    frame = look_at_chip(SensorsProbe(), CORETEMP)
+    chip = "hwmon0:coretemp"
+    assert values(frame, "node_hwmon_temp_celsius") == {(chip, "temp1"): 41.5, (chip, "temp3"): -5}
+    assert values(frame, "node_hwmon_fan_rpm") == {(chip, "fan1"): 1200.0}
+    assert values(frame, "node_hwmon_sensor_label") == {(chip, "temp1", "Package id 0"): 1.0}
+    assert values(frame, "node_hwmon_power_watt") == {(chip, "power1"): 182.5}
+    assert values(frame, "node_hwmon_power_average_watt") == {(chip, "power1"): 181.0}
+
+
+def test_zones_are_told_in_degrees() -> None:
+    frame = look_at_zone(ThermalProbe(), ZONE_12)
+    assert values(frame, "node_thermal_zone_temp") == {("12", "acpitz"): 27.8}
+    frame = look_at_zone(ThermalProbe(), {"type": -errno.EIO, "temp": b"-1000\n"})
+    assert values(frame, "node_thermal_zone_temp") == {("12", ""): -1.0}
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EAGAIN, errno.ENODATA, errno.ENXIO])
+def test_a_sensor_that_could_be_read_and_cannot_be_now_blinds_its_chip(code: int) -> None:
+    probe = SensorsProbe()
+    look_at_chip(probe, CORETEMP)
+    with pytest.raises(ReadRefused, match="temp1_input"):
+        look_at_chip(probe, {**CORETEMP, "temp1_input": -code})
+    assert look_at_chip(probe, CORETEMP).rows["node_hwmon_temp_celsius"]
+
+
+def test_a_zone_that_could_be_read_and_cannot_be_now_is_not_seen() -> None:
+    probe = ThermalProbe()
+    look_at_zone(probe, ZONE_12)
+    with pytest.raises(ReadRefused, match="temp: Resource temporarily unavailable"):
+        look_at_zone(probe, {**ZONE_12, "temp": -errno.EAGAIN})
+
+
+def test_what_never_could_be_read_is_quiet() -> None:
+    frame = look_at_chip(SensorsProbe(), {"name": b"iwlwifi_1\n", "temp1_input": -errno.ENODATA})
+    assert values(frame, "node_hwmon_temp_celsius") == {}
+    frame = look_at_zone(ThermalProbe(), {**ZONE_12, "temp": -errno.ENODATA})
     assert values(frame, "node_thermal_zone_temp") == {}
 
 
-def test_zones_are_asked_for_where_no_chip_tells_a_temperature() -> None:
-    port = ScriptedPort()
-    port.readings[("sys.hwmon", "")] = {"hwmon1/fan1_input": b"1200\n"}
-    port.readings[("sys.thermal", "")] = ZONES
-    frame = asyncio.run(SensorsProbe().collect(port, Scope("sensors")))
-    assert_keeps_to_its_families(SensorsProbe(), frame)
-    assert values(frame, "node_hwmon_fan_rpm") == {("hwmon1", "fan1"): 1200.0}
-    assert values(frame, "node_thermal_zone_temp") == {("0", "acpitz"): 27.8, ("12", ""): -1.0}
+def test_a_sensor_that_is_gone_is_surely_not_there() -> None:
+    probe = SensorsProbe()
+    look_at_chip(probe, CORETEMP)
+    frame = look_at_chip(probe, {"name": b"coretemp\n", "fan1_input": b"1\n"})
+    assert values(frame, "node_hwmon_temp_celsius") == {}
 
 
-@pytest.mark.parametrize(
-    "attributes",
-    [
-        pytest.param({}, id="nothing"),
-        pytest.param({"hwmon0/name": b"acpi\n"}, id="a chip without sensors"),
-    ],
-)
-def test_a_machine_without_sensors_is_no_failure(attributes: dict[str, bytes | int]) -> None:
-    port = ScriptedPort()
-    port.readings[("sys.hwmon", "")] = attributes
-    port.readings[("sys.thermal", "")] = {"cooling_device0/type": b"Processor\n"}
-    with pytest.raises(ProbeAbsent, match="no sensors"):
-        asyncio.run(SensorsProbe().collect(port, Scope("sensors")))
+def test_what_was_known_of_a_chip_that_went_is_forgotten() -> None:
+    probe = SensorsProbe()
+    look_at_chip(probe, CORETEMP)
+    assert scopes(probe, "sys.hwmon", {}) == []
+    look_at_chip(probe, {**CORETEMP, "temp1_input": -errno.EIO})
 
 
-@pytest.mark.parametrize("tree", ["sys.hwmon", "sys.thermal"])
-def test_sensors_that_may_not_be_read_are_not_absent(tree: str) -> None:
-    port = ScriptedPort()
-    port.readings |= {("sys.hwmon", ""): {}, ("sys.thermal", ""): {}}
-    port.readings[(tree, "")] = {"hwmon0/temp1_input": -errno.EACCES}
+def test_a_chip_or_zone_that_went_is_absent() -> None:
+    with pytest.raises(ProbeAbsent, match="there is no hwmon0:coretemp any more"):
+        look_at_chip(SensorsProbe(), {})
+    with pytest.raises(ProbeAbsent, match="there is no zone 12 any more"):
+        look_at_zone(ThermalProbe(), {})
+
+
+def test_sensors_that_may_not_be_read_are_not_absent() -> None:
     with pytest.raises(ReadRefused, match="Permission denied"):
-        asyncio.run(SensorsProbe().collect(port, Scope("sensors")))
+        look_at_chip(SensorsProbe(), {"name": b"x\n", "temp1_input": -errno.EACCES})
+    with pytest.raises(ReadRefused, match="Permission denied"):
+        look_at_zone(ThermalProbe(), {"type": b"x\n", "temp": -errno.EACCES})
+
+
+def test_of_a_sensor_that_falls_silent_nothing_is_known() -> None:
+    table, probe, port = SeriesTable(), SensorsProbe(), ScriptedPort()
+    table.declare(probe.name, probe.families, max_age_s=150)
+    table.expect(probe.name, (CHIP,))
+    port.readings[("sys.hwmon.chip", "hwmon0")] = {**CORETEMP, "temp1_input": b"99000\n"}
+    table.feed(replace(asyncio.run(probe.collect(port, CHIP)), at=NOON))
+    port.readings[("sys.hwmon.chip", "hwmon0")] = {**CORETEMP, "temp1_input": -errno.EIO}
+    with pytest.raises(ReadRefused) as refused:
+        asyncio.run(probe.collect(port, CHIP))
+    table.feed(Frame(CHIP, NOON + 30, Outcome.FAILED, reason=str(refused.value)))
+    hot, *_ = table.read("node_hwmon_temp_celsius", NOON + 30)
+    assert (hot.labels["sensor"], hot.value, hot.exact) == ("temp1", 99.0, False)
 
 
 def test_a_disk_whose_size_may_not_be_read_is_not_left_out() -> None:
@@ -271,13 +357,14 @@ def test_a_disk_whose_size_may_not_be_read_is_not_left_out() -> None:
         asyncio.run(BlockProbe().collect(port, Scope("block")))
 
 
-ODD_NAMES = ("x", "x/", "/_", "x/_input", "", "x/temp1_input_", "thermal_zone/temp")
+ODD_NAMES = ("/", "_", "_input", "", "temp1_input_", "x/", "type", "temp")
 
 
-@given(st.dictionaries(st.sampled_from([*HWMON, *ZONES, *ODD_NAMES]), CONTENT))
+@given(st.dictionaries(st.sampled_from([*CORETEMP, *ODD_NAMES]), CONTENT))
 def test_garbled_sensors_harm_nothing(attributes: dict[str, bytes | int]) -> None:
-    for rows in (*parse_sensors(attributes).values(), parse_thermal_zones(attributes)):
+    for rows in (*parse_sensors("c", attributes).values(), parse_zone("0", attributes)):
         by_labels(rows)
+    parse_chips(attributes)
 
 
 # Processes.

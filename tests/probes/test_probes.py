@@ -19,7 +19,7 @@ def names(probes: tuple[Probe, ...]) -> list[str]:
 def test_every_module_of_the_package_is_in_the_tuple() -> None:
     assert names(EVERY_PROBE) == [
         *("system", "filesystems", "repositories", "repository_states"),
-        *("block", "sensors", "processes"),
+        *("block", "sensors", "thermal", "processes"),
         *("tape_drives", "libraries", "library_inventories", "database", "self"),
     ]
 

@@ -32,6 +32,8 @@ ROWS: dict[str, Row] = {
         Row("statvfs.path", "read", "", object="path"),
         Row("mounts", "read", ""),
         TreeRow("tree", "tree", "", root="block", attributes=("*/size", "*/ro")),
+        TreeRow("chip", "tree", "", object="hwmon", root="block", attributes=("size",)),
+        TreeRow("zone", "tree", "", object="zone", root="block", attributes=("size",)),
         TreeRow("big", "tree", "", root="big", attributes=("*/text",)),
     )
 }
@@ -86,6 +88,22 @@ def test_hello_tells_protocol_table_and_process(asker: Asker) -> None:
             {"verb": "read", "row": "mounts", "object": "/"}, "object is empty", id="object"
         ),
         pytest.param({"verb": "read", "row": "statvfs.path"}, "absolute path", id="no object"),
+        *(
+            pytest.param({"verb": "tree", "row": row, "object": bad}, words, id=f"{row}, {bad!r}")
+            for row, words, good in (
+                ("chip", "hwmonN", "hwmon0"),
+                ("zone", "zoneN", "thermal_zone0"),
+            )
+            for bad in (
+                "",
+                "..",
+                "sda",
+                f"{good}/device",
+                f"{good}\n",
+                good.rstrip("0"),
+                f"{good}x",
+            )
+        ),
         *(
             pytest.param(
                 {"verb": "read", "row": "statvfs.path", "object": bad}, "absolute path", id=name

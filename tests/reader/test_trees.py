@@ -57,6 +57,38 @@ def test_a_pattern_finds_every_attribute_that_matches(tmp_path: Path) -> None:
     )
 
 
+def test_a_tree_of_an_object_is_what_is_below_it(tmp_path: Path) -> None:
+    chips = tmp_path / "class" / "hwmon"
+    make(chips, hwmon1__name=b"nvme\n", hwmon1__temp1_input=b"4\n", hwmon2__name=b"other\n")
+    row = ROWS["sys.hwmon.chip"]
+    assert isinstance(row, TreeRow)
+    found = reads.tree(Roots(sysfs=os.fspath(tmp_path)), row, "hwmon1")
+    assert dict(zip(found.paths, found.parts, strict=True)) == {
+        "name": b"nvme\n",
+        "temp1_input": b"4\n",
+    }
+    assert reads.tree(Roots(sysfs=os.fspath(tmp_path)), row, "hwmon3").paths == []
+
+
+@pytest.mark.parametrize(
+    ("code", "lengths"),
+    [
+        pytest.param(errno.ENXIO, [-errno.ENXIO], id="a driver's answer"),
+        pytest.param(errno.ENODEV, [], id="gone while it was open"),
+    ],
+)
+def test_what_a_driver_refuses_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, lengths: list[int]
+) -> None:
+    def refuse(*_: object) -> bytes:
+        raise OSError(code, os.strerror(code))
+
+    make(tmp_path, hwmon0__temp1_input=b"1")
+    # No file of a test's says so; an i2c sensor that is silent does.
+    monkeypatch.setattr(os, "read", refuse)
+    assert take(tmp_path, "*/temp*_input")[1] == lengths
+
+
 def test_a_pattern_finds_nothing_in_what_is_no_directory(tmp_path: Path) -> None:
     make(tmp_path, file=b"", h__temp1_input=b"1")
     assert take(tmp_path, "*/temp*_input")[0] == ["h/temp1_input"]

@@ -66,13 +66,13 @@ class ReaderPort:
         self._protocol: _Protocol | None = None
         self._connecting = asyncio.Lock()
         # A plan is a digest of its paths, so it stays true when another reader answers.
-        self._plans: dict[str, _Plan] = {}
+        self._plans: dict[tuple[str, str], _Plan] = {}
 
     async def read(self, row: str, object_id: str = "") -> Reading:
         """Return the answer to a row; see `Port.read` for what it raises."""
         about = self._rows[row]
         request: dict[str, Any] = {"verb": about.verb, "row": row, "object": object_id}
-        known = self._plans.get(row)
+        known = self._plans.get((row, object_id))
         if known is not None:
             request["plan"] = known.digest
         began = self._clock.monotonic()
@@ -86,7 +86,7 @@ class ReaderPort:
         _check(header)
         match about:
             case TreeRow():
-                value = self._attributes(row, known, header, blob)
+                value = self._attributes((row, object_id), known, header, blob)
             case ToolRow():
                 value = {**header["value"], "stdout": blob}
             case _:
@@ -128,13 +128,13 @@ class ReaderPort:
             self._child = None
 
     def _attributes(
-        self, row: str, known: "_Plan | None", header: dict[str, Any], blob: bytes
+        self, tree: tuple[str, str], known: "_Plan | None", header: dict[str, Any], blob: bytes
     ) -> dict[str, bytes | int]:
         """Return what a tree holds; `known` is the plan that the request named."""
         if "paths" in header:
-            known = self._plans[row] = _Plan(header["plan"], header["paths"])
+            known = self._plans[tree] = _Plan(header["plan"], header["paths"])
         if known is None or known.digest != header["plan"]:
-            raise ProbeFailed(f"the reader left out the paths of {row}")
+            raise ProbeFailed(f"the reader left out the paths of {' '.join(tree).strip()}")
         return _split(known.paths, header["lengths"], blob)
 
     async def _connected(self) -> "_Protocol":

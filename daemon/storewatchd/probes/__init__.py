@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from storewatchd.core.repositories import RepositoryBook
 from storewatchd.errors import ConfigError
 from storewatchd.probes.base import Probe
-from storewatchd.probes.block import BlockProbe, ProcessesProbe, SensorsProbe
+from storewatchd.probes.block import BlockProbe, ProcessesProbe, SensorsProbe, ThermalProbe
 from storewatchd.probes.self import DatabaseProbe, Own, SelfProbe
 from storewatchd.probes.storage import FileSystemsProbe, RepositoriesProbe, RepositoryStatesProbe
 from storewatchd.probes.system import SystemProbe
@@ -50,6 +50,7 @@ def make_probes(
         RepositoryStatesProbe(repositories, discovers=settings.storage.discover),
         BlockProbe(),
         SensorsProbe(),
+        ThermalProbe(),
         ProcessesProbe(),
         DrivesProbe(),
         LibrariesProbe(),

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from storewatchd.core.frames import Frame, Row, Scope
 from storewatchd.errors import ProbeAbsent
 from storewatchd.port import Port
-from storewatchd.probes.base import check_permitted, counter, gauge, seen
+from storewatchd.probes.base import Legible, check_permitted, counter, gauge, seen
 
 SECTOR_BYTES = 512
 
@@ -46,11 +46,9 @@ SENSOR_FAMILIES = (
     gauge("node_hwmon_power_watt", "A power at this moment.", "chip", "sensor"),
     gauge("node_hwmon_power_average_watt", "A power over a while.", "chip", "sensor"),
     gauge("node_hwmon_sensor_label", "What a sensor measures.", "chip", "sensor", "label"),
-    gauge(
-        "node_thermal_zone_temp",
-        "Temperature of a zone, degrees Celsius, where no chip tells one.",
-        *("zone", "type"),
-    ),
+)
+THERMAL_FAMILIES = (
+    gauge("node_thermal_zone_temp", "Temperature of a zone, degrees Celsius.", "zone", "type"),
 )
 
 # Documentation/hwmon/sysfs-interface.rst: thousandths of a degree, revolutions, microwatts.
@@ -71,6 +69,9 @@ class BlockProbe:
     name = "block"
     families = BLOCK_FAMILIES
 
+    def __init__(self) -> None:
+        self._legible = Legible()
+
     async def discover(self, port: Port) -> tuple[Scope, ...]:
         return (Scope(self.name),)
 
@@ -78,29 +79,62 @@ class BlockProbe:
         attributes = (await port.read("sys.block")).value
         # A device whose size cannot be read would pass for one that holds nothing.
         check_permitted({path: value for path, value in attributes.items() if _is_size(path)})
+        self._legible.check(scope, attributes)
         return seen(scope, parse_block(attributes))
 
 
 class SensorsProbe:
-    """Temperatures, fans and powers."""
+    """Temperatures, fans and powers. A scope is a chip, so that one that is silent or hangs blinds
+    nothing but itself."""
 
     name = "sensors"
     families = SENSOR_FAMILIES
 
+    def __init__(self) -> None:
+        self._legible = Legible()
+
     async def discover(self, port: Port) -> tuple[Scope, ...]:
-        return (Scope(self.name),)
+        chips = parse_chips((await port.read("sys.hwmon")).value)
+        scopes = tuple(Scope(self.name, (("chip", chip),)) for chip in chips)
+        self._legible.keep(scopes)
+        return scopes
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
-        attributes = (await port.read("sys.hwmon")).value
-        rows = parse_sensors(attributes)
-        if not rows["node_hwmon_temp_celsius"]:
-            zones = (await port.read("sys.thermal")).value
-            rows["node_thermal_zone_temp"] = parse_thermal_zones(zones)
-            attributes = {**attributes, **zones}
+        chip = dict(scope.labels)["chip"]
+        attributes = (await port.read("sys.hwmon.chip", chip.partition(":")[0])).value
+        if not attributes:
+            raise ProbeAbsent(f"there is no {chip} any more")
+        rows = parse_sensors(chip, attributes)
+        self._legible.check(scope, attributes)
         if not any(rows.values()):
             check_permitted(attributes)
-            raise ProbeAbsent("this machine has no sensors that the kernel knows")
         return seen(scope, rows)
+
+
+class ThermalProbe:
+    """The zones whose temperature the kernel watches; a scope is a zone."""
+
+    name = "thermal"
+    families = THERMAL_FAMILIES
+
+    def __init__(self) -> None:
+        self._legible = Legible()
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        found = (await port.read("sys.thermal")).value
+        zones = [one.strip("/").removeprefix("thermal_zone") for one in found]
+        scopes = tuple(Scope(self.name, (("zone", zone),)) for zone in zones)
+        self._legible.keep(scopes)
+        return scopes
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        zone = dict(scope.labels)["zone"]
+        attributes = (await port.read("sys.thermal.zone", f"thermal_zone{zone}")).value
+        if not attributes:
+            raise ProbeAbsent(f"there is no zone {zone} any more")
+        self._legible.check(scope, attributes)
+        check_permitted(attributes)
+        return seen(scope, {"node_thermal_zone_temp": parse_zone(zone, attributes)})
 
 
 class ProcessesProbe:
@@ -164,33 +198,33 @@ def parse_block(attributes: Attributes) -> dict[str, list[Row]]:
 _DEVICE_FACTS = ("model", "vendor", "state")
 
 
-def parse_sensors(attributes: Attributes) -> dict[str, list[Row]]:
-    """Return the sensors of /sys/class/hwmon."""
+def parse_chips(attributes: Attributes) -> list[str]:
+    """Return the chips of /sys/class/hwmon: hwmon numbers change from boot to boot, the name tells
+    what it is."""
+    chips = [path[:-1] for path in attributes if path.endswith("/")]
+    return [f"{chip}:{_words(attributes.get(f'{chip}/name'))}".rstrip(":") for chip in chips]
+
+
+def parse_sensors(chip: str, attributes: Attributes) -> dict[str, list[Row]]:
+    """Return the sensors of a chip."""
     rows: dict[str, list[Row]] = {family.name: [] for family in SENSOR_FAMILIES}
-    for path, content in attributes.items():
-        chip, _, attribute = path.partition("/")
-        # hwmon numbers change from boot to boot; the name tells what it is.
-        place = f"{chip}:{_words(attributes.get(f'{chip}/name'))}".rstrip(":")
+    for attribute, content in attributes.items():
         sensor, _, kind = attribute.rpartition("_")
         if kind == "label" and isinstance(content, bytes):
-            rows["node_hwmon_sensor_label"].append(Row((place, sensor, _words(content)), 1.0))
+            rows["node_hwmon_sensor_label"].append(Row((chip, sensor, _words(content)), 1.0))
         value = _number(content)
         for pattern, family, scale in _SENSORS:
             if value is not None and pattern.fullmatch(attribute):
-                rows[family].append(Row((place, sensor), value / scale))
+                rows[family].append(Row((chip, sensor), value / scale))
     return rows
 
 
-def parse_thermal_zones(attributes: Attributes) -> list[Row]:
-    """Return the temperatures of /sys/class/thermal: thousandths of a degree."""
-    rows = []
-    for path, content in attributes.items():
-        zone = re.fullmatch(r"thermal_zone(\d+)/temp", path)
-        value = _number(content)
-        if zone is not None and value is not None:
-            kind = _words(attributes.get(f"thermal_zone{zone[1]}/type"))
-            rows.append(Row((zone[1], kind), value / 1000))
-    return rows
+def parse_zone(zone: str, attributes: Attributes) -> list[Row]:
+    """Return the temperature of a zone: the kernel tells thousandths of a degree."""
+    value = _number(attributes.get("temp"))
+    if value is None:
+        return []
+    return [Row((zone, _words(attributes.get("type"))), value / 1000)]
 
 
 def _words(content: bytes | int | None) -> str:
