@@ -267,6 +267,7 @@ class PlannedRead(msgspec.Struct, kw_only=True):
     safety: str  # P0, P1, P2 or P3
     key: str  # what a stuck read of it blocks
     reads: str  # what is done, in words
+    command: str  # what is run, with {sg} for the device's node; empty where nothing is
     answer_by_seconds: float
     kill_after_seconds: float
 

@@ -10,9 +10,10 @@ from fix_node import MAX_AGE_S
 from storewatch.wire import Code
 from storewatch_reader.table import ROWS
 from storewatchd.control.methods import probes as probes_module
-from storewatchd.core.frames import Row, Scope
+from storewatchd.core.frames import Frame, Row, Scope
 from storewatchd.errors import ProbeAbsent, ProbeDeferred, ProbeFailed, ReadStuck
 from storewatchd.probes.storage import REPOSITORIES
+from storewatchd.probes.tape.drives import FAMILIES
 
 
 async def look(control: Control) -> None:
@@ -78,19 +79,40 @@ async def test_the_plan_has_every_row_for_the_objects_of_this_machine(control: C
     await look(control)
     reads = (await control.call("probes.plan"))["reads"]
     assert {(one["row"], one["object"]) for one in reads} == {
-        (row.name, "/a" if row.object else "") for row in ROWS.values()
+        (row.name, "/a" if row.object else "")
+        for row in ROWS.values()
+        if row.object in ("", "path")  # this machine has no chip, zone or device
     }
-    (read,) = (await control.call("probes.plan", device="/a"))["reads"]
     row = ROWS["statvfs.path"]
-    assert read == {
+    assert {
         "row": "statvfs.path",
         "object": "/a",
         "safety": "P0",
         "key": "statvfs.path:/a",
         "reads": row.reads,
+        "command": "",
         "answer_by_seconds": row.answer_by_s,
         "kill_after_seconds": row.kill_after_s,
+    } in (await control.call("probes.plan", device="/a"))["reads"]
+
+
+@pytest.mark.parametrize("name", ["DRV0001", "3:0:1:0", "sg4", "/dev/nst0"])
+async def test_a_device_is_planned_by_any_of_its_names(control: Control, name: str) -> None:
+    table = control.node.books.table
+    table.declare("tape_drives", FAMILIES, max_age_s=MAX_AGE_S)
+    scope = Scope("tape_drives", (("drive", "DRV0001"),))
+    facts = ("DRV0001", "ACME", "Tape 9", "1.0", "nst0", "sg4", "3:0:1:0", "running")
+    rows = {"tape_drive_info": [Row(facts, 1.0)]}
+    table.feed(Frame(scope, control.node.clock.wall(), rows=rows))
+    reads = (await control.call("probes.plan", device=name))["reads"]
+    assert {(one["object"], one["key"]) for one in reads} == {
+        ("3:0:1:0", "scsi:3:0:1:0"),
+        ("3:0:1:0", "scsi.holders:3:0:1:0"),
     }
+    commands = {one["row"]: (one["safety"], one["command"]) for one in reads}
+    assert commands["tape.log.12"] == ("P1", "sg_logs -r -m 8192 -p 0x12 {sg}")
+    assert commands["tape.log.2e"][0] == "P2"
+    assert not [one for one in commands if one.startswith("changer")]
 
 
 async def test_what_is_not_looked_at_has_no_plan(control: Control) -> None:

@@ -25,6 +25,7 @@ _PLAN = (
     Column("OBJECT", flexible=True),
     Column("CLASS"),
     Column("WHAT IS DONE", flexible=True),
+    Column("COMMAND", flexible=True, wide=True),
     Column("ANSWER BY", right=True),
     Column("KILL AFTER", right=True, wide=True),
     Column("KEY", flexible=True, wide=True),
@@ -133,7 +134,11 @@ def record(session: Session, seconds: float, output: str) -> None:
     ),
     examples=("storewatchctl probes plan", "storewatchctl probes plan --device /srv/archive"),
 )
-@click.option("--device", metavar="OBJECT", help="Only the reads of this object.")
+@click.option(
+    "--device",
+    metavar="OBJECT",
+    help="Only the reads of this path, device node, serial number or SCSI address.",
+)
 @click.pass_obj
 def plan(session: Session, device: str | None) -> None:
     session.show(
@@ -148,6 +153,7 @@ def plan(session: Session, device: str | None) -> None:
                     words.line(one.object),
                     one.safety,
                     words.line(one.reads),
+                    words.line(one.command),
                     words.duration(one.answer_by_seconds),
                     words.duration(one.kill_after_seconds),
                     words.line(one.key),

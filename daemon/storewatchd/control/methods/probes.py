@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from storewatch.wire import params
-from storewatch_reader.table import ROWS
 from storewatchd.collector import Collector
 from storewatchd.control.dispatch import Call, Handler
+from storewatchd.control.plan import planned
 from storewatchd.control.recordings import Recordings
 from storewatchd.core.commands import AddRepository, RemoveRepository
 from storewatchd.core.frames import Outcome
@@ -19,7 +19,6 @@ from storewatchd.core.snapshot import percent
 from storewatchd.errors import NotFound
 from storewatchd.monitor import Monitor
 from storewatchd.probes.storage import (
-    FILE_SYSTEMS,
     REPOSITORIES,
     REPOSITORY_STATES,
     repository_scope,
@@ -49,23 +48,8 @@ def handlers(
         return {"recording": recordings.start(call, asked.seconds)}
 
     def plan(_: Call, asked: params.ProbesPlan) -> dict[str, Any]:
-        reads = [
-            {
-                "row": row.name,
-                "object": object_id,
-                "safety": row.safety,
-                "key": row.key(object_id),
-                "reads": row.reads,
-                "answer_by_seconds": row.answer_by_s,
-                "kill_after_seconds": row.kill_after_s,
-            }
-            for row in ROWS.values()
-            for object_id in (_objects(collector) if row.object else [""])
-            if asked.device in (None, object_id)
-        ]
-        if asked.device is not None and not reads:
-            raise NotFound(f"nothing is read of {asked.device!r}")
-        return {"reads": reads}
+        at = monitor.now().wall
+        return {"reads": planned(collector, monitor.books.table, at, asked.device)}
 
     def list_repositories(_: Call, __: params.Nothing) -> dict[str, Any]:
         return {"repositories": _repositories(monitor)}
@@ -116,16 +100,6 @@ def _failure(collector: Collector, repository: Repository) -> dict[str, Any]:
         ),
         {},
     )
-
-
-def _objects(collector: Collector) -> list[str]:
-    """Return the paths that are looked at."""
-    paths = [
-        one["scope"].get("path") or one["scope"].get("mountpoint")
-        for name in (FILE_SYSTEMS, REPOSITORIES)
-        for one in collector.statuses(name)
-    ]
-    return sorted({path for path in paths if path})
 
 
 def _repositories(monitor: Monitor) -> list[dict[str, Any]]:
