@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from fakes import HandClock
+from storewatchd import systemd as systemd_module
 from storewatchd.systemd import FieldsHandler, LogQueue, Notifier, logs_to_journal
 
 ALERT_ID = "01900000-0000-7000-8000-000000000001"
@@ -297,11 +299,11 @@ def root() -> Iterator[logging.Logger]:
 def lines(
     root: logging.Logger,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    capfd: pytest.CaptureFixture[str],
 ) -> Callable[[], str]:
     """What was written to standard error since the last time."""
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
-    return lambda: capsys.readouterr().err
+    return lambda: capfd.readouterr().err
 
 
 def test_a_line_says_when_how_bad_and_who(lines: Callable[[], str]) -> None:
@@ -353,6 +355,70 @@ def test_after_the_end_nothing_is_told(lines: Callable[[], str], root: logging.L
     logs = LogQueue("info")
     logs.close()
     assert root.handlers == []
+
+
+def test_what_finds_no_room_is_counted_and_told(
+    lines: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(systemd_module, "MAX_WAITING", 4)
+    logger = logging.getLogger("storewatchd.test")
+    hung, goes_on = threading.Event(), threading.Event()
+
+    def write(descriptor: int, line: bytes) -> int:
+        hung.set()
+        assert goes_on.wait(10)
+        said.append(line.decode())
+        return len(line)
+
+    said: list[str] = []
+    logs = LogQueue("info")
+    monkeypatch.setattr(os, "write", write)
+    logger.info("taken")
+    assert hung.wait(10)
+    for number in range(10):
+        logger.info("line %d", number)
+    goes_on.set()
+    logs.close()
+    told = [line.partition(": ")[2].strip() for line in said]
+    assert told[0] == "taken"
+    assert [one for one in told if one.startswith("line")] == [f"line {n}" for n in range(4)]
+    assert told[3] == (
+        "6 log records found no room and were dropped: nobody took the log for a while"
+    )
+    assert len(told) == 6
+
+
+STUCK = """
+import logging, os
+from storewatchd.systemd import LogQueue
+logs = LogQueue("info")
+for number in range(20_000):
+    logging.getLogger("storewatchd.test").info("a line that nobody takes")
+logs.close()
+logging.getLogger().addHandler(logging.StreamHandler())
+"""
+
+
+def test_a_log_that_hangs_holds_up_no_end() -> None:
+    reading, writing = os.pipe()
+    environment = {name: value for name, value in os.environ.items() if name != "JOURNAL_STREAM"}
+    with subprocess.Popen([sys.executable, "-c", STUCK], stderr=writing, env=environment) as stuck:
+        os.close(writing)
+        assert stuck.wait(15) == 0
+    os.close(reading)
+
+
+def test_a_closed_standard_error_harms_nothing(
+    lines: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(descriptor: int, line: bytes) -> int:
+        raise BrokenPipeError
+
+    logs = LogQueue("info")
+    monkeypatch.setattr(os, "write", write)
+    logging.getLogger("storewatchd.test").info("to nobody")
+    logs.close()
+    assert lines() == ""
 
 
 def test_the_journals_lines_are_its_own(

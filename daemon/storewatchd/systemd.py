@@ -3,6 +3,7 @@
 Without systemd every call is harmless: notifications go nowhere and log lines are readable text.
 """
 
+import contextlib
 import faulthandler
 import logging
 import logging.handlers
@@ -10,6 +11,7 @@ import os
 import queue
 import socket
 import sys
+import threading
 from typing import Any
 
 import sdnotify
@@ -28,6 +30,13 @@ _FIELDS = (
 
 STACK_AT = 0.9
 """At which part of the watchdog's time the stacks of all threads are written."""
+
+
+MAX_WAITING = 10_000
+"""How many log records wait for whoever takes the log."""
+
+CLOSE_S = 2.0
+"""For how long the end waits for whoever takes the log."""
 
 
 class Notifier:
@@ -139,20 +148,61 @@ class _Readable(logging.Formatter):
         return super().formatMessage(record)
 
 
+class _Lines(logging.Handler):
+    """Writes lines to standard error, unbuffered: a buffer's lock, held by a write that hangs,
+    would hold up the end of the process."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        left = self.format(record).encode(errors="backslashreplace") + b"\n"
+        try:
+            while left:
+                left = left[os.write(_STANDARD_ERROR, left) :]
+        except OSError:
+            pass  # it is closed, and there is no other place to say so
+
+
+class _Sender(logging.handlers.QueueHandler):
+    """Puts records into the queue, and counts those that find no room."""
+
+    def __init__(self, waiting: "queue.Queue[logging.LogRecord | None]") -> None:
+        super().__init__(waiting)
+        self._dropped = 0
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        try:
+            self.queue.put_nowait(record)
+        except queue.Full:
+            self._dropped += 1
+
+    def take_dropped(self) -> int:
+        """Return how many found no room since this was last asked."""
+        self.acquire()
+        try:
+            dropped, self._dropped = self._dropped, 0
+            return dropped
+        finally:
+            self.release()
+
+
 class LogQueue:
-    """Logging that never blocks the loop: a thread of its own writes. Close it to flush."""
+    """Logging that never blocks the loop: a thread of its own writes. Close it to flush.
+
+    What finds no room while nobody takes the lines is counted, and told as soon as there is room.
+    """
 
     def __init__(self, level: str) -> None:
-        handler: logging.Handler
         if logs_to_journal():
-            handler = FieldsHandler(SYSLOG_IDENTIFIER="storewatchd")
-            handler.setFormatter(logging.Formatter("%(message)s"))
+            self._handler: logging.Handler = FieldsHandler(SYSLOG_IDENTIFIER="storewatchd")
+            self._handler.setFormatter(logging.Formatter("%(message)s"))
         else:
-            handler = logging.StreamHandler(sys.stderr)
-            handler.setFormatter(_Readable("%(asctime)s %(levelname)-8s %(name)s: %(message)s"))
-        waiting: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
-        self._listener = logging.handlers.QueueListener(waiting, handler)
-        self._sender = logging.handlers.QueueHandler(waiting)
+            self._handler = _Lines()
+            self._handler.setFormatter(
+                _Readable("%(asctime)s %(levelname)-8s %(name)s: %(message)s")
+            )
+        self._waiting: queue.Queue[logging.LogRecord | None] = queue.Queue(MAX_WAITING)
+        self._sender = _Sender(self._waiting)
+        # A daemon thread: the end of the process does not wait for a log that hangs.
+        self._writer = threading.Thread(target=self._write, name="log", daemon=True)
         root = logging.getLogger()
         root.handlers[:] = [self._sender]
         root.setLevel(level.upper())
@@ -160,12 +210,34 @@ class LogQueue:
         logging.getLogger("jsonrpcserver").setLevel(logging.WARNING)
         # It logs every attempt to connect; the store says once that PostgreSQL is away.
         logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
-        self._listener.start()
+        self._writer.start()
 
     def set_level(self, level: str) -> None:
         logging.getLogger().setLevel(level.upper())
 
     def close(self) -> None:
-        """Write what waits and stop the thread."""
+        """Write what waits and stop the thread; give up on a log that hangs."""
         logging.getLogger().removeHandler(self._sender)
-        self._listener.stop()
+        with contextlib.suppress(queue.Full):
+            self._waiting.put(None, timeout=CLOSE_S)
+            self._writer.join(CLOSE_S)
+
+    def _write(self) -> None:
+        # The handler's lock is never taken: whoever else takes it would wait for a log that hangs.
+        while (record := self._waiting.get()) is not None:
+            self._handler.emit(record)
+            if self._waiting.qsize() <= MAX_WAITING // 2:
+                self._tell_dropped()
+        self._tell_dropped()
+
+    def _tell_dropped(self) -> None:
+        dropped = self._sender.take_dropped()
+        if dropped:
+            told = {
+                "name": __name__,
+                "levelno": logging.WARNING,
+                "levelname": "WARNING",
+                "msg": f"{dropped} log records found no room and were dropped: "
+                "nobody took the log for a while",
+            }
+            self._handler.emit(logging.makeLogRecord(told))
