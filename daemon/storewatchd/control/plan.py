@@ -8,7 +8,7 @@ from storewatch_reader.table import ROWS, Row, ToolRow
 from storewatchd.collector import Collector
 from storewatchd.core.series import SeriesTable
 from storewatchd.errors import NotFound
-from storewatchd.probes.block import SensorsProbe, ThermalZonesProbe
+from storewatchd.probes.block import SensorsProbe, ThermalProbe
 from storewatchd.probes.storage import FILE_SYSTEMS, REPOSITORIES
 
 # Which rows are for which device: a drive has no slots, and a library no cartridge's memory.
@@ -80,7 +80,7 @@ def _sensors(collector: Collector) -> Iterator[Asked]:
         chip = one["scope"].get("chip")
         if chip is not None:
             yield Asked(chip.partition(":")[0], "hwmon", names=frozenset((chip,)))
-    for one in collector.statuses(ThermalZonesProbe.name):
+    for one in collector.statuses(ThermalProbe.name):
         zone = one["scope"].get("zone")
         if zone is not None:
             yield Asked(f"thermal_zone{zone}", "zone")
