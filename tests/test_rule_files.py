@@ -7,7 +7,7 @@ import pytest
 
 from storewatchd import rule_files
 from storewatchd.core.rules import MAX_FILE_BYTES
-from storewatchd.rule_files import read_rules
+from storewatchd.rule_files import built_in_files, read_rules
 from storewatchd.settings import RulesSettings
 
 BUILT_IN = [rule.name for rule in read_rules(RulesSettings(()), ())[0]]
@@ -33,6 +33,11 @@ def names(*directories: Path) -> list[str]:
 
 def test_the_built_in_rules_are_always_there() -> None:
     assert {"StorageCapacityWarning", "StorageCapacityCritical", "TaskFailed"} <= set(names())
+
+
+def test_every_file_that_ships_is_read() -> None:
+    assert [file.path for file in built_in_files()][:1] == ["default.yml"]
+    assert {"TaskFailed", "ScstDown"} <= set(names())
 
 
 def test_files_are_read_in_the_order_of_their_names(directory: Path) -> None:

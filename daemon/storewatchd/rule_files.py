@@ -21,8 +21,7 @@ def read_rules(settings: RulesSettings, taken: Collection[str]) -> tuple[RuleSet
 
     It reads files: call it where that may take a while.
     """
-    built_in = importlib.resources.files("storewatchd.rules").joinpath("default.yml")
-    files = [RuleFile("default.yml", built_in.read_text("utf-8"), "built-in")]
+    files = built_in_files()
     problems: list[RuleError] = []
     for directory in settings.directories:
         for path in _paths(directory, problems):
@@ -35,6 +34,16 @@ def read_rules(settings: RulesSettings, taken: Collection[str]) -> tuple[RuleSet
     if problems:
         rules = replace(rules, is_whole=False)
     return rules, [*problems, *wrong]
+
+
+def built_in_files() -> list[RuleFile]:
+    """Return the rule files that ship, in the order of their names."""
+    shipped = importlib.resources.files("storewatchd.rules").iterdir()
+    return [
+        RuleFile(one.name, one.read_text("utf-8"), "built-in")
+        for one in sorted(shipped, key=lambda one: one.name)
+        if one.name.endswith(_SUFFIXES)
+    ]
 
 
 def _paths(directory: Path, problems: list[RuleError]) -> list[Path]:

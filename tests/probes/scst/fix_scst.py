@@ -1,17 +1,26 @@
 """Snapshots of a real SCST, as the reader tells them of what its patterns match."""
 
+import asyncio
 import functools
 import json
 import lzma
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
+from fakes import HandClock, ScriptedPort
+from probes.fix_probes import assert_keeps_to_its_families
+from storewatchd.core.frames import Frame, Scope
+from storewatchd.port import Reading
 from storewatchd.probes.scst.model import Device, Driver, Scst, Session, Target
-from storewatchd.probes.scst.patterns import CHEAP, QUEUED, STEADY
+from storewatchd.probes.scst.patterns import CHEAP, QUEUED, STATE, STEADY
+from storewatchd.probes.scst.probe import make_scst_probes
 from storewatchd.probes.scst.tree import Attributes, Content, parse_tree
 
 SNAPSHOTS = Path(__file__).parents[2] / "data" / "scst" / "snapshots.json.xz"
+
+ROWS = {"scst.state": STATE, "scst.cheap": CHEAP, "scst.steady": STEADY, "scst.queued": QUEUED}
 
 TGT = "iqn.2026-11.lab.example:{}"
 TGT1, TGT2 = TGT.format("tgt1"), TGT.format("tgt2")
@@ -80,3 +89,39 @@ def device(scst: Scst, name: str) -> Device:
 def sessions(found: Iterable[Session]) -> dict[str, Session]:
     """Return sessions by the names of their directories."""
     return {one.directory: one for one in found}
+
+
+class Appliance(ScriptedPort):
+    """A machine that is in a state of the snapshots, and the probes that look at it."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.clock = HandClock()
+        self.asked_for: list[tuple[str, str]] = []
+        self.be(name)
+        self.start()
+
+    def start(self, state: object = None) -> None:
+        probes = make_scst_probes(self.clock.clock, state=state)
+        self.probes = {probe.name: probe for probe in probes}
+
+    def be(self, name: str, **changes: Content) -> None:
+        """Be in another state, but for some attributes."""
+        for row, patterns in ROWS.items():
+            found = dict(attributes(name, patterns))
+            found |= {path: content for path, content in changes.items() if path in found}
+            self.readings[row, ""] = found
+
+    async def read(self, row: str, object_id: str = "") -> Reading:
+        self.asked_for.append((row, object_id))
+        return replace(await super().read(row, object_id), at=self.clock.wall())
+
+    def look(self, probe: str = "scst", scope: Scope | None = None, after_s: float = 30) -> Frame:
+        self.clock.forward(after_s)
+        one = self.probes[probe]
+        frame = asyncio.run(one.collect(self, scope or Scope(probe)))
+        assert_keeps_to_its_families(one, frame)
+        return frame
+
+    def scopes(self, probe: str) -> tuple[Scope, ...]:
+        return asyncio.run(self.probes[probe].discover(self))

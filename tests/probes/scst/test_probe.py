@@ -4,67 +4,26 @@ import asyncio
 import errno
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from fakes import NOON, HandClock, ScriptedPort
-from probes.fix_probes import assert_keeps_to_its_families, values
-from probes.scst.fix_scst import ONE, TGT1, TGT2, TWO, attributes
+from fakes import NOON
+from probes.fix_probes import values
+from probes.scst.fix_scst import ONE, TGT1, TGT2, TWO, Appliance, attributes
 from storewatchd.core.frames import Frame, Scope
 from storewatchd.errors import ProbeAbsent, ProbeFailed, ReadRefused, ReadStuck
-from storewatchd.port import Reading
 from storewatchd.probes.scst.families import FAMILIES
 from storewatchd.probes.scst.memory import EXPECTED_AFTER_S, EXPIRES_AFTER_S
-from storewatchd.probes.scst.patterns import CHEAP, QUEUED, STATE, STEADY
+from storewatchd.probes.scst.patterns import QUEUED
 from storewatchd.probes.scst.probe import (
     LOOK_AT_FILE_AFTER_S,
     ScstProbe,
     make_scst_probes,
 )
 from storewatchd.probes.scst.readings import AGAIN_AFTER_S, SOONER_AFTER_S
-from storewatchd.probes.scst.tree import Content
-
-ROWS = {"scst.state": STATE, "scst.cheap": CHEAP, "scst.steady": STEADY, "scst.queued": QUEUED}
 
 IDLE = "run1/07-with-sessions-idle"
-
-
-class Appliance(ScriptedPort):
-    """A machine that is in a state of the snapshots, and the probes that look at it."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.clock = HandClock()
-        self.asked_for: list[tuple[str, str]] = []
-        self.be(name)
-        self.start()
-
-    def start(self, state: object = None) -> None:
-        probes = make_scst_probes(self.clock.clock, state=state)
-        self.probes = {probe.name: probe for probe in probes}
-
-    def be(self, name: str, **changes: Content) -> None:
-        """Be in another state, but for some attributes."""
-        for row, patterns in ROWS.items():
-            found = dict(attributes(name, patterns))
-            found |= {path: content for path, content in changes.items() if path in found}
-            self.readings[row, ""] = found
-
-    async def read(self, row: str, object_id: str = "") -> Reading:
-        self.asked_for.append((row, object_id))
-        return replace(await super().read(row, object_id), at=self.clock.wall())
-
-    def look(self, probe: str = "scst", scope: Scope | None = None, after_s: float = 30) -> Frame:
-        self.clock.forward(after_s)
-        one = self.probes[probe]
-        frame = asyncio.run(one.collect(self, scope or Scope(probe)))
-        assert_keeps_to_its_families(one, frame)
-        return frame
-
-    def scopes(self, probe: str) -> tuple[Scope, ...]:
-        return asyncio.run(self.probes[probe].discover(self))
 
 
 @pytest.fixture
@@ -304,7 +263,7 @@ def test_errors_of_data_integrity_add_up_over_sessions(appliance: Appliance) -> 
     sessions = f"targets/iscsi/{TGT1}/sessions"
 
     def errors(*found: tuple[str, int]) -> float:
-        queued: dict[str, Content] = dict(attributes(IDLE, QUEUED))
+        queued: dict[str, bytes | int] = dict(attributes(IDLE, QUEUED))
         queued |= {
             f"{sessions}/{directory}/dif_checks_failed": table % count for directory, count in found
         }
@@ -343,6 +302,13 @@ def test_each_file_is_a_scope(appliance: Appliance) -> None:
         "/var/lab/gone.img",
         "/var/lab/thin.img",
     }
+
+
+def test_a_device_that_is_being_taken_out_has_no_file(appliance: Appliance) -> None:
+    appliance.be(IDLE, **{"devices/disk01/filename": -errno.ENOENT})
+    scopes = appliance.scopes("scst_backing")
+    assert scopes
+    assert DISK not in scopes
 
 
 def test_a_file_that_is_no_devices_any_more_is_not_looked_at(appliance: Appliance) -> None:

@@ -23,6 +23,9 @@ AGAIN_AFTER_S = 300.0
 SOONER_AFTER_S = 60.0
 """How soon, where not all of it is known yet."""
 
+# What the attributes of a device say that is being taken out.
+_GONE = (-errno.ENOENT, -errno.ENODEV)
+
 
 def check_readable(attributes: Attributes) -> None:
     """Refuse to take for the whole tree what is none.
@@ -83,7 +86,7 @@ class SlowReadings:
         kept = {path: self._last.get(path, queued[path]) for path in again}
         self._last = {**queued, **kept}
         self.lacks_filenames = any(
-            isinstance(content, int) and path.endswith("/filename")
+            isinstance(content, int) and path.endswith("/filename") and content not in _GONE
             for path, content in self._last.items()
         )
         scst = parse_tree({**steady, **self._last})
