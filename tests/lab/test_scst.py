@@ -217,14 +217,12 @@ def test_a_hanging_attribute_cannot_be_killed_and_is_answered_once_mended(
 ) -> None:
     tree.trouble("suspend", Answer(hangs=True))
     path = str(tree.path / "suspend")
-    with (
-        subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as patient,
-        subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as killed,
-    ):
+    with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as killed:
         wait_for(lambda: tree.held)
         killed.kill()
         wait_for(lambda: state(killed.pid) == "D")
         assert killed.poll() is None
+        patient = subprocess.Popen(["cat", path], stdout=subprocess.PIPE)
         tree.mend("suspend")
         assert patient.communicate(timeout=5)[0] == b"0\n"
         assert killed.wait(5) == -9

@@ -189,15 +189,14 @@ class TestHanging:
     def test_one_queue_slot_holds_up_every_device(self, tmp_path: Path) -> None:
         with EmulatedLibrary(tmp_path / "vtl", can_queue=1, driver="mhvtl") as library:
             library.hang(library.drives[0])
-            with (
-                asking(library, "sg_turs", library.drive_sg(0)) as first,
-                asking(library, "sg_turs", library.sg) as second,
-            ):
-                wait_for(lambda: library.host.waiting == 1)
-                assert library.changer.requested + library.drives[0].requested == 1
-                library.release(library.drives[0])
-                assert first.wait(5) == 2
-                assert second.wait(5) == 0
+            with asking(library, "sg_turs", library.drive_sg(0)) as first:
+                wait_for(lambda: library.host.busy == 1)
+                with asking(library, "sg_turs", library.sg) as second:
+                    wait_for(lambda: library.host.waiting == 1)
+                    assert library.changer.requested == 0
+                    library.release(library.drives[0])
+                    assert first.wait(5) == 2
+                    assert second.wait(5) == 0
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
     def test_an_unkillable_tool_ends_when_the_device_comes_back(
@@ -205,7 +204,7 @@ class TestHanging:
     ) -> None:
         library.hang(library.changer, unkillable=True)
         with asking(library, "mtx", "-f", library.sg, "status") as asker:
-            wait_for(lambda: library.changer.requested == 1)
+            wait_for(lambda: library.machine.holds_somebody)
             asker.kill()
             wait_for(lambda: state(asker.pid) == "D")
             with pytest.raises(subprocess.TimeoutExpired):

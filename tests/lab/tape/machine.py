@@ -160,6 +160,11 @@ class Machine:
             fault.stuck_path = str(self.root / "stuck" / f"sg{self.addresses[device].sg}")
         self.fault(device, fault)
 
+    @property
+    def holds_somebody(self) -> bool:
+        """Whether somebody is blocked in the kernel, by an unkillable hang."""
+        return self._stuck is not None and self._stuck.held.is_set()
+
     def clear(self, device: Device) -> None:
         """End a device's faults, and let go what waits."""
         with device.lock:
