@@ -38,19 +38,19 @@ ACL = "iqn.2026-11.lab.example:acl"
 class Watch:
     """The rules over what the probes of SCST say of an appliance."""
 
-    def __init__(self, name: str = HEALTHY, **changes: bytes | int) -> None:
+    def __init__(self, name: str = HEALTHY, *, max_age_s: float = 5 * INTERVAL_S) -> None:
         self.appliance = Appliance(name)
         self.table = SeriesTable()
         for probe in self.appliance.probes.values():
-            self.table.declare(probe.name, probe.families, max_age_s=5 * INTERVAL_S)
-        self.table.declare(BLOCK.probe, BLOCK_FAMILIES, max_age_s=5 * INTERVAL_S)
+            self.table.declare(probe.name, probe.families, max_age_s=max_age_s)
+        self.table.declare(BLOCK.probe, BLOCK_FAMILIES, max_age_s=max_age_s)
         ids = itertools.count()
         self.incidents = Incidents("node", lambda _: f"id-{next(ids)}")
         self.engine = Engine(self.table, self.incidents, RULES)
         self.files: dict[str, dict[str, Any]] = {}
         self.disks: dict[str, list[Row]] = {}
         self.absent: set[Scope] = set()
-        self.be(name, **changes)
+        self.be(name)
 
     def be(self, name: str = HEALTHY, **changes: bytes | int) -> None:
         """Be in another state. What is behind each device is there, unless `files` says other."""
@@ -484,7 +484,9 @@ def test_what_lies_on_a_hung_mount_stays_as_it_was(watch: Watch) -> None:
 # Data integrity.
 
 
-def test_damaged_data_is_told_for_a_day(watch: Watch) -> None:
+def test_damaged_data_is_told_for_a_day() -> None:
+    watch = Watch(max_age_s=3600)
+
     def errors(count: int) -> None:
         table = b"\tapp\tref\tguard\ntgt\t0\t0\t%d\nscst\t0\t0\t0\ndev\t0\t0\t0\n" % count
         queued: dict[str, bytes | int] = dict(attributes(HEALTHY, QUEUED))
@@ -498,8 +500,8 @@ def test_damaged_data_is_told_for_a_day(watch: Watch) -> None:
     alert = watch.alert("DifErrors")
     assert alert.title == f"Data of {ONE} at {TGT1} was damaged on its way"
     assert "(guard tag) failed where it comes in: the host" in alert.message
-    fired = [watch.look(120) for _ in range(800)]
-    assert 700 < fired.index([]) < 740
+    fired = [watch.look(600) for _ in range(150)]
+    assert 144 <= fired.index([]) <= 147
 
 
 # Latency.
