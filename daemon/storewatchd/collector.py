@@ -187,16 +187,12 @@ class Collector:
 
     def statuses(self, probe: str | None = None) -> list[dict[str, Any]]:
         """Return how every scope was last looked at, in the wire shape."""
-        found = []
-        for name, discovery in self._discoveries.items():
-            if probe not in (None, name):
-                continue
-            looks = self._of(name)
-            # A discovery is shown only where it is what fails.
-            if not looks or discovery.sight.outcome is Outcome.FAILED:
-                looks = [discovery, *looks]
-            found += [self._status(name, look) for look in looks]
-        return found
+        names = self._discoveries if probe is None else {probe} & self._discoveries.keys()
+        return [self._status(name, look) for name in names for look in self._shown(name)]
+
+    def sights(self) -> list[Sight]:
+        """Return how well everything can be seen that `statuses` tells of."""
+        return [look.sight for name in self._discoveries for look in self._shown(name)]
 
     def ages(self) -> list[Age]:
         """Return how old what is known of every scope is."""
@@ -330,6 +326,13 @@ class Collector:
     async def _tell_of(self, look: _Look, now: Instant) -> None:
         for frame in look.sight.frames(now):
             await self._feed(frame)
+
+    def _shown(self, probe: str) -> list[_Look]:
+        """Return the looks at a probe's scopes, and its discovery where that is what fails."""
+        looks, discovery = self._of(probe), self._discoveries[probe]
+        if not looks or discovery.sight.outcome is Outcome.FAILED:
+            return [discovery, *looks]
+        return looks
 
     def _every_look(self) -> Iterator[_Look]:
         yield from self._discoveries.values()

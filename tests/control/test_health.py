@@ -7,11 +7,14 @@ import pytest
 
 from control.fix_control import AWAY, NO_DATABASE, SCRIPTED, Control, open_control
 from core.fix_engine import rule
-from fakes import NOON
+from fakes import NOON, ScriptedProbe
 from fix_records import no_room
+from storewatchd.collector import Collector
+from storewatchd.control.health import HealthChecks
 from storewatchd.core.frames import Scope
 from storewatchd.errors import ProbeFailed
 from storewatchd.monitor import writer as writer_module
+from storewatchd.probes.base import STALE_AFTER_INTERVALS
 from storewatchd.probes.storage import REPOSITORIES
 
 
@@ -34,6 +37,12 @@ async def see_repository(control: Control, used: int = 60, free: int = 40) -> No
     await look(control)
 
 
+async def look_at_all(control: Control) -> None:
+    for probe in (SCRIPTED, REPOSITORIES):
+        await control.call("probes.run", probe=probe)
+    await control.node.settled()
+
+
 async def look(control: Control) -> None:
     await control.call("probes.run", probe=REPOSITORIES)
     await control.node.settled()
@@ -44,6 +53,7 @@ async def look(control: Control) -> None:
 
 async def test_the_whole_is_the_worst_of_those_that_matter(control: Control) -> None:
     control.store.problem = None
+    await look_at_all(control)
     report = control.health.report()
     assert (report["status"], report["timestamp"], report["node"]) == (
         "healthy",
@@ -206,6 +216,30 @@ async def test_rules_are_healthy_while_they_are_evaluated(tmp_path: Path) -> Non
         }
 
 
+async def test_rules_are_unknown_until_each_was_evaluated(tmp_path: Path) -> None:
+    async with open_control(tmp_path, rules=rule()) as control:
+        (state,) = control.node.books.engine.states
+        state.last_evaluation = None
+        assert verdict(control, "rules") == ("unknown", "1 of 1 not evaluated yet")
+
+
+async def test_rules_that_cannot_be_decided_are_counted(tmp_path: Path) -> None:
+    async with open_control(tmp_path, rules=rule()) as control:
+        await control.node.fail()
+        assert verdict(control, "rules") == (
+            "healthy",
+            "1 rules are evaluated, 1 of them undecided",
+        )
+
+
+async def test_rules_that_are_not_evaluated_any_more_are_overdue(tmp_path: Path) -> None:
+    async with open_control(tmp_path, rules=rule()) as control:
+        await control.node.see(a=0.5)
+        (state,) = control.node.books.engine.states
+        state.due -= 4 * state.rule.interval_s
+        assert verdict(control, "rules") == ("degraded", "1 of 1 are overdue; Full")
+
+
 async def test_rules_that_fail_are_named_with_the_reason(tmp_path: Path) -> None:
     # The label that tells the rows apart is gone: two rows give the same alert.
     text = rule(expr="full > 0.8", labels="{repository: all}")
@@ -225,7 +259,54 @@ async def test_no_rules_were_never_checked(control: Control) -> None:
 
 
 async def test_probes_are_healthy_while_no_look_fails(control: Control) -> None:
-    assert verdict(control, "probes") == ("healthy", "2 looks, none failed")
+    await look_at_all(control)
+    control.node.clock.forward(7)
+    assert component(control, "probes") == {
+        "name": "probes",
+        "status": "healthy",
+        "message": "2 looks, none failed",
+        "checked_at": "2026-01-01T12:00:00.000Z",
+        "duration_ms": 0.0,
+    }
+
+
+async def test_probes_are_unknown_until_everything_was_looked_at(control: Control) -> None:
+    control.store.problem = None
+    health = not_looking(control, ScriptedProbe("one"), ScriptedProbe("two"))
+    report = health.report()
+    assert report["status"] == "unknown"
+    assert report["components"][-1] == {
+        "name": "probes",
+        "status": "unknown",
+        "message": "2 of 2 not looked at yet",
+        "checked_at": None,
+        "duration_ms": None,
+    }
+
+
+async def test_a_first_look_that_does_not_end_degrades(control: Control) -> None:
+    health = not_looking(control, ScriptedProbe("one"))
+    control.node.clock.forward(STALE_AFTER_INTERVALS * 30.0 + 1)
+    found = health.report()["components"][-1]
+    assert found["status"] == "degraded"
+    assert found["message"] == "1 of 1 looks are overdue; one discovery"
+
+
+async def test_no_probe_is_nothing_known(control: Control) -> None:
+    found = not_looking(control).report()["components"][-1]
+    assert (found["status"], found["message"]) == ("unknown", "no probe is enabled")
+    assert (found["checked_at"], found["duration_ms"]) == (None, None)
+
+
+def not_looking(control: Control, *probes: ScriptedProbe) -> HealthChecks:
+    """Return the health of a node whose probes have not looked yet."""
+    monitor = control.node.monitor
+    clock = control.node.clock.clock
+    feed, expect = monitor.feed, monitor.expect
+    collector = Collector(
+        probes, control.outside.port, clock, interval_s=30.0, feed=feed, expect=expect
+    )
+    return HealthChecks(monitor, collector, control.store)
 
 
 async def test_a_look_that_fails_is_named_with_the_reason(control: Control) -> None:

@@ -4,9 +4,11 @@ from typing import Any
 
 from storewatchd.collector import Collector
 from storewatchd.core import health
+from storewatchd.core.frames import Outcome
 from storewatchd.core.health import Component, Status
-from storewatchd.core.model import format_time
+from storewatchd.core.model import Instant, format_time
 from storewatchd.monitor import Monitor
+from storewatchd.probes.base import STALE_AFTER_INTERVALS
 from storewatchd.probes.storage import REPOSITORIES
 from storewatchd.settings import DatabaseKind
 from storewatchd.store import Store
@@ -20,6 +22,10 @@ _NOT_WATCHED = {
 }
 
 
+LATE = 2.0
+"""How many intervals a rule may be overdue."""
+
+
 class HealthChecks:
     """The health of this node, made when it is asked for."""
 
@@ -30,7 +36,8 @@ class HealthChecks:
 
     def report(self) -> dict[str, Any]:
         """Return SPEC's Health."""
-        at = self._monitor.now().wall
+        now = self._monitor.now()
+        at = now.wall
         components = [
             self._database(at),
             health.storage(
@@ -39,11 +46,11 @@ class HealthChecks:
             *(health.absent(name, why) for name, why in _NOT_WATCHED.items() if name != "services"),
             self._tasks(at),
             health.absent("services", _NOT_WATCHED["services"]),
-            self._rules(at),
-            self._probes(at),
+            self._rules(now),
+            self._probes(now),
         ]
         return {
-            "status": health.whole(components).value,
+            "status": _whole(components).value,
             "timestamp": format_time(at),
             "node": self._monitor.node,
             "components": [component.to_json() for component in components],
@@ -54,21 +61,22 @@ class HealthChecks:
             problem = self._monitor.journal_problem
             return Component("database", Status.UNHEALTHY, f"the journal: {problem}", at)
         if self._store.kind is DatabaseKind.NONE:
-            return Component("database", Status.UNKNOWN, "no database is configured", at)
+            return Component("database", Status.UNKNOWN, "no database is configured")
+        checked_at, check_s = self._store.checked_at, self._store.check_s
         if self._store.problem is None and self._store.refused:
             message = f"{self._store.refused} records were refused; the log has the reasons"
-            return Component("database", Status.DEGRADED, message, at)
+            return Component("database", Status.DEGRADED, message, checked_at, check_s)
         if self._store.problem is None:
             version = self._store.server_version
             return Component(
                 "database",
                 Status.HEALTHY,
                 f"PostgreSQL {version} answers",
-                self._store.checked_at,
-                self._store.check_s,
+                checked_at,
+                check_s,
             )
         message = f"history waits in the journal: {self._store.problem}"
-        return Component("database", Status.DEGRADED, message, at)
+        return Component("database", Status.DEGRADED, message, checked_at, check_s)
 
     def _tasks(self, at: float) -> Component:
         runs = self._monitor.books.tasks.runs()
@@ -81,29 +89,73 @@ class HealthChecks:
             return Component("tasks", Status.DEGRADED, f"failed and not run since: {names}", at)
         return Component("tasks", Status.HEALTHY, f"{running} running, none failed", at)
 
-    def _rules(self, at: float) -> Component:
+    def _rules(self, now: Instant) -> Component:
         states = self._monitor.books.engine.states
         broken = [state for state in states if state.error]
+        waiting = [state for state in states if state.last_evaluation is None]
+        late = [one for one in states if now.monotonic - one.due > LATE * one.rule.interval_s]
+        undecided = sum(state.unknown for state in states)
         checked_at = max(
             (s.last_evaluation for s in states if s.last_evaluation is not None), default=None
         )
         duration_s = sum(state.evaluation_s or 0.0 for state in states)
-        if broken:
-            message = (
-                f"{len(broken)} of {len(states)} fail; {broken[0].rule.name}: {broken[0].error}"
-            )
-            return Component("rules", Status.DEGRADED, message, checked_at, duration_s)
-        return Component(
-            "rules", Status.HEALTHY, f"{len(states)} rules are evaluated", checked_at, duration_s
-        )
 
-    def _probes(self, at: float) -> Component:
-        statuses = self._collector.statuses()
-        failed = [one for one in statuses if one["outcome"] == "failed"]
-        if not failed:
-            return Component("probes", Status.HEALTHY, f"{len(statuses)} looks, none failed", at)
-        first = failed[0]
-        message = (
-            f"{len(failed)} of {len(statuses)} looks fail; {first['probe']}: {first['reason']}"
-        )
-        return Component("probes", Status.DEGRADED, message, at)
+        def judged(status: Status, message: str) -> Component:
+            return Component("rules", status, message, checked_at, duration_s)
+
+        count = len(states)
+        if broken:
+            return judged(
+                Status.DEGRADED,
+                f"{len(broken)} of {count} fail; {broken[0].rule.name}: {broken[0].error}",
+            )
+        if late:
+            return judged(
+                Status.DEGRADED, f"{len(late)} of {count} are overdue; {late[0].rule.name}"
+            )
+        if waiting:
+            return judged(Status.UNKNOWN, f"{len(waiting)} of {count} not evaluated yet")
+        open_ones = f", {undecided} of them undecided" if undecided else ""
+        return judged(Status.HEALTHY, f"{count} rules are evaluated{open_ones}")
+
+    def _probes(self, now: Instant) -> Component:
+        sights = self._collector.sights()
+        failed = [one for one in sights if one.outcome is Outcome.FAILED]
+        # A first look that hangs, and looks that do not come any more.
+        late_s = STALE_AFTER_INTERVALS * self._collector.interval_s
+        late = [one for one in sights if one not in failed and now.awake - one.good_at > late_s]
+        waiting = [one for one in sights if one.outcome is None]
+        checked_at = max((s.last_run for s in sights if s.last_run is not None), default=None)
+        duration_s = max((s.duration_s for s in sights if s.duration_s is not None), default=None)
+
+        def judged(status: Status, message: str) -> Component:
+            return Component("probes", status, message, checked_at, duration_s)
+
+        count = len(sights)
+        if failed:
+            probe, _scope = failed[0].labels
+            return judged(
+                Status.DEGRADED,
+                f"{len(failed)} of {count} looks fail; {probe}: {failed[0].reason}",
+            )
+        if late:
+            probe, scope = late[0].labels
+            return judged(
+                Status.DEGRADED,
+                f"{len(late)} of {count} looks are overdue; {' '.join((probe, scope)).rstrip()}",
+            )
+        if waiting:
+            return judged(Status.UNKNOWN, f"{len(waiting)} of {count} not looked at yet")
+        if not sights:
+            return judged(Status.UNKNOWN, "no probe is enabled")
+        return judged(Status.HEALTHY, f"{count} looks, none failed")
+
+
+def _whole(components: list[Component]) -> Status:
+    """Return the worst, and of what is well that it is unknown where it is not all looked at: what
+    nobody has looked at is not fine."""
+    worst = health.whole(components)
+    unknown = {one.name for one in components if one.status is Status.UNKNOWN}
+    if worst is Status.HEALTHY and unknown & {"probes", "rules"}:
+        return Status.UNKNOWN
+    return worst
