@@ -43,17 +43,22 @@ def most_urgent(session: Session, asked: params.AlertsList) -> MostUrgent:
     has_more, cursor, reason = False, None, None
     questions = list(_by_rank(asked))
     for question in questions:
-        # One more question tells whether there are more.
-        question.limit = max(1, asked.limit - len(found))
-        page = session.ask("alerts.list", question, types.AlertList)
-        reason = reason or page.incomplete_reason
-        cursor = page.next_cursor
+        while True:
+            # One more question tells whether there are more.
+            question.limit, before = max(1, asked.limit - len(found)), len(found)
+            page = session.ask("alerts.list", question, types.AlertList)
+            reason = reason or page.incomplete_reason
+            cursor = page.next_cursor
+            for one in page.alerts:
+                if len(found) < asked.limit:
+                    found.setdefault(one.id, one)
+                elif one.id not in found:
+                    has_more = True
+            # A page of long alerts is shorter than was asked for.
+            if cursor is None or not before < len(found) < asked.limit:
+                break
+            question.cursor = cursor
         has_more = has_more or cursor is not None
-        for one in page.alerts:
-            if len(found) < asked.limit:
-                found.setdefault(one.id, one)
-            elif one.id not in found:
-                has_more = True
     return MostUrgent(
         by_urgency(found.values()), has_more, cursor if len(questions) == 1 else None, reason
     )

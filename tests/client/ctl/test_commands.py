@@ -432,6 +432,19 @@ def test_all_asks_for_every_page(peer: WirePeer, ctl: Ctl) -> None:
     assert whole["next_cursor"] is None
 
 
+def test_a_list_goes_on_behind_a_page_that_is_shorter_than_was_asked_for(
+    peer: WirePeer, ctl: Ctl
+) -> None:
+    pages = {
+        None: alert_list(alert(3), next_cursor="c1"),
+        "c1": alert_list(alert(2), next_cursor="c2"),
+    }
+    peer.answers["alerts.list"] = lambda params: pages[params.get("cursor")]
+    _, _, err = ctl("alerts", "list", "--state", "resolved", "--limit", "2")
+    assert [one["params"]["limit"] for one in peer.requests] == [2, 1]
+    assert "there are more: --all, or --cursor c2" in err
+
+
 def test_show_tells_an_alert_with_its_story(peer: WirePeer, ctl: Ctl) -> None:
     peer.answers["alerts.get"] = lambda _: {
         "alert": alert(

@@ -257,3 +257,28 @@ async def test_without_a_database_only_the_recent_ones_are_known(tmp_path: Path)
         code, sentence = await control.refusal("tasks.get", id="none")
     assert code == Code.NOT_FOUND
     assert "among the recent ones" in sentence
+
+
+async def test_a_page_of_long_runs_is_shorter_and_goes_on(control: Control) -> None:
+    # In JSON a control character takes six bytes.
+    for number in range(25):
+        task = await start(control, f"t{number}")
+        await finish(control, task, output="\x1b" * 65_536)
+    found, cursor, sizes = [], None, []
+    while True:
+        answer = await control.call("tasks.list", limit=1000, cursor=cursor)
+        found += names(answer)
+        sizes.append(len(answer["tasks"]))
+        cursor = answer["next_cursor"]
+        if cursor is None:
+            break
+    assert found == [f"t{number}" for number in reversed(range(25))]
+    assert sizes == [21, 4]
+    # The same bytes are in the events of their ends.
+    ends = await control.call("events.list", types=["task"], limit=1000)
+    assert ends["events"][-1]["data"]["name"] == "t24"
+    assert len(ends["events"]) < 50
+    events = await control.call(
+        "events.list", types=["task"], limit=1000, since=ends["events"][0]["id"]
+    )
+    assert events["events"][-1]["data"]["name"] == "t24"

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
-from storewatch.wire import params
+from storewatch.wire import encode, params
 from storewatchd.control.dispatch import Call, Handler
+from storewatchd.control.pages import fitting
 from storewatchd.core.commands import AcknowledgeAlert, CreateAlert, ResolveAlert
 from storewatchd.core.matchers import parse_matcher
 from storewatchd.core.model import (
@@ -58,11 +59,11 @@ def handlers(monitor: Monitor, store: Store, journal: Journal) -> Mapping[str, H
                 problem = what_is_missing(error)
         problem = problem or store.lacks
         alerts = sorted(page.values(), key=_place, reverse=True)
-        shown = alerts[: asked.limit]
-        more = len(alerts) > asked.limit
+        shown = fitting(encode(alert.to_json()) for alert in alerts[: asked.limit])
+        more = len(alerts) > len(shown)
         return {
-            "alerts": [alert.to_json() for alert in shown],
-            "next_cursor": _place(shown[-1]).encode() if more else None,
+            "alerts": shown,
+            "next_cursor": _place(alerts[len(shown) - 1]).encode() if more else None,
             "complete": problem is None,
             "incomplete_reason": problem,
         }

@@ -9,6 +9,7 @@ from storewatch.wire import params
 from storewatchd.bus import Published, parse_filter, publishable
 from storewatchd.control.dispatch import Call, Handler
 from storewatchd.control.methods.alerts import time_of
+from storewatchd.control.pages import fitting
 from storewatchd.control.replay import Replay
 from storewatchd.control.subscriptions import Subscriptions
 from storewatchd.core.model import Event, EventType
@@ -67,12 +68,14 @@ def handlers(
         types = None if asked.types is None else frozenset(asked.types)
         after = await beginning(asked)
         if after is None:
-            events = await replay.newest(asked.limit, types=types)
+            newest = await replay.newest(asked.limit, types=types)
+            page = fitting(published.line for published in reversed(newest))[::-1]
         else:
             number = after.oldest_kept - 1 if isinstance(after, Gap) else after
             events = await replay.after(number, asked.limit, types=types)
+            page = fitting(published.line for published in events)
         return {
-            "events": [msgspec.Raw(published.line) for published in events],
+            "events": page,
             "gap": isinstance(after, Gap),
         }
 

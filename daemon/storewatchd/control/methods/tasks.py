@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
-from storewatch.wire import params
+from storewatch.wire import encode, params
 from storewatchd.control.dispatch import Call, Handler
 from storewatchd.control.methods.alerts import cannot_tell, time_of, what_is_missing
+from storewatchd.control.pages import fitting
 from storewatchd.core.commands import FinishTask, ProgressTask, StartTask
 from storewatchd.core.queries import Position
 from storewatchd.core.tasks import TaskRun
@@ -67,7 +68,7 @@ def handlers(monitor: Monitor, store: Store) -> Mapping[str, Handler]:
     async def list_tasks(_: Call, asked: params.TasksList) -> dict[str, Any]:
         after = _position(asked.cursor)
         states = None if asked.state is None else frozenset(asked.state)
-        page: dict[str, TaskRun] = {
+        known_runs: dict[str, TaskRun] = {
             run.id: run
             for run in islice(monitor.view.runs(asked.name, states, after), asked.limit + 1)
         }
@@ -77,17 +78,18 @@ def handlers(monitor: Monitor, store: Store) -> Mapping[str, Handler]:
                 name=asked.name, states=states, after=after, limit=asked.limit + 1
             )
             for stored in stored_page:
-                known = page.get(stored.id) or monitor.view.run(stored.id)
+                known = known_runs.get(stored.id) or monitor.view.run(stored.id)
                 if known is None or known.version < stored.version:
-                    page[stored.id] = stored
+                    known_runs[stored.id] = stored
         except StoreError as error:
             problem = what_is_missing(error)
         problem = problem or store.lacks
-        runs = sorted(page.values(), key=_place, reverse=True)
-        shown = runs[: asked.limit]
+        runs = sorted(known_runs.values(), key=_place, reverse=True)
+        page = fitting(encode(run.to_json()) for run in runs[: asked.limit])
+        more = len(runs) > len(page)
         return {
-            "tasks": [run.to_json() for run in shown],
-            "next_cursor": _place(shown[-1]).encode() if len(runs) > asked.limit else None,
+            "tasks": page,
+            "next_cursor": _place(runs[len(page) - 1]).encode() if more else None,
             "complete": problem is None,
             "incomplete_reason": problem,
         }
