@@ -52,6 +52,10 @@ class Appliance:
         self.port = free_port()
         self.daemon: subprocess.Popen[bytes] | None = None
         self.web: subprocess.Popen[bytes] | None = None
+        self.reader_socket = directory / "reader.sock"
+        """Where nobody listens, so that the daemon starts a reader of its own, unless
+        `start_reader` was called."""
+        self.reader: subprocess.Popen[bytes] | None = None
         self.configure()
 
     # Settings.
@@ -69,7 +73,7 @@ class Appliance:
         lines = [
             f'[daemon]\nstate_directory = "{self.state}"\nruntime_directory = "{self.runtime}"',
             f"[probes]\ninterval = {interval_s}",
-            f'[reader]\nsocket = "{self.directory}/no-reader.sock"',
+            f'[reader]\nsocket = "{self.reader_socket}"',
             f'[rules]\ndirectories = ["{self.rules}"]\ninterval = {rules_interval_s}',
             f"[storage]\ndiscover = {str(discover).lower()}",
         ]
@@ -101,6 +105,20 @@ class Appliance:
                     raise AssertionError(f"not ready: {self.log.read_text()}")
                 with contextlib.suppress(TimeoutError):
                     said = notify.recv(4096)
+
+    def start_reader(self, *words: str) -> None:
+        """Start a reader with roots of its own, and wait until it listens."""
+        with (self.directory / "reader.log").open("ab") as log:
+            self.reader = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "storewatch_reader"),
+                    *("--socket", os.fspath(self.reader_socket)),
+                    *("--lock-directory", f"{self.directory}/locks", *words),
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        wait_for("the reader", self.reader_socket.exists)
 
     def start_web(self, *words: str, wait: bool = True) -> None:
         """Start the sidecar, and wait until it answers."""
@@ -141,7 +159,7 @@ class Appliance:
 
     def close(self) -> None:
         """End whatever runs."""
-        for program in (self.web, self.daemon):
+        for program in (self.web, self.daemon, self.reader):
             if program is not None and program.poll() is None:
                 program.send_signal(signal.SIGTERM)
                 try:

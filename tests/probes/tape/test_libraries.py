@@ -22,7 +22,11 @@ from probes.tape.fix_tape import (
 from storewatchd.core.frames import Frame, Scope
 from storewatchd.errors import ProbeAbsent, ProbeDeferred, ProbeFailed, ReadRefused
 from storewatchd.probes.base import Patient
-from storewatchd.probes.tape.libraries import InventoriesProbe, LibrariesProbe
+from storewatchd.probes.tape.libraries import (
+    CONVINCING_LOOKS,
+    InventoriesProbe,
+    LibrariesProbe,
+)
 
 SCOPE = Scope("library_inventories", (("library", LIBRARY),))
 
@@ -157,34 +161,77 @@ def test_a_library_with_thousands_of_slots_is_read_by_the_large_row() -> None:
 # What is not believed.
 
 
-def test_a_library_that_shows_nothing_is_read_again_before_it_is_believed() -> None:
-    probe, port = InventoriesProbe(), ScriptedPort()
-    full = library(*(f"T{number}" for number in range(40)))
-    full.tell(port)
+FULL = library(*(f"T{number}" for number in range(40)))
+
+
+def watching(port: ScriptedPort) -> InventoriesProbe:
+    """Return a probe that has seen a full library."""
+    probe = InventoriesProbe()
+    FULL.tell(port)
     look(probe, port)
-
-    class Flickering(ScriptedPort):
-        """Shows the library empty once."""
-
-        async def read(self, row: str, object_id: str = "") -> object:  # type: ignore[override]
-            reading = await super().read(row, object_id)
-            if row == "changer.elements":
-                self.readings[row, object_id] = ran(full.report())
-            return reading
-
-    flickering = Flickering()
-    library(*([None] * 40)).tell(flickering)
-    with pytest.raises(ProbeFailed, match="contradict each other"):
-        look(probe, flickering)
-    assert values(look(probe, flickering), "library_elements_full")[LIBRARY, "storage"] == 40.0
+    return probe
 
 
-def test_a_library_that_was_emptied_is_believed_when_it_says_so_twice() -> None:
-    probe, port = InventoriesProbe(), ScriptedPort()
-    library(*(f"T{number}" for number in range(40))).tell(port)
-    look(probe, port)
-    library(*([None] * 40)).tell(port)
-    assert values(look(probe, port), "library_elements_full")[LIBRARY, "storage"] == 0.0
+@pytest.mark.parametrize(
+    "shown",
+    [
+        pytest.param(library(*[None] * 40), id="empty"),
+        pytest.param(library(*[""] * 40), id="without bar codes"),
+        pytest.param(library(*[f"T{n}" if n < 10 else None for n in range(40)]), id="most gone"),
+    ],
+)
+def test_a_library_that_shows_much_less_is_not_believed_at_once(shown: FakeLibrary) -> None:
+    port = ScriptedPort()
+    probe = watching(port)
+    shown.tell(port)
+    for _ in range(CONVINCING_LOOKS - 1):
+        with pytest.raises(ProbeFailed, match="of 40 cartridges no more"):
+            look(probe, port)
+    FULL.tell(port)
+    assert look(probe, port).news == ()
+
+
+def test_a_library_that_shows_much_less_for_long_is_believed() -> None:
+    port = ScriptedPort()
+    probe = watching(port)
+    library(*[None] * 40).tell(port)
+    for _ in range(CONVINCING_LOOKS - 1):
+        with pytest.raises(ProbeFailed):
+            look(probe, port)
+    frame = look(probe, port)
+    assert values(frame, "library_elements_full")[LIBRARY, "storage"] == 0.0
+    assert len(frame.news) == 40
+
+
+def test_a_library_that_flickers_is_never_believed() -> None:
+    port = ScriptedPort()
+    probe = watching(port)
+    for number in range(3 * CONVINCING_LOOKS):
+        library("T1" if number % 2 else "T2", *[None] * 39).tell(port)
+        with pytest.raises(ProbeFailed):
+            look(probe, port)
+
+
+def test_a_library_that_was_opened_is_believed() -> None:
+    port = ScriptedPort()
+    probe = watching(port)
+    port.readings["changer.addresses", CHANGER_AT] = ran(
+        status=6,
+        stderr="Fixed format, current; Sense key: Unit Attention\n"
+        "Additional sense: Import or export element accessed\n",
+    )
+    with pytest.raises(ProbeFailed):
+        look(probe, port)
+    library(*[None] * 40).tell(port)
+    frame = look(probe, port)
+    assert {one.kind for one in frame.news} == {"unit_attention", "cartridge_removed"}
+
+
+def test_a_magazine_of_few_is_believed() -> None:
+    port = ScriptedPort()
+    probe = watching(port)
+    library(*[f"T{n}" if n > 7 else None for n in range(40)]).tell(port)
+    assert len(look(probe, port).news) == 8
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 READ ELEMENT STATUS with CURDATA=1 moves nothing (SMC-3 6.11). An inventory that suddenly shows much
 less than before is not believed at once: a library that is starting, or a transfer that ended
-short, looks the same.
+short, looks the same. It is believed when the library has said that somebody was at it, or has
+shown the same for long.
 """
 
 from collections import Counter
@@ -26,7 +27,13 @@ if TYPE_CHECKING:
 CLEANING_PREFIX = "CLN"
 SUSPECT_SHARE = 0.5
 SUSPECT_COUNT = 3
-"""Cartridges of which at least so many, and more than that share, are gone at once."""
+"""Bar codes of which at least so many, and more than that share, are gone at once."""
+
+CONVINCING_LOOKS = 10
+"""How many looks in a row that show the same are believed, whatever it is."""
+
+ACCESSED = 0x28
+"""The additional sense codes of a library that somebody was at: 28/00 to 28/03."""
 
 LIBRARY_FAMILIES = (
     gauge("library_up", "Whether the kernel can talk to a library.", "library"),
@@ -96,6 +103,7 @@ class InventoriesProbe:
     def __init__(self) -> None:
         self._devices = Devices(CHANGER, "library")
         self._before: dict[Scope, tuple[Element, ...]] = {}
+        self._doubted: dict[Scope, tuple[tuple[Element, ...], int]] = {}  # and for how many looks
         self._heard: dict[Scope, list[Sense]] = {}  # and not told yet
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
@@ -108,23 +116,32 @@ class InventoriesProbe:
         heard = self._heard.setdefault(scope, [])
         try:
             elements = await inventory(asker)
-            if self._is_suspect(scope, elements) and await inventory(asker) != elements:
-                raise ProbeFailed(
-                    "two inventories, one read after the other, contradict each other"
-                )
         finally:
             heard += asker.heard
+        if not any(one.asc == ACCESSED for one in heard):
+            self._doubt(scope, elements)
         news = [*attentions("library", library, heard)]
         if scope in self._before:
             news += changes(library, self._before[scope], elements)
         self._before[scope] = elements
+        self._doubted.pop(scope, None)
         heard.clear()
         return seen(scope, rows_of(library, elements), news)
 
-    def _is_suspect(self, scope: Scope, elements: Sequence[Element]) -> bool:
-        before = _count(self._before.get(scope, ()))
-        lost = before - _count(elements)
-        return lost >= SUSPECT_COUNT and lost > SUSPECT_SHARE * before
+    def _doubt(self, scope: Scope, elements: tuple[Element, ...]) -> None:
+        """Raises ProbeFailed: this shows much less than before, and not for long."""
+        before = _tags(self._before.get(scope, ()))
+        lost = before - _tags(elements)
+        if len(lost) < SUSPECT_COUNT or len(lost) <= SUSPECT_SHARE * len(before):
+            return
+        shown, looks = self._doubted.get(scope, (elements, 0))
+        looks = looks + 1 if shown == elements else 1
+        self._doubted[scope] = elements, looks
+        if looks < CONVINCING_LOOKS:
+            raise ProbeFailed(
+                f"it shows {len(lost)} of {len(before)} cartridges no more, and has not said that "
+                f"anybody was at it: believed after {CONVINCING_LOOKS} looks that show the same"
+            )
 
 
 async def inventory(asker: Asker) -> tuple[Element, ...]:
@@ -208,5 +225,5 @@ def _is_out_of_reach(element: Element) -> bool:
     )
 
 
-def _count(elements: Sequence[Element]) -> int:
-    return sum(one.is_full for one in elements)
+def _tags(elements: Sequence[Element]) -> set[str]:
+    return {one.tag for one in elements if one.is_full and one.tag}

@@ -1,0 +1,183 @@
+"""A tape library and its drives under the real programs: real tools ask an emulated library."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.tape.library import EmulatedLibrary
+from lab.tape.tools import flags
+from system.appliance import Appliance, wait_for
+
+pytestmark = pytest.mark.timeout(90)  # real programs start
+
+INTERVAL_S = 1.0
+LOG_SENSE = 0x4D
+PAGES_THAT_CLEAR = (0x2E,)
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[EmulatedLibrary]:
+    with EmulatedLibrary(tmp_path / "lab") as library:
+        yield library
+
+
+@pytest.fixture
+def watched(appliance: Appliance, library: EmulatedLibrary) -> Appliance:
+    """A daemon that watches the library by a reader whose roots are those of the laboratory."""
+    appliance.configure(interval_s=INTERVAL_S, more='[database]\nkind = "none"')
+    tools = [
+        word
+        for name in ("LD_PRELOAD", "SGSHIM_MAP")
+        for word in ("--tool-env", f"{name}={library.env[name]}")
+    ]
+    roots = ("--sysfs", str(library.sysfs), "--dev", str(library.dev))
+    appliance.start_reader(*roots, *tools)
+    appliance.start()
+    wait_for("the inventory", lambda: rows(appliance, "library_elements"))
+    return appliance
+
+
+def rows(appliance: Appliance, expr: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = appliance.call("metrics.query", expr=expr)["rows"]
+    return found
+
+
+def value(appliance: Appliance, expr: str) -> float | None:
+    """Return the value of an expression that is known and has one row; else None."""
+    found = [one for one in rows(appliance, expr) if one["state"] == "exact"]
+    return float(found[0]["value"]) if len(found) == 1 else None
+
+
+def events(appliance: Appliance) -> list[tuple[str, dict[str, Any]]]:
+    """Return what was told of tapes so far, oldest first."""
+    told = appliance.call("events.list", types=["tape"], limit=1000)["events"]
+    return [(one["kind"], one["data"]) for one in told]
+
+
+def outcomes(appliance: Appliance, probe: str) -> set[str]:
+    return {one["outcome"] for one in appliance.call("probes.list", probe=probe)["probes"]}
+
+
+def wait_looks(appliance: Appliance, probe: str, count: int = 2) -> None:
+    """Wait until every scope of a probe was looked at so often from now on."""
+    seen: dict[str, set[str]] = {}
+
+    def looked() -> bool:
+        for one in appliance.call("probes.list", probe=probe)["probes"]:
+            seen.setdefault(str(one["scope"]), set()).add(one["last_run"])
+        return bool(seen) and all(len(runs) > count for runs in seen.values())
+
+    wait_for("looks", looked, within_s=30)
+
+
+def test_a_library_is_seen_with_its_drives_slots_and_cartridges(
+    watched: Appliance, library: EmulatedLibrary
+) -> None:
+    wait_for("drives", lambda: len(rows(watched, "tape_drive_up == 1")) == 2)
+    snapshot = watched.call("metrics.get")["tape"]
+    assert snapshot == {
+        "total_libraries": 1,
+        "total_drives": 2,
+        "total_slots": 20,
+        "occupied_slots": 12,
+    }
+    bays = rows(watched, "library_drive_bay")
+    assert {one["labels"]["drive"] for one in bays} == {
+        library.drives[0].serial,
+        library.drives[1].serial,
+    }
+    assert value(watched, "library_duplicate_barcodes") == 0
+    assert watched.alerts() == []
+
+
+def test_what_happens_in_the_library_is_told_as_it_happens(
+    watched: Appliance, library: EmulatedLibrary
+) -> None:
+    library.load(3, 0)
+    wait_for("the load", lambda: "loaded" in dict(events(watched)))
+    loaded = dict(events(watched))["loaded"]
+    assert (loaded["barcode"], loaded["to"]["drive"]) == ("LAB003L8", library.drives[0].serial)
+    assert value(watched, 'tape_drive_loaded{barcode="LAB003L8"}') == 1
+    library.unload(0, 3)
+    wait_for("the unload", lambda: "unloaded" in dict(events(watched)))
+    library.move(1, 20)
+    wait_for("the move", lambda: "moved" in dict(events(watched)))
+    library.export_mail(2, 1)
+    wait_for("the export", lambda: "exported" in dict(events(watched)))
+    library.take_mail(1)
+    wait_for("the removal", lambda: "cartridge_removed" in dict(events(watched)))
+    assert dict(events(watched))["cartridge_removed"]["barcode"] == "LAB002L8"
+
+
+def test_a_unit_attention_that_came_to_us_is_told_to_everybody(
+    watched: Appliance, library: EmulatedLibrary
+) -> None:
+    library.unit_attention(library.changer, 0x28, 0x01)
+    wait_for("the attention", lambda: "unit_attention" in dict(events(watched)))
+    told = dict(events(watched))["unit_attention"]
+    assert (told["library"], told["code"]) == (library.changer.serial, "28/01")
+
+
+def test_a_library_that_shows_itself_empty_for_once_has_lost_nothing(
+    watched: Appliance, library: EmulatedLibrary
+) -> None:
+    for trouble in ({"empty": True}, {"tagless": True}, {"cut_at": 200}):
+        library.corrupt_inventory(**trouble)
+        wait_looks(watched, "library_inventories")
+        library.mend_inventory()
+        wait_for("sight", lambda: outcomes(watched, "library_inventories") == {"seen"})
+        told = [kind for kind, _ in events(watched)]
+        assert "cartridge_removed" not in told, trouble
+
+
+def test_a_drive_at_work_is_not_disturbed_and_who_works_is_told(
+    watched: Appliance, library: EmulatedLibrary
+) -> None:
+    drive = library.drives[0]
+    library.load(1, 0)
+    with library.job(0, "write", bytes_per_s=100_000_000, program="bareos-sd"):
+        holder = f'tape_drive_holder{{drive="{drive.serial}"}}'
+        wait_for("the holder", lambda: rows(watched, holder))
+        assert rows(watched, holder)[0]["labels"]["process"] == "bareos-sd"
+        asked = len(library.sees(drive, LOG_SENSE))
+        wait_looks(watched, "tape_drives", 4)
+        assert len(library.sees(drive, LOG_SENSE)) == asked
+        rate = f'rate(node_tape_written_bytes_total{{drive="{drive.serial}"}}[5s])'
+        wait_for("a rate", lambda: (value(watched, rate) or 0) > 0)
+
+
+def test_after_us_every_tapealert_flag_is_there_for_others(
+    watched: Appliance, library: EmulatedLibrary
+) -> None:
+    drive = library.drives[1]
+    library.set_tapealert(drive, 4, 20)
+    wait_looks(watched, "tape_drives", 5)
+    asked = {cdb[2] & 0x3F for cdb in library.sees(drive, LOG_SENSE)}
+    assert not asked & set(PAGES_THAT_CLEAR)
+    assert {4, 20} <= set(flags(library, library.drive_sg(1)))
+
+
+def test_a_library_that_hangs_blinds_itself_and_nothing_else(
+    watched: Appliance, library: EmulatedLibrary
+) -> None:
+    library.hang(library.changer, opcode=0xB8)
+    wait_for("blindness", lambda: "failed" in outcomes(watched, "library_inventories"), within_s=60)
+    before = time.monotonic()
+    wait_looks(watched, "tape_drives")
+    assert time.monotonic() - before < 10
+    library.release(library.changer)
+    wait_for("recovery", lambda: outcomes(watched, "library_inventories") == {"seen"}, within_s=30)
+
+
+def test_a_library_that_vanishes_is_failed_and_one_that_comes_back_is_the_same(
+    watched: Appliance, library: EmulatedLibrary
+) -> None:
+    library.vanish(library.changer)
+    wait_for("its absence", lambda: rows(watched, "library_up") == [])
+    library.come_back(library.changer, sg=9)
+    wait_for("its return", lambda: value(watched, "library_up") == 1)
+    (info,) = rows(watched, "library_info")
+    assert (info["labels"]["library"], info["labels"]["sg"]) == (library.changer.serial, "sg9")
