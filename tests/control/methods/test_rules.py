@@ -1,5 +1,7 @@
 """rules.*: what is in force, how it fares, and that nothing wrong comes into force."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,9 @@ import pytest
 from control.fix_control import Control, open_control
 from core.fix_engine import rule
 from storewatch.wire import Code
+from storewatchd.control.methods import rules as rules_module
 from storewatchd.core.rules import RuleFile
+from storewatchd.errors import RuleError
 
 TWO = rule(**{"for": "1m", "keep_firing_for": "2m"}) + (
     "\n      labels: {severity: critical}"
@@ -100,6 +104,44 @@ async def test_a_file_is_judged_with_the_place_of_each_problem(
     assert (found["valid"], found["rules"]) == (valid, rules)
     assert [(one["path"], one["line"]) for one in found["problems"]] == places
     assert len((await ruled.call("rules.list"))["rules"]) == 2
+
+
+async def test_many_problems_are_told_up_to_a_number(
+    ruled: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules_module, "MAX_PLACES", 2)
+    content = "groups: [" + "{a: b}, " * 20 + "]"
+    problems = (await ruled.call("rules.validate", content=content))["problems"]
+    assert len(problems) == 3
+    assert problems[-1]["message"] == "and 38 more"
+
+
+async def test_files_are_checked_one_at_a_time_and_to_their_end(
+    ruled: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules_module, "BUSY_S", 0.01)
+    began, goes_on = threading.Event(), threading.Event()
+
+    def hang(*_: Any) -> list[RuleError]:
+        began.set()
+        assert goes_on.wait(10)
+        return []
+
+    monkeypatch.setattr(rules_module, "doubtful", hang)
+    one = await ruled.connect()
+    await one.client.say(
+        {"jsonrpc": "2.0", "method": "rules.validate", "params": {"content": rule()}, "id": 1}
+    )
+    await asyncio.to_thread(began.wait, 10)
+    one.client.close()
+    refused = await ruled.refusal("rules.validate", content=rule())
+    assert refused == (
+        Code.LIMIT_REACHED,
+        "other rule files are being checked: try again later",
+    )
+    goes_on.set()
+    monkeypatch.setattr(rules_module, "BUSY_S", 10.0)
+    assert (await ruled.call("rules.validate", content=rule()))["valid"]
 
 
 MISTYPED = "Full: no metric 'nod_load5' is known; did you mean node_load5?"

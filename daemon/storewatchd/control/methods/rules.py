@@ -13,8 +13,14 @@ from storewatchd.core.mentions import doubts
 from storewatchd.core.model import AlertState, format_time
 from storewatchd.core.rules import RuleFile, RuleSet, doubtful, load
 from storewatchd.core.unseen import why_unknown
-from storewatchd.errors import NotFound, RuleError
+from storewatchd.errors import LimitReached, NotFound, RuleError
 from storewatchd.monitor import Monitor
+
+BUSY_S = 10.0
+"""How long a check waits for others before it is refused."""
+
+MAX_PLACES = 1_000
+"""How many problems of a check are told one by one."""
 
 ReadRules = Callable[[], tuple[RuleSet, list[RuleError]]]
 
@@ -35,29 +41,31 @@ def handlers(
                 return _shape(monitor, state, known_metrics())
         raise NotFound(f"there is no rule {asked.name!r}")
 
+    checking = asyncio.Lock()
+
     async def validate(_: Call, asked: params.RulesValidate) -> dict[str, Any]:
-        if asked.content is None:
-            rules, problems = await asyncio.to_thread(read_rules)
-        else:
+        read = read_rules
+        if asked.content is not None:
             file = RuleFile(asked.path, asked.content, asked.path)
             taken = monitor.books.table.probe_families()
-            rules, problems = await asyncio.to_thread(partial(load, [file], taken=taken))
-        return await check(rules, problems)
+            read = partial(load, [file], taken=taken)
+        try:
+            async with asyncio.timeout(BUSY_S):
+                await checking.acquire()
+        except TimeoutError as error:
+            raise LimitReached("other rule files are being checked: try again later") from error
+        # A thread takes its share of the loop's time, and goes on when nobody waits any more: so
+        # one at a time, to its end.
+        work = partial(_check, read, known_metrics())
+        working = asyncio.get_running_loop().run_in_executor(None, work)
+        working.add_done_callback(lambda _: checking.release())
+        return await asyncio.shield(working)
 
     async def reload(call: Call, _: params.Nothing) -> dict[str, Any]:
         rules, problems = await asyncio.to_thread(read_rules)
         if not problems:
             await monitor.command(ReplaceRules(call.caller.name, rules))
-        return await check(rules, problems)
-
-    async def check(rules: RuleSet, problems: list[RuleError]) -> dict[str, Any]:
-        warnings = await asyncio.to_thread(doubtful, rules, known_metrics())
-        return {
-            "valid": not problems,
-            "rules": len(rules),
-            "problems": [_place(problem) for problem in problems],
-            "warnings": [_place(warning) for warning in warnings],
-        }
+        return await asyncio.to_thread(_check, lambda: (rules, problems), known_metrics())
 
     return {
         "rules.list": list_rules,
@@ -65,6 +73,24 @@ def handlers(
         "rules.validate": validate,
         "rules.reload": reload,
     }
+
+
+def _check(read: ReadRules, known: frozenset[str]) -> dict[str, Any]:
+    rules, problems = read()
+    return {
+        "valid": not problems,
+        "rules": len(rules),
+        "problems": _places(problems),
+        "warnings": _places(doubtful(rules, known)),
+    }
+
+
+def _places(problems: list[RuleError]) -> list[dict[str, Any]]:
+    places = [_place(problem) for problem in problems[:MAX_PLACES]]
+    if len(problems) > MAX_PLACES:
+        more = len(problems) - MAX_PLACES
+        places.append(_place(RuleError(f"and {more} more", path=problems[MAX_PLACES].path)))
+    return places
 
 
 def _place(problem: RuleError) -> dict[str, Any]:
