@@ -38,8 +38,8 @@ def statvfs_path(roots: Roots, path: str) -> dict[str, Any]:
 
 
 def file_size(roots: Roots, path: str) -> dict[str, Any]:
-    """Return what a file or block device is and how long, in bytes; None where that has no
-    meaning."""
+    """Return what a file or block device is and how long, in bytes, None where that has no
+    meaning; and by which name the kernel counts what goes to its disk, where it is on one."""
     try:
         about = os.stat(path)
     except OSError as error:
@@ -47,12 +47,22 @@ def file_size(roots: Roots, path: str) -> dict[str, Any]:
             return {"exists": False}
         raise
     if stat.S_ISREG(about.st_mode):
-        return {"exists": True, "kind": "file", "size": about.st_size}
+        disk = _disk(roots, about.st_dev)
+        return {"exists": True, "kind": "file", "size": about.st_size, "disk": disk}
     if not stat.S_ISBLK(about.st_mode):
-        return {"exists": True, "kind": "other", "size": None}
+        return {"exists": True, "kind": "other", "size": None, "disk": ""}
     number = f"{os.major(about.st_rdev)}:{os.minor(about.st_rdev)}"
-    sectors = int(_text(f"{roots.sysfs}/dev/block/{number}/size"))
-    return {"exists": True, "kind": "block", "size": 512 * sectors}
+    size = 512 * int(_text(f"{roots.sysfs}/dev/block/{number}/size"))
+    return {"exists": True, "kind": "block", "size": size, "disk": _disk(roots, about.st_rdev)}
+
+
+def _disk(roots: Roots, number: int) -> str:
+    """Return the name of a block device in sysfs; empty for a file system that is on none."""
+    try:
+        target = os.readlink(f"{roots.sysfs}/dev/block/{os.major(number)}:{os.minor(number)}")
+    except OSError:
+        return ""
+    return os.path.basename(target)
 
 
 def scsi_holders(roots: Roots, address: str) -> dict[str, Any]:

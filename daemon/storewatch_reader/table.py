@@ -13,6 +13,8 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
+from storewatch_reader import scst
+
 PROTOCOL = 1
 
 
@@ -173,6 +175,40 @@ TOOL_ROWS: tuple[ToolRow, ...] = (
     ),
 )
 
+
+def _scst(
+    name: str,
+    reads: str,
+    attributes: tuple[str, ...],
+    *,
+    answer_by_s: float = 5.0,
+    kill_after_s: float = 30.0,
+) -> TreeRow:
+    return TreeRow(
+        name,
+        "tree",
+        reads,
+        answer_by_s=answer_by_s,
+        kill_after_s=kill_after_s,
+        root="kernel/scst_tgt",
+        attributes=attributes,
+    )
+
+
+SCST_ROWS = (
+    _scst("scst.state", "/sys/kernel/scst_tgt: whether SCST is loaded", scst.STATE),
+    _scst("scst.cheap", "/sys/kernel/scst_tgt: what SCST answers at once", scst.CHEAP),
+    _scst("scst.steady", "/sys/kernel/scst_tgt: what hardly ever changes", scst.STEADY),
+    # One that is stuck behind a hung command must not blind the others: a key of its own.
+    _scst(
+        "scst.queued",
+        "/sys/kernel/scst_tgt: what SCST answers from a work queue, every few minutes",
+        scst.QUEUED,
+        answer_by_s=20.0,
+        kill_after_s=120.0,
+    ),
+)
+
 _SCSI_DEVICE = tuple(
     f"scsi_device/*/device/{name}"
     for name in (
@@ -268,6 +304,7 @@ ROWS: dict[str, Row] = {
                 *("scsi_host/*/state", "scsi_tape/st*/device@"),
             ),
         ),
+        *SCST_ROWS,
         *TOOL_ROWS,
     )
 }

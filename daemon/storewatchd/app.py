@@ -114,7 +114,7 @@ async def run(source: Source, clock: Clock) -> int:
         repositories = RepositoryBook()
         repositories.declare(settings.storage.named_paths())
         own = Own()
-        probes = make_probes(repositories, settings, own)
+        probes = make_probes(repositories, settings, own, clock)
         _declare(table, probes, settings)
         checkpoints = Checkpoints(settings.daemon.state_directory, table, version)
         await checkpoints.load()

@@ -14,10 +14,6 @@ from storewatchd.settings import RulesSettings
 _SUFFIXES = (".yml", ".yaml")
 _USUAL_DIRECTORIES = RulesSettings().directories
 
-# Rules ship before the probes that they judge are asked: until then they would name metrics that
-# nobody tells.
-_NOT_YET = frozenset({"scst.yml"})
-
 
 def read_rules(settings: RulesSettings, taken: Collection[str]) -> tuple[RuleSet, list[RuleError]]:
     """Return the built-in rules and those of the rules directories, and every problem. `taken`
@@ -25,7 +21,7 @@ def read_rules(settings: RulesSettings, taken: Collection[str]) -> tuple[RuleSet
 
     It reads files: call it where that may take a while.
     """
-    files = [file for file in built_in_files() if file.path not in _NOT_YET]
+    files = built_in_files()
     problems: list[RuleError] = []
     for directory in settings.directories:
         for path in _paths(directory, problems):

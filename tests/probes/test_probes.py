@@ -20,6 +20,7 @@ def test_every_module_of_the_package_is_in_the_tuple() -> None:
     assert names(EVERY_PROBE) == [
         *("system", "filesystems", "repositories", "repository_states"),
         *("block", "sensors", "thermal", "processes"),
+        *("scst_state", "scst", "scst_slow", "scst_backing"),
         *("tape_drives", "libraries", "library_inventories", "database", "self"),
     ]
 

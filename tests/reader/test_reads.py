@@ -139,11 +139,15 @@ def test_a_garbled_process_harms_nothing(
 
 def test_the_size_of_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "disk").write_bytes(b"x" * 1000)
-    assert reads.file_size(Roots(), f"{tmp_path}/disk") == {
-        "exists": True,
-        "kind": "file",
-        "size": 1000,
-    }
+    number = (tmp_path / "disk").stat().st_dev
+    links = tmp_path / "dev" / "block"
+    links.mkdir(parents=True)
+    (links / f"{os.major(number)}:{os.minor(number)}").symlink_to("../../devices/x/block/sdq")
+    found = {"exists": True, "kind": "file", "size": 1000}
+    told = reads.file_size(Roots(sysfs=os.fspath(tmp_path)), f"{tmp_path}/disk")
+    assert told == {**found, "disk": "sdq"}
+    told = reads.file_size(Roots(sysfs="/nowhere"), f"{tmp_path}/disk")
+    assert told == {**found, "disk": ""}
     assert reads.file_size(Roots(), os.fspath(tmp_path))["kind"] == "other"
 
 
@@ -171,6 +175,7 @@ def test_the_size_of_a_block_device_is_the_kernels(tmp_path: Path) -> None:
         "exists": True,
         "kind": "block",
         "size": sectors * 512,
+        "disk": device.name,
     }
 
 
@@ -186,9 +191,7 @@ def test_who_holds_a_device_is_told(tmp_path: Path) -> None:
     roots = Roots(sysfs=f"{tmp_path}/sys", dev=f"{tmp_path}/dev")
     assert reads.scsi_holders(roots, "3:0:1:0") == {"exists": True, "holders": []}
     with (tmp_path / "dev" / "sg4").open("rb") as held:
-        child = subprocess.Popen(
-            ["sleep", "60"], pass_fds=(held.fileno(),)
-        )
+        child = subprocess.Popen(["sleep", "60"], pass_fds=(held.fileno(),))
     try:
         assert reads.scsi_holders(roots, "3:0:1:0")["holders"] == [
             {"pid": child.pid, "comm": "sleep", "node": "sg4"}

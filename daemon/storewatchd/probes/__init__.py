@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 
+from storewatchd.clock import Clock
 from storewatchd.core.repositories import RepositoryBook
 from storewatchd.errors import ConfigError
 from storewatchd.probes.base import Probe
 from storewatchd.probes.block import BlockProbe, ProcessesProbe, SensorsProbe, ThermalProbe
+from storewatchd.probes.scst.probe import make_scst_probes
 from storewatchd.probes.self import DatabaseProbe, Own, SelfProbe
 from storewatchd.probes.storage import FileSystemsProbe, RepositoriesProbe, RepositoryStatesProbe
 from storewatchd.probes.system import SystemProbe
@@ -38,7 +40,10 @@ def family_names() -> frozenset[str]:
 
 
 def make_probes(
-    repositories: RepositoryBook, settings: Settings, own: Own | None = None
+    repositories: RepositoryBook,
+    settings: Settings,
+    own: Own | None = None,
+    clock: Clock | None = None,
 ) -> tuple[Probe, ...]:
     """Return the probes that the settings leave enabled; `own` is what the daemon says of
     itself."""
@@ -52,6 +57,7 @@ def make_probes(
         SensorsProbe(),
         ThermalProbe(),
         ProcessesProbe(),
+        *make_scst_probes(clock or Clock()),
         DrivesProbe(),
         LibrariesProbe(),
         InventoriesProbe(),

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from fakes import HandClock, ScriptedPort
 from probes.fix_probes import assert_keeps_to_its_families
+from storewatch_reader.scst import CHEAP, QUEUED, STATE, STEADY
 from storewatchd.core.frames import Frame, Scope
 from storewatchd.port import Reading
 from storewatchd.probes.scst.model import Device, Driver, Scst, Session, Target
-from storewatchd.probes.scst.patterns import CHEAP, QUEUED, STATE, STEADY
 from storewatchd.probes.scst.probe import make_scst_probes
 from storewatchd.probes.scst.tree import Attributes, Content, parse_tree
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from probes.scst.fix_scst import attributes, device, target
+from storewatch_reader.scst import CHEAP, QUEUED, STEADY
 from storewatchd.probes.scst.model import Command
-from storewatchd.probes.scst.patterns import CHEAP, QUEUED, STEADY
 from storewatchd.probes.scst.tree import Content, parse_commands, parse_dif, parse_tree
 
 ALL = (*CHEAP, *STEADY, *QUEUED)

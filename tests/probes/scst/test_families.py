@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from fakes import NOON
 from probes.fix_probes import by_labels
 from probes.scst.fix_scst import ONE, TGT, TGT1, TGT2, TWO, attributes, names, rarely_seen, seen
+from storewatch_reader.scst import CHEAP, QUEUED, STEADY
 from storewatchd.core.frames import Family
 from storewatchd.probes.scst.accumulate import Ledger, counts_of
 from storewatchd.probes.scst.families import (
@@ -26,7 +27,6 @@ from storewatchd.probes.scst.model import (
     Session,
     Target,
 )
-from storewatchd.probes.scst.patterns import CHEAP, QUEUED, STEADY
 from storewatchd.probes.scst.tree import Content, parse_tree
 
 SID = "30300003d0200"

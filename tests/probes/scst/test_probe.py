@@ -11,11 +11,11 @@ import pytest
 from fakes import NOON
 from probes.fix_probes import values
 from probes.scst.fix_scst import ONE, TGT1, TGT2, TWO, Appliance, attributes
+from storewatch_reader.scst import QUEUED
 from storewatchd.core.frames import Frame, Scope
 from storewatchd.errors import ProbeAbsent, ProbeFailed, ReadRefused, ReadStuck
 from storewatchd.probes.scst.families import FAMILIES
 from storewatchd.probes.scst.memory import EXPECTED_AFTER_S, EXPIRES_AFTER_S
-from storewatchd.probes.scst.patterns import QUEUED
 from storewatchd.probes.scst.probe import (
     LOOK_AT_FILE_AFTER_S,
     ScstProbe,

@@ -17,6 +17,7 @@ from probes.scst.fix_scst import (
     sessions,
     target,
 )
+from storewatch_reader.scst import CHEAP, QUEUED, STEADY
 from storewatchd.probes.scst.model import (
     Cache,
     Command,
@@ -28,7 +29,6 @@ from storewatchd.probes.scst.model import (
     Scst,
     TargetGroup,
 )
-from storewatchd.probes.scst.patterns import CHEAP, QUEUED, STEADY
 from storewatchd.probes.scst.tree import parse_tree
 
 ALL = (*CHEAP, *STEADY, *QUEUED)

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from probes.scst.fix_scst import attributes, matcher, names, whole
+from storewatch_reader.scst import CHEAP, QUEUED, STATE, STEADY
 from storewatch_reader.trees import Pass, compiled
-from storewatchd.probes.scst.patterns import CHEAP, QUEUED, STATE, STEADY
 
 EVERYTHING = (*STATE, *CHEAP, *STEADY, *QUEUED)
 
