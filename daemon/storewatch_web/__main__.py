@@ -7,7 +7,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import cast
 
 import sdnotify
 import uvloop
@@ -15,8 +16,15 @@ from aiohttp import web
 
 from storewatch import Client
 from storewatch.plain import DEFAULT_SOCKET
+from storewatch_web.door import (
+    FILES_OF_OUR_OWN,
+    KEEP_ALIVE_S,
+    MAX_PLAIN,
+    Door,
+    raise_file_limit,
+)
 from storewatch_web.guard import Guard
-from storewatch_web.hub import Hub
+from storewatch_web.hub import MAX_CLIENTS, Hub
 from storewatch_web.query import MAX_BODY_BYTES
 from storewatch_web.routes import Routes, errors_and_guard
 
@@ -73,8 +81,9 @@ def _words(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--metrics-open-to-loopback",
         action="store_true",
-        help="serve /metrics to this machine without a token; the sidecar's own user must be in "
-        "the group storewatch-read",
+        help="serve /metrics to this machine without a token, but not what a proxy on it passes "
+        "on, which must say so (X-Forwarded-For, Forwarded or Via); the sidecar's own user must be "
+        "in the group storewatch-read",
     )
     parser.add_argument(
         "--log-level", default="info", choices=("debug", "info", "warning", "error")
@@ -88,34 +97,49 @@ async def _run(words: argparse.Namespace, host: str, port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     guard = Guard([host, *words.allow_host], words.allow_origin)
-    async with Client(words.socket) as client, Hub(client) as hub:
+    files = raise_file_limit()
+    max_clients = max(0, min(MAX_CLIENTS, files - MAX_PLAIN - FILES_OF_OUR_OWN))
+    if max_clients < MAX_CLIENTS:
+        logger.warning("%d descriptors are enough for %d WebSockets", files, max_clients)
+    async with Client(words.socket) as client, Hub(client, max_clients=max_clients) as hub:
+        door = Door(hub)
         routes = Routes(client, hub, metrics_open_to_loopback=words.metrics_open_to_loopback)
-        app = web.Application(middlewares=[errors_and_guard(guard)], client_max_size=MAX_BODY_BYTES)
+        app = web.Application(
+            middlewares=[door.middleware, errors_and_guard(guard)], client_max_size=MAX_BODY_BYTES
+        )
         app.add_routes(routes.table())
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=KEEP_ALIVE_S
+        )
         await runner.setup()
+        assert runner.server is not None
         try:
-            site = _site(runner, host, port)
-            await site.start()
-            logger.info("serving %s", ", ".join(_addresses(runner)))
+            server = await _listen(door.leads_to(runner.server), host, port)
+            logger.info("serving %s", ", ".join(_addresses(server)))
             if os.environ.get("NOTIFY_SOCKET"):
                 sdnotify.SystemdNotifier().notify("READY=1")
             await stopping.wait()
             logger.info("stopping")
+            server.close()
         finally:
             await hub.close()
             await runner.cleanup()
 
 
-def _site(runner: web.AppRunner, host: str, port: int) -> web.BaseSite:
-    """Return where to serve: the socket that systemd passed (sd_listen_fds(3)), or our own."""
+async def _listen(
+    admit: Callable[[], asyncio.Protocol], host: str, port: int
+) -> asyncio.AbstractServer:
+    """Listen at the socket that systemd passed (sd_listen_fds(3)), or at our own."""
+    loop = asyncio.get_running_loop()
     if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS") == "1":
-        return web.SockSite(runner, socket.socket(fileno=3))
-    return web.TCPSite(runner, host, port)
+        return await loop.create_server(admit, sock=socket.socket(fileno=3))
+    return await loop.create_server(admit, host, port, backlog=128)
 
 
-def _addresses(runner: web.AppRunner) -> list[str]:
-    return [f"http://{name[0]}:{name[1]}" for name in runner.addresses if isinstance(name, tuple)]
+def _addresses(server: asyncio.AbstractServer) -> list[str]:
+    # uvloop's servers are none of asyncio's classes.
+    names = [one.getsockname() for one in cast("asyncio.Server", server).sockets]
+    return [f"http://{name[0]}:{name[1]}" for name in names if isinstance(name, tuple)]
 
 
 if __name__ == "__main__":

@@ -51,8 +51,16 @@ class _Feed:
 class Hub:
     """The clients and their feeds. Enter it before serving."""
 
-    def __init__(self, client: Client, *, ping_s: float = 30.0, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        client: Client,
+        *,
+        max_clients: int = MAX_CLIENTS,
+        ping_s: float = 30.0,
+        timeout_s: float = 60.0,
+    ) -> None:
         self._client = client
+        self._max_clients = max_clients
         self._ping_s = ping_s
         self._timeout_s = timeout_s
         self._feeds: dict[frozenset[str], _Feed] = {}
@@ -95,8 +103,8 @@ class Hub:
         )
         if "monitoring:read" not in verdict.permissions:
             raise Problem(403, f"token {verdict.name} lacks monitoring:read")
-        if len(self) >= MAX_CLIENTS:
-            raise Problem(503, f"{MAX_CLIENTS} clients are connected already")
+        if len(self) >= self._max_clients:
+            raise Problem(503, f"{self._max_clients} clients are connected already")
         if request.transport is None:
             raise Problem(400, "the connection is gone")
         member = Member(request, token, verdict, wanted)

@@ -1,5 +1,6 @@
 """Query strings and bodies, read strictly: what is unknown or malformed is named."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from storewatch.wire.sentences import place_and_fault
 from storewatch_web.problems import Problem
 
 MAX_BODY_BYTES = 1 << 20
+BODY_S = 30.0
 
 
 def decode(request: web.Request, kind: type[params.Params]) -> dict[str, Any]:
@@ -49,10 +51,13 @@ async def body(request: web.Request) -> dict[str, Any]:
     """Return a request's JSON object; nothing at all is an empty one.
 
     Raises:
-        Problem: it is too large, no JSON, or no object.
+        Problem: it is too large, too slow, no JSON, or no object.
     """
     try:
-        raw = await request.read()
+        async with asyncio.timeout(BODY_S):
+            raw = await request.read()
+    except TimeoutError as error:
+        raise Problem(408, f"the body did not come within {BODY_S:g} s") from error
     except web.HTTPRequestEntityTooLarge as error:
         raise Problem(413, f"a body has at most {MAX_BODY_BYTES} bytes") from error
     if not raw.strip():
