@@ -1,7 +1,8 @@
 """Every route: which method of the daemon it asks, and how the answer becomes a response."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -106,8 +107,9 @@ class Routes:
 
     async def ticket(self, request: web.Request) -> web.Response:
         token = bearer(request)
-        query.decode(request, params.Nothing)
-        query.allowed(await query.body(request))
+        async with self._known_first(token):
+            query.decode(request, params.Nothing)
+            query.allowed(await query.body(request))
         await self._verify(token)
         answer = {"ticket": self._tickets.issue(token), "expires_in_seconds": TICKET_S}
         return _json(encode(answer), 201)
@@ -120,10 +122,12 @@ class Routes:
             token = self._tickets.redeem(request.query["ticket"])
         else:
             token = bearer(request)
-        wanted = query.decode(request.clone(rel_url=request.rel_url.with_query(said)), _EventsQuery)
-        since = wanted.get("since")
-        if since is not None and not params.is_event_id(since):
-            raise Problem(400, f"since: expected the id of an event, found {since!r}")
+        async with self._known_first(token):
+            asked = request.clone(rel_url=request.rel_url.with_query(said))
+            wanted = query.decode(asked, _EventsQuery)
+            since = wanted.get("since")
+            if since is not None and not params.is_event_id(since):
+                raise Problem(400, f"since: expected the id of an event, found {since!r}")
         return await self._hub.serve(
             request,
             token,
@@ -136,9 +140,10 @@ class Routes:
 
     async def create_alert(self, request: web.Request) -> web.Response:
         token = bearer(request)
-        query.decode(request, params.Nothing)
         names = [field.name for field in msgspec.structs.fields(params.AlertCreate)]
-        document = query.allowed(await query.body(request), *names)
+        async with self._known_first(token):
+            query.decode(request, params.Nothing)
+            document = query.allowed(await query.body(request), *names)
         if "Idempotency-Key" in request.headers:
             document["idempotency_key"] = request.headers["Idempotency-Key"]
         return _json(await self._raw("alerts.create", document, token), 201)
@@ -155,11 +160,8 @@ class Routes:
     def _reading(self, method: str, kind: type[params.Params]) -> Handler:
         async def read(request: web.Request) -> web.Response:
             token = bearer(request)
-            try:
+            async with self._known_first(token):
                 asked = query.decode(request, kind)
-            except Problem:
-                await self._verify(token)  # who may not ask is told that first
-                raise
             return _json(await self._raw(method, asked, token))
 
         return read
@@ -167,7 +169,8 @@ class Routes:
     def _one(self, method: str, name: str) -> Handler:
         async def read(request: web.Request) -> web.Response:
             token = bearer(request)
-            query.decode(request, params.Nothing)
+            async with self._known_first(token):
+                query.decode(request, params.Nothing)
             return _json(await self._raw(method, {name: request.match_info[name]}, token))
 
         return read
@@ -175,12 +178,22 @@ class Routes:
     def _mark(self, verb: str) -> Handler:
         async def mark(request: web.Request) -> web.Response:
             token = bearer(request)
-            query.decode(request, params.Nothing)
-            document = query.allowed(await query.body(request), "note")
+            async with self._known_first(token):
+                query.decode(request, params.Nothing)
+                document = query.allowed(await query.body(request), "note")
             asked = {**document, "id": request.match_info["id"]}
             return _json(await self._raw(f"alerts.{verb}", asked, token))
 
         return mark
+
+    @asynccontextmanager
+    async def _known_first(self, token: str) -> AsyncIterator[None]:
+        """Tell who may not ask that, before what is wrong with the question."""
+        try:
+            yield
+        except Problem:
+            await self._verify(token)
+            raise
 
     async def _verify(self, token: str) -> None:
         await self._client.call("tokens.verify", {"secret": token}, type=types.TokenVerdict)
@@ -231,4 +244,10 @@ def _json(body: bytes, status: int = 200) -> web.Response:
 
 
 def _is_loopback(request: web.Request) -> bool:
-    return request.remote in ("127.0.0.1", "::1")
+    """Whether this machine itself asks: what a proxy on it passes on comes from elsewhere."""
+    is_passed_on = any(header in request.headers for header in _PASSED_ON)
+    return request.remote in ("127.0.0.1", "::1") and not is_passed_on
+
+
+# RFC 7239; RFC 9110, 7.6.3; and what was in use before them.
+_PASSED_ON = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP")

@@ -3,10 +3,12 @@
 import asyncio
 import io
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from storewatch_web import query
 from system.appliance import Appliance
 from web.conftest import Sidecar, serving
 
@@ -83,6 +85,17 @@ async def test_metrics_may_be_open_to_this_machine(daemon: Appliance) -> None:
     async with serving(daemon, token=secret, metrics_open_to_loopback=True) as sidecar:
         assert (await sidecar.ask("/metrics", token=None))[0] == 200
         assert (await sidecar.ask("/api/v1/monitoring/metrics", token=None))[0] == 401
+
+
+@pytest.mark.parametrize("header", ["Forwarded", "Via", "X-Forwarded-For", "X-Real-IP"])
+async def test_what_a_proxy_passes_on_does_not_come_from_this_machine(
+    daemon: Appliance, header: str
+) -> None:
+    secret = await token(daemon, "monitoring:read")
+    async with serving(daemon, token=secret, metrics_open_to_loopback=True) as sidecar:
+        passed_on = {header: "for=192.0.2.1"}
+        assert (await sidecar.ask("/metrics", token=None, headers=passed_on))[0] == 401
+        assert (await sidecar.ask("/metrics", headers=passed_on))[0] == 200
 
 
 async def test_an_alert_is_listed_told_and_marked(sidecar: Sidecar) -> None:
@@ -257,11 +270,40 @@ async def test_a_token_that_is_no_text_of_ours_is_none(sidecar: Sidecar) -> None
     assert (status, problem["title"]) == (401, "Not authenticated")
 
 
-async def test_who_may_not_ask_is_told_that_before_what_is_wrong(sidecar: Sidecar) -> None:
-    status, _ = await sidecar.ask(f"{ALERTS}?nonsense=1", token="swt_unknown")
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        pytest.param("GET", f"{ALERTS}?nonsense=1", None, id="list"),
+        pytest.param("GET", f"{ALERTS}/{UNKNOWN_ID}?nonsense=1", None, id="one"),
+        pytest.param("GET", "/api/v1/monitoring/events?nonsense=1", None, id="events"),
+        pytest.param("POST", f"{ALERTS}?nonsense=1", "{}", id="create, query"),
+        pytest.param("POST", ALERTS, '{"nonsense": 1}', id="create, body"),
+        pytest.param("POST", f"{ALERTS}/{UNKNOWN_ID}/resolve", '{"nonsense": 1}', id="mark"),
+        pytest.param("POST", "/api/v1/auth/ticket", '{"nonsense": 1}', id="ticket"),
+    ],
+)
+async def test_who_may_not_ask_is_told_that_before_what_is_wrong(
+    sidecar: Sidecar, method: str, path: str, body: str | None
+) -> None:
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade"} if "events" in path else {}
+    more: dict[str, Any] = {"method": method, "data": body, "headers": headers}
+    status, _ = await sidecar.ask(path, token="swt_unknown", **more)
     assert status == 401
-    status, problem = await sidecar.ask(f"{ALERTS}?nonsense=1")
+    status, problem = await sidecar.ask(path, **more)
     assert (status, problem["parameter"]) == (400, "nonsense")
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for_long(
+    sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(query, "BODY_S", 0.05)
+
+    async def never() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    status, problem = await sidecar.ask(ALERTS, method="POST", data=never())
+    assert (status, problem["title"]) == (408, "Request timeout")
 
 
 async def test_a_body_longer_than_the_daemon_takes_is_too_large(sidecar: Sidecar) -> None:
