@@ -3,7 +3,15 @@
 import pytest
 
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
-from storewatchd.core.health import Component, Status, absent, storage, whole
+from storewatchd.core.health import (
+    Component,
+    Hardware,
+    Status,
+    absent,
+    hardware,
+    storage,
+    whole,
+)
 from storewatchd.core.repositories import Origin, Repository
 from storewatchd.core.series import SeriesTable
 
@@ -136,3 +144,68 @@ def test_a_shape_has_milliseconds_or_null() -> None:
         "duration_ms": 12.346,
     }
     assert absent("x", "none").to_json()["duration_ms"] is None
+
+
+# Hardware of many parts.
+
+DRIVES = Hardware("tape", "drives", ("drives", "logs"), {"drive_up": "drive"}, whole="loaded")
+
+
+class Shelf:
+    """Drives by name, which are up, down or not to be seen."""
+
+    def __init__(self) -> None:
+        self.table = SeriesTable()
+        for probe, families in (
+            ("drives", (Family("drive_up", MetricType.GAUGE, ".", ("drive",)),)),
+            ("logs", (Family("loaded", MetricType.GAUGE, "."),)),
+        ):
+            self.table.declare(probe, families, max_age_s=90)
+
+    def see(self, **up: float) -> "Shelf":
+        for drive, value in up.items():
+            rows = {"drive_up": [Row((drive,), value)]}
+            self.table.feed(Frame(self.scope(drive), NOON, rows=rows, duration_s=0.2))
+        return self
+
+    def end(self, drive: str, outcome: Outcome, reason: str = "") -> "Shelf":
+        self.table.feed(Frame(self.scope(drive), NOON, outcome, reason=reason))
+        return self
+
+    def loaded(self, value: float) -> "Shelf":
+        self.table.feed(Frame(Scope("logs"), NOON, rows={"loaded": [Row((), value)]}))
+        return self
+
+    @staticmethod
+    def scope(drive: str) -> Scope:
+        return Scope("drives", (("drive", drive),))
+
+    def judge(self, at: float = NOON) -> tuple[Status, str]:
+        judged = hardware(DRIVES, self.table, at)
+        return judged.status, judged.message
+
+
+def test_hardware_that_is_not_there_is_unknown_and_quiet() -> None:
+    assert Shelf().judge() == (Status.UNKNOWN, "no drives are here")
+    absent_one = Shelf().end("a", Outcome.ABSENT)
+    assert absent_one.judge() == (Status.UNKNOWN, "no drives are here")
+
+
+def test_hardware_that_is_up_is_healthy() -> None:
+    assert Shelf().see(a=1, b=1).loaded(1).judge() == (Status.HEALTHY, "2 drives, none down")
+
+
+def test_a_part_that_is_down_degrades_and_all_of_them_are_unhealthy() -> None:
+    assert Shelf().see(a=0, b=1).judge() == (Status.DEGRADED, "1 of 2 drives are down: a")
+    assert Shelf().see(a=0, b=0).judge() == (Status.UNHEALTHY, "2 of 2 drives are down: a, b")
+
+
+def test_a_whole_that_is_gone_is_unhealthy() -> None:
+    judged = Shelf().see(a=1).loaded(0).judge()
+    assert judged == (Status.UNHEALTHY, "the drives are gone: it is not loaded")
+
+
+def test_a_part_that_cannot_be_seen_degrades() -> None:
+    judged = Shelf().see(a=1, b=1).end("b", Outcome.FAILED, "it hangs").judge()
+    assert judged == (Status.DEGRADED, "1 of 2 cannot be seen; drives{drive='b'}: it hangs")
+    assert Shelf().see(a=1).judge(NOON + 91)[1].endswith("not seen for too long")

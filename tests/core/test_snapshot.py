@@ -222,3 +222,54 @@ def test_a_machine_without_tape_has_no_such_part() -> None:
     found.declare("p", TAPE[:1], max_age_s=90)
     found.feed(Frame(Scope("p"), NOON, rows={}))
     assert snapshot(found, [], 0, "n", NOON)["tape"] is None
+
+
+# SCST.
+
+SCST = (
+    family("scst_target_enabled", "target"),
+    family("scst_target_luns", "target"),
+    family("scst_target_sessions", "target"),
+    family("scst_session_up", "target", "initiator"),
+)
+
+
+def scst(*, sessions: dict[tuple[str, str], float], is_seen: bool = True) -> object:
+    """Return the SCST part with two targets, of which one is enabled, and these sessions."""
+    found = table()
+    found.declare("scst", SCST, max_age_s=90)
+    rows = {
+        "scst_target_enabled": [Row(("a",), 1.0), Row(("b",), 0.0)],
+        "scst_target_luns": [Row(("a",), 3.0), Row(("b",), 2.0)],
+        "scst_target_sessions": [Row(("a",), 2.0), Row(("b",), 0.0)],
+        "scst_session_up": [Row(labels, value) for labels, value in sessions.items()],
+    }
+    found.feed(Frame(Scope("scst"), NOON, rows=rows))
+    if not is_seen:
+        found.feed(Frame(Scope("scst"), NOON, Outcome.FAILED, reason="it hangs"))
+    return snapshot(found, [], 0, "n", NOON)["scst"]
+
+
+def test_targets_luns_and_initiators_are_counted() -> None:
+    sessions = {("a", "esx1"): 1.0, ("b", "esx1"): 1.0, ("a", "esx2"): 1.0, ("a", "gone"): 0.0}
+    assert scst(sessions=sessions) == {
+        "total_targets": 2.0,
+        "total_luns": 5.0,
+        "total_initiators": 2.0,
+        "active_targets": 1.0,
+    }
+    assert scst(sessions={}) == {
+        "total_targets": 2.0,
+        "total_luns": 5.0,
+        "total_initiators": 0.0,
+        "active_targets": 1.0,
+    }
+
+
+def test_of_scst_too_what_is_not_known_is_null() -> None:
+    assert scst(sessions={}, is_seen=False) == {
+        "total_targets": None,
+        "total_luns": None,
+        "total_initiators": None,
+        "active_targets": None,
+    }

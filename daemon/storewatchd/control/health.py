@@ -14,13 +14,26 @@ from storewatchd.settings import DatabaseKind
 from storewatchd.store import Store
 
 _NOT_WATCHED = {
-    "scst": "no SCST target is watched on this machine",
-    "tape": "no tape library is watched on this machine",
     "vtl": "no virtual tape library is watched on this machine",
     "services": "no service is watched",
     "notifications": "no notification channel is set up",
 }
 
+_HARDWARE = (
+    health.Hardware(
+        "scst",
+        "SCST targets",
+        probes=("scst_state", "scst"),
+        parts={"scst_target_enabled": "target"},
+        whole="scst_up",
+    ),
+    health.Hardware(
+        "tape",
+        "tape libraries and drives",
+        probes=("libraries", "library_inventories", "tape_drives"),
+        parts={"library_up": "library", "tape_drive_up": "drive"},
+    ),
+)
 
 LATE = 2.0
 """How many intervals a rule may be overdue."""
@@ -37,13 +50,13 @@ class HealthChecks:
     def report(self) -> dict[str, Any]:
         """Return SPEC's Health."""
         now = self._monitor.now()
-        at = now.wall
+        at, table = now.wall, self._monitor.books.table
         components = [
             self._database(at),
-            health.storage(
-                self._monitor.books.table, self._monitor.books.repositories, at, REPOSITORIES
-            ),
-            *(health.absent(name, why) for name, why in _NOT_WATCHED.items() if name != "services"),
+            health.storage(table, self._monitor.books.repositories, at, REPOSITORIES),
+            *(health.hardware(one, table, at) for one in _HARDWARE),
+            health.absent("vtl", _NOT_WATCHED["vtl"]),
+            health.absent("notifications", _NOT_WATCHED["notifications"]),
             self._tasks(at),
             health.absent("services", _NOT_WATCHED["services"]),
             self._rules(now),

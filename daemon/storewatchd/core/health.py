@@ -4,7 +4,7 @@
 unhealthy.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -118,3 +118,51 @@ def _names(names: list[str]) -> str:
 def _first(state: ScopeState) -> str:
     name = dict(state.scope.labels).get("repository", str(state.scope))
     return f"{name}: {state.reason or 'not seen for too long'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """A component that consists of many things: by which probes it is seen, and which gauges say
+    that a thing is up, by the label that names it; `whole` is one for all of them."""
+
+    name: str
+    what: str
+    probes: tuple[str, ...]
+    parts: Mapping[str, str]
+    whole: str = ""
+
+
+def hardware(one: Hardware, table: SeriesTable, at: float) -> Component:
+    """Judge hardware: unhealthy where nothing of it is up, degraded where a part is not, or cannot
+    be seen."""
+    looked = [
+        state
+        for probe in one.probes
+        for state in table.scopes(probe)
+        if state.outcome not in (None, Outcome.ABSENT)
+    ]
+    if not looked:
+        return absent(one.name, f"no {one.what} are here")
+    checked_at = max((s.last_look for s in looked if s.last_look is not None), default=None)
+    duration_s = max(state.duration_s for state in looked)
+
+    def judged(status: Status, message: str) -> Component:
+        return Component(one.name, status, message, checked_at, duration_s)
+
+    if any(reading.exact and not reading.value for reading in table.read(one.whole, at)):
+        return judged(Status.UNHEALTHY, f"the {one.what} are gone: it is not loaded")
+    parts = [
+        (reading.labels[label], reading.exact and not reading.value)
+        for family, label in one.parts.items()
+        for reading in table.read(family, at)
+    ]
+    down = [name for name, is_down in parts if is_down]
+    if down:
+        status = Status.UNHEALTHY if len(down) == len(parts) else Status.DEGRADED
+        return judged(status, f"{len(down)} of {len(parts)} {one.what} are down: {_names(down)}")
+    blind = [state for state in looked if not state.is_known(at)]
+    if blind:
+        why = blind[0].reason or "not seen for too long"
+        message = f"{len(blind)} of {len(looked)} cannot be seen; {blind[0].scope}: {why}"
+        return judged(Status.DEGRADED, message)
+    return judged(Status.HEALTHY, f"{len(parts)} {one.what}, none down")

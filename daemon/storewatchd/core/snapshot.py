@@ -50,6 +50,14 @@ class _Look:
         readings = self._table.read(name, self._at)
         return sum(one.value for one in readings if one.labels[label] == value)
 
+    def distinct(self, known_by: str, name: str, label: str) -> float | None:
+        """Return how many values a label has among the rows of a family that are 1; a family
+        without rows is known to have none where another one of the same look is known."""
+        if self.values(known_by) is None:
+            return None
+        readings = self._table.read(name, self._at)
+        return float(len({one.labels[label] for one in readings if one.exact and one.value}))
+
     def has_rows(self, name: str) -> bool:
         """Whether there is, or may be, something of a family."""
         return self._table.series(name) is not None and self.values(name) != []
@@ -89,7 +97,7 @@ def snapshot(
         "node": node,
         "system": _system(look),
         "storage": _storage(look, repositories),
-        "scst": None,
+        "scst": _scst(look),
         "tape": _tape(look),
         "vtl": None,
         "tasks": _tasks(look, runs),
@@ -145,6 +153,17 @@ def _storage(look: _Look, repositories: int) -> dict[str, float | None]:
         "used_capacity_bytes": used,
         "available_bytes": free,
         "usage_percent": percent(used, None if used is None or free is None else used + free),
+    }
+
+
+def _scst(look: _Look) -> dict[str, float | None] | None:
+    if not look.has_rows("scst_target_enabled"):
+        return None
+    return {
+        "total_targets": look.count("scst_target_enabled"),
+        "total_luns": look.total("scst_target_luns"),
+        "total_initiators": look.distinct("scst_target_sessions", "scst_session_up", "initiator"),
+        "active_targets": look.total("scst_target_enabled"),
     }
 
 
