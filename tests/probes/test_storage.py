@@ -298,6 +298,40 @@ def test_a_look_at_what_was_unmounted_meanwhile_finds_nothing(port: ScriptedPort
         look(probe, port, file_system("/data"))
 
 
+def test_a_look_before_the_next_discovery_takes_no_other_file_system_for_it(
+    port: ScriptedPort,
+) -> None:
+    probe = FileSystemsProbe()
+    discover(probe, port)
+    port.readings[("statvfs.path", "/data")] = {**FACTS, "device": "8:99"}
+    with pytest.raises(ProbeFailed, match="what is mounted at /data has changed meanwhile"):
+        look(probe, port, file_system("/data"))
+    see_mounts(port, MOUNTINFO.splitlines()[0])
+    with pytest.raises(ProbeAbsent, match="nothing is mounted at /data any more"):
+        look(probe, port, file_system("/data"))
+
+
+def test_what_is_mounted_instead_is_told_as_that(port: ScriptedPort) -> None:
+    probe = FileSystemsProbe()
+    discover(probe, port)
+    see_mounts(port, f"{MOUNTINFO}\n9 1 8:33 / /data rw - ext4 /dev/sdc1 rw")
+    port.readings[("statvfs.path", "/data")] = {**FACTS, "device": "8:33"}
+    for _ in range(2):
+        frame = look(probe, port, file_system("/data"))
+        assert list(values(frame, "node_filesystem_readonly")) == [("/dev/sdc1", "ext4", "/data")]
+
+
+def test_btrfs_shows_other_devices_to_stat_than_to_mountinfo(port: ScriptedPort) -> None:
+    probe = FileSystemsProbe()
+    see_mounts(port, "9 1 0:33 / /data rw - btrfs /dev/sdc1 rw")
+    discover(probe, port)
+    port.readings[("statvfs.path", "/data")] = {**FACTS, "device": "0:34"}
+    assert look(probe, port, file_system("/data")).rows
+    see_mounts(port, MOUNTINFO.splitlines()[0])
+    with pytest.raises(ProbeAbsent):
+        look(probe, port, file_system("/data"))
+
+
 @pytest.mark.parametrize(
     "error",
     [

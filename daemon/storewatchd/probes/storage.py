@@ -139,6 +139,24 @@ def _sizes(facts: dict[str, Any]) -> tuple[float, float, float]:
     return facts["blocks"] * unit, facts["blocks_free"] * unit, facts["blocks_available"] * unit
 
 
+async def _mounted_now(port: Port, place: str, device: str) -> Mount:
+    """Return what is mounted at a place by now, where that is what was looked at.
+
+    Raises:
+        ProbeAbsent: nothing is.
+        ProbeFailed: it is another one still.
+    """
+    mounts, _ = await _read_mounts(port)
+    # The last one at its place hides those before it.
+    mount = next((one for one in reversed(mounts) if one.mount_point == place), None)
+    if mount is None:
+        raise ProbeAbsent(f"nothing is mounted at {place} any more")
+    # btrfs shows other devices to stat than to mountinfo.
+    if device != mount.device and mount.file_system != "btrfs":
+        raise ProbeFailed(f"what is mounted at {place} has changed meanwhile")
+    return mount
+
+
 class FileSystemsProbe:
     """Local file systems, found anew at each discovery; a scope is a mount point."""
 
@@ -161,6 +179,8 @@ class FileSystemsProbe:
         facts = (await port.read("statvfs.path", place)).value
         if not facts["exists"]:
             raise ProbeFailed(f"the mount point {place} is not there")
+        if facts["device"] != mount.device:
+            mount = self._mounts[place] = await _mounted_now(port, place, facts["device"])
         size, free, available = _sizes(facts)
         labels = (mount.source, mount.file_system, place)
         return seen(
