@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from probes.scst.fix_scst import ONE, TGT1, Appliance, attributes, seen
+from storewatch_reader.scst import QUEUED
 from storewatchd.core.engine import Engine
 from storewatchd.core.frames import Frame, MetricType, Outcome, Row, Scope
 from storewatchd.core.incidents import Incidents
@@ -18,7 +19,6 @@ from storewatchd.core.series import SeriesTable
 from storewatchd.errors import ProbeAbsent, ProbeError, ReadStuck
 from storewatchd.probes.block import BLOCK_FAMILIES
 from storewatchd.probes.scst.memory import EXPECTED_AFTER_S, EXPIRES_AFTER_S
-from storewatchd.probes.scst.patterns import QUEUED
 from storewatchd.rule_files import built_in_files
 
 INTERVAL_S = 30.0
