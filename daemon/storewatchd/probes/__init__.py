@@ -11,6 +11,7 @@ from storewatchd.probes.scst.probe import make_scst_probes
 from storewatchd.probes.self import DatabaseProbe, Own, SelfProbe
 from storewatchd.probes.storage import FileSystemsProbe, RepositoriesProbe, RepositoryStatesProbe
 from storewatchd.probes.system import SystemProbe
+from storewatchd.probes.tape.drive_logs import DriveLogsProbe
 from storewatchd.probes.tape.drives import DrivesProbe
 from storewatchd.probes.tape.libraries import InventoriesProbe, LibrariesProbe
 from storewatchd.settings import Settings
@@ -59,6 +60,7 @@ def make_probes(
         ProcessesProbe(),
         *make_scst_probes(clock or Clock()),
         DrivesProbe(),
+        DriveLogsProbe(),
         LibrariesProbe(),
         InventoriesProbe(),
         DatabaseProbe(own),

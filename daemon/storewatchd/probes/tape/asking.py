@@ -29,6 +29,10 @@ class Asker:
         """The unit attentions that came to us."""
         self.raced = False
         """Whether somebody else began to use the device meanwhile."""
+        self.ending: Ending | None = None
+        """How the last command ended; None where it could not be sent, or is not answered."""
+        self.at: float | None = None
+        """When the last answer came, Unix seconds."""
 
     async def ask(self, row: str) -> bytes:
         """Return the bytes that the device answers to a row.
@@ -37,10 +41,13 @@ class Asker:
             ProbeDeferred: somebody uses it, who may be another host.
             ProbeFailed: it did not answer, or with an error.
         """
+        self.ending = None
         for _ in range(TRIES):
-            value = (await self._port.read(row, self.address)).value
+            reading = await self._port.read(row, self.address)
+            value, self.at = reading.value, reading.at
             self.raced |= value["raced"]
             outcome = judge(value["status"], value["stderr"])
+            self.ending = outcome.ending
             self.heard += [one for one in outcome.senses if one.is_unit_attention]
             if outcome.is_ok:
                 return _whole(value["stdout"], outcome)
