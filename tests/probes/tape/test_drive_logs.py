@@ -477,6 +477,7 @@ def test_a_flag_that_becomes_set_is_news_once_and_counted() -> None:
         (DRIVE, "4", "media", "critical"): 1.0,
         (DRIVE, "21", "clean periodic", "warning"): 1.0,
     }
+    assert values(frame, "tape_drive_tapealert_info")[DRIVE, "4", told["advice"]] == 1.0
     assert values(frame, "tape_drive_tapealert_total") == {(DRIVE, "4"): 1.0}
     desk.drive.flags = frozenset()
     assert values(desk.look(), "tape_drive_tapealert_active") == {}

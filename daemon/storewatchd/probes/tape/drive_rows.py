@@ -92,6 +92,11 @@ DRIVE_FAMILIES: tuple[Family, ...] = (
         "A TapeAlert flag that is set.",
         *("drive", "flag", "name", "severity"),
     ),
+    gauge(
+        "tape_drive_tapealert_info",
+        "What to do about a TapeAlert flag that is set.",
+        *("drive", "flag", "advice"),
+    ),
     counter(
         "tape_drive_tapealert_total",
         "How often a TapeAlert flag was seen to become set.",
@@ -183,6 +188,7 @@ def _alerts(pages: Pages) -> Found:
     for number in sorted(pages.alerts.active) if pages.alerts else ():
         flag = DRIVE_FLAGS[number]
         yield "tape_drive_tapealert_active", (str(number), flag.name, flag.severity or ""), 1.0
+        yield "tape_drive_tapealert_info", (str(number), flag.advice), 1.0
 
 
 def _life(pages: Pages) -> Found:

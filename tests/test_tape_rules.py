@@ -1,0 +1,396 @@
+"""The rules of tapes on the real engine, over what the probes see: when they fire, when they end,
+and what they say."""
+
+import asyncio
+import importlib.resources
+import itertools
+from collections.abc import Iterable
+
+import pytest
+
+from fakes import NOON, ScriptedPort
+from probes.tape.fix_drive import AT, DRIVE, Desk, FakeDrive, Tape
+from probes.tape.fix_tape import (
+    CHANGER_AT,
+    LIBRARY,
+    MAIL,
+    ROBOT,
+    STORAGE,
+    FakeLibrary,
+    Place,
+    device,
+    library,
+)
+from probes.tape.fix_tape import DRIVE as BAY
+from storewatchd.core.engine import Engine
+from storewatchd.core.frames import Frame
+from storewatchd.core.incidents import Incidents
+from storewatchd.core.model import Alert, AlertState, Instant, Severity
+from storewatchd.core.rules import RuleFile, doubtful, load
+from storewatchd.core.series import SeriesTable
+from storewatchd.probes.tape.drive_logs import DriveLogsProbe
+from storewatchd.probes.tape.drives import DrivesProbe
+from storewatchd.probes.tape.libraries import InventoriesProbe, LibrariesProbe
+from storewatchd.rule_files import built_in_files
+from storewatchd.scsi.logs import FLAGS
+
+INTERVAL_S = 30.0
+FILE = importlib.resources.files("storewatchd.rules").joinpath("tape.yml")
+RULES, PROBLEMS = load([RuleFile("tape.yml", FILE.read_text(), "built-in")])
+PROBES = (DrivesProbe, DriveLogsProbe, LibrariesProbe, InventoriesProbe)
+FOR_5M = 11
+FOR_10M = 21
+"""Looks until what lasts so long fires."""
+
+
+class Watch:
+    """The rules over a library with one drive of ours in it, and perhaps others beside it."""
+
+    def __init__(self) -> None:
+        self.desk = Desk(FakeDrive())
+        self.library = library("A00001L8", "CLN001L8", None)
+        self.states = {DRIVE: b"running\n", LIBRARY: b"running\n"}
+        self.others: list[str] = []
+        """Serial numbers of more drives, which are well."""
+        self.holders: list[dict[str, object]] = []
+        self.table = SeriesTable()
+        self.probes = [probe() for probe in PROBES]
+        for probe in self.probes:
+            self.table.declare(probe.name, probe.families, max_age_s=5 * INTERVAL_S)
+        ids = itertools.count()
+        self.incidents = Incidents("node", lambda _: f"id-{next(ids)}")
+        self.engine = Engine(self.table, self.incidents, RULES)
+        self.now = Instant(NOON, 1000.0)
+
+    @property
+    def drive(self) -> FakeDrive:
+        return self.desk.drive
+
+    def look(self) -> list[str]:
+        """Let half a minute pass, look at everything, judge, and return what fires."""
+        self.now = self.now.later(INTERVAL_S)
+        port = ScriptedPort()
+        self.library.tell(port)
+        tree = port.readings["sys.scsi", ""] | device(AT, 1, DRIVE, "sg4", "st0")
+        for number, serial in enumerate(self.others, 2):
+            tree |= device(f"3:0:{number}:0", 1, serial, f"sg{number + 9}", f"st{number}")
+            port.readings["scsi.holders", f"3:0:{number}:0"] = {"exists": True, "holders": []}
+        tree[f"scsi_device/{AT}/device/state"] = self.states[DRIVE]
+        tree[f"scsi_device/{CHANGER_AT}/device/state"] = self.states[LIBRARY]
+        port.readings["sys.scsi", ""] = tree
+        port.readings["scsi.holders", AT] = {"exists": True, "holders": self.holders}
+        for probe in self.probes:
+            if isinstance(probe, DriveLogsProbe):
+                found = [self.desk.look(INTERVAL_S)]
+            else:
+                scopes = asyncio.run(probe.discover(port))
+                found = [asyncio.run(probe.collect(port, scope)) for scope in scopes]
+            self.feed(probe.name, found)
+        self.engine.evaluate(self.now, frozenset(self.table.names()))
+        return self.firing()
+
+    def feed(self, probe: str, found: Iterable[Frame]) -> None:
+        frames = list(found)
+        self.table.expect(probe, [frame.scope for frame in frames])
+        for frame in frames:
+            self.table.feed(Frame(frame.scope, self.now.wall, rows=frame.rows))
+
+    def looks(self, count: int) -> list[list[str]]:
+        return [self.look() for _ in range(count)]
+
+    def open(self) -> list[Alert]:
+        return sorted((one.alert for one in self.incidents), key=lambda alert: alert.rule)
+
+    def firing(self) -> list[str]:
+        return [alert.rule for alert in self.open() if alert.state is AlertState.FIRING]
+
+    def alert(self) -> Alert:
+        """Return the one alert that fires."""
+        (found,) = [one for one in self.open() if one.state is AlertState.FIRING]
+        return found
+
+
+@pytest.fixture
+def watch() -> Watch:
+    watch = Watch()
+    watch.look()
+    return watch
+
+
+def assert_fires_after(watch: Watch, looks: int, rule: str) -> Alert:
+    """Look so often, and return the alert of the rule that fires at the last look, not before."""
+    assert watch.looks(looks) == [*([[]] * (looks - 1)), [rule]]
+    alert = watch.alert()
+    assert alert.source == "tape"
+    assert alert.message.endswith(".")
+    return alert
+
+
+def test_the_rules_are_whole_and_ship() -> None:
+    assert PROBLEMS == []
+    assert "tape.yml" in [file.path for file in built_in_files()]
+    for rule in RULES:
+        assert {"summary", "description"} <= rule.annotations.keys(), rule.name
+
+
+def test_every_metric_that_they_name_is_a_probes() -> None:
+    known = frozenset(family.name for probe in PROBES for family in probe.families)
+    assert doubtful(RULES, known) == []
+
+
+def test_where_all_is_well_nothing_fires_or_pends(watch: Watch) -> None:
+    watch.drive.tape = Tape()
+    watch.holders = [{"comm": "bareos-sd", "pid": 7}]
+    for _ in range(40):
+        watch.look()
+        assert watch.open() == []
+
+
+# TapeAlert.
+
+CRITICAL = (4, 5, 6, 13, 14, 23, 30, 31, 33, 38, 52, 53, 54, 55, 56, 57)
+WARNING = (*(1, 2, 3, 7, 8, 15, 16, 18, 26, 27, 29, 32, 34, 35, 36, 37, 39, 50, 51, 58, 59),)
+OF_CLEANING = {20: "DriveNeedsCleaning", 21: "DriveNeedsCleaning", 22: "CleaningRunOut"}
+
+
+@pytest.mark.parametrize("flag", FLAGS)
+def test_a_flag_fires_at_once_as_bad_as_it_is(watch: Watch, flag: int) -> None:
+    watch.drive.flags = frozenset({flag})
+    expected = OF_CLEANING.get(flag, "")
+    if flag in CRITICAL:
+        expected = "TapeAlertCritical"
+    if flag in WARNING:
+        expected = "TapeAlertWarning"
+    assert watch.look() == ([expected] if expected else [])
+
+
+def test_two_looks_without_a_flag_end_its_alert(watch: Watch) -> None:
+    watch.drive.flags = frozenset({30})
+    watch.look()
+    watch.drive.flags = frozenset()
+    assert watch.looks(3) == [["TapeAlertCritical"], ["TapeAlertCritical"], []]
+
+
+def test_a_flag_says_what_to_do_and_with_which_cartridge(watch: Watch) -> None:
+    watch.drive.tape, watch.drive.flags = Tape("A00001L8", "SN1"), frozenset({4})
+    watch.look()
+    alert = watch.alert()
+    assert (alert.severity, alert.resource_type, alert.resource_id) == (
+        Severity.CRITICAL,
+        "drive",
+        DRIVE,
+    )
+    assert alert.title == "The drive DRV0001 reports media (TapeAlert flag 4)"
+    assert alert.message.startswith(
+        "The cartridge is at fault: copy its data off and stop using it. The cartridge in it is "
+        "A00001L8. Before anything else, copy what can still be read. This alert ends when"
+    )
+
+
+def test_a_cartridge_without_a_bar_code_is_named_by_its_serial_number(watch: Watch) -> None:
+    watch.drive.tape, watch.drive.flags = Tape("", "SN1"), frozenset({7})
+    watch.look()
+    assert watch.alert().severity is Severity.WARNING
+    assert (
+        "The cartridge in it is the one with the serial number SN1. This" in watch.alert().message
+    )
+
+
+def test_two_flags_are_two_alerts(watch: Watch) -> None:
+    watch.drive.flags = frozenset({3, 5, 6})
+    assert watch.look() == ["TapeAlertCritical", "TapeAlertCritical", "TapeAlertWarning"]
+
+
+def test_a_forced_eject_is_critical_where_a_job_used_the_drive(watch: Watch) -> None:
+    watch.holders = [{"comm": "bareos-sd", "pid": 7}]
+    watch.looks(3)
+    watch.holders = []
+    watch.drive.flags = frozenset({16})
+    assert watch.look() == ["TapeAlertCritical", "TapeAlertWarning"]
+    critical = next(one for one in watch.open() if one.rule == "TapeAlertCritical")
+    assert critical.title.endswith("by force, while a job used it")
+    assert "The drive was held by bareos-sd." in critical.message
+    assert watch.looks(20)[-1] == ["TapeAlertCritical", "TapeAlertWarning"]
+    watch.drive.flags = frozenset()
+    fired = watch.looks(110)
+    assert fired[90] == ["TapeAlertCritical"]
+    assert fired[-1] == [], "an hour later"
+
+
+# Cleaning.
+
+
+def test_a_drive_that_must_be_cleaned_is_critical_until_it_is(watch: Watch) -> None:
+    watch.drive.flags = frozenset({20, 21})
+    assert watch.look() == ["DriveNeedsCleaning"]
+    alert = watch.alert()
+    assert alert.severity is Severity.CRITICAL
+    assert alert.title == "The drive DRV0001 must be cleaned before it does any more work"
+    assert f"when it is idle (it is in bay 0 of the library {LIBRARY})." in alert.message
+    watch.drive.flags = frozenset()
+    assert watch.look() == []
+
+
+def test_a_drive_that_asks_to_be_cleaned_is_a_warning(watch: Watch) -> None:
+    watch.drive.flags = frozenset({21})
+    watch.look()
+    assert watch.alert().severity is Severity.WARNING
+    assert watch.alert().title == "The drive DRV0001 asks to be cleaned"
+
+
+def test_a_cleaning_cartridge_that_is_used_up_is_critical(watch: Watch) -> None:
+    watch.drive.flags = frozenset({22})
+    watch.look()
+    assert watch.alert().severity is Severity.CRITICAL
+    assert watch.alert().title == (
+        "The cleaning cartridge that the drive DRV0001 was given is used up"
+    )
+
+
+def test_a_library_without_a_cleaning_cartridge_matters_when_one_is_needed(watch: Watch) -> None:
+    watch.library = library("A00001L8")
+    assert watch.looks(FOR_5M + 1) == [[]] * (FOR_5M + 1)
+    watch.drive.flags = frozenset({21})
+    fired = watch.looks(FOR_5M)
+    assert fired[-2:] == [["DriveNeedsCleaning"], ["CleaningRunOut", "DriveNeedsCleaning"]]
+    alert = next(one for one in watch.open() if one.rule == "CleaningRunOut")
+    assert (alert.severity, alert.resource_id) == (Severity.WARNING, LIBRARY)
+    assert alert.title == (
+        f"A drive of the library {LIBRARY} asks to be cleaned, and there is no cleaning cartridge"
+    )
+
+
+# Drives and libraries that cannot be used.
+
+
+@pytest.mark.parametrize(
+    ("others", "severity", "title"),
+    [
+        ([], Severity.CRITICAL, "and at most one other is left"),
+        (["X1"], Severity.CRITICAL, "and at most one other is left"),
+        (["X1", "X2"], Severity.WARNING, "others go on"),
+    ],
+)
+def test_a_drive_that_the_kernel_took_offline_is_told(
+    watch: Watch, others: list[str], severity: Severity, title: str
+) -> None:
+    watch.others = others
+    watch.states[DRIVE] = b"offline\n"
+    alert = assert_fires_after(watch, FOR_5M, "DriveOffline")
+    assert (alert.severity, alert.resource_id) == (severity, DRIVE)
+    assert alert.title.startswith("The kernel cannot use the drive DRV0001")
+    assert alert.title.endswith(title)
+    assert alert.message.startswith(
+        f"The kernel has the ACME Tape 9 at {AT} as offline. It is in bay 0 of the library "
+        f"{LIBRARY}. Look at"
+    )
+    watch.states[DRIVE] = b"running\n"
+    assert watch.look() == []
+
+
+def test_a_library_that_the_kernel_took_offline_is_told(watch: Watch) -> None:
+    watch.states[LIBRARY] = b"offline\n"
+    alert = assert_fires_after(watch, FOR_5M, "LibraryOffline")
+    assert (alert.severity, alert.resource_id) == (Severity.CRITICAL, LIBRARY)
+    assert alert.title == (
+        f"The kernel cannot use the library {LIBRARY}: no cartridge can be moved"
+    )
+    assert f"The kernel has the ACME Tape 9 at {CHANGER_AT} as offline. Jobs" in alert.message
+
+
+def with_places(*places: Place) -> FakeLibrary:
+    """Return a library in which a place is otherwise, or is there besides."""
+    found = library("A00001L8", "CLN001L8", None)
+    there = {one.address: one for one in found.places} | {one.address: one for one in places}
+    found.places = list(there.values())
+    return found
+
+
+@pytest.mark.parametrize(("others", "severity"), [(1, Severity.CRITICAL), (2, Severity.WARNING)])
+def test_a_drive_that_the_library_cannot_use_is_told(
+    watch: Watch, others: int, severity: Severity
+) -> None:
+    more = [Place(BAY, 501 + one, drive=f"DRV100{one}") for one in range(others)]
+    watch.library = with_places(Place(BAY, 500, drive=DRIVE, code=(0x40, 0x02)), *more)
+    alert = assert_fires_after(watch, FOR_5M, "DriveOffline")
+    assert (alert.severity, alert.resource_type, alert.resource_id) == (
+        severity,
+        "library",
+        LIBRARY,
+    )
+    assert alert.title.startswith(f"The library {LIBRARY} cannot use its drive at element 500: ")
+    assert alert.message.startswith("It is in bay 0, with the serial number DRV0001. ")
+
+
+@pytest.mark.parametrize(
+    ("place", "severity", "title"),
+    [
+        pytest.param(
+            Place(ROBOT, 1, code=(0x15, 0x01)),
+            Severity.CRITICAL,
+            f"The robot of the library {LIBRARY} is in trouble: ",
+            id="robot",
+        ),
+        pytest.param(
+            Place(STORAGE, 1000, "A00001L8", code=(0x30, 0x00)),
+            Severity.WARNING,
+            f"The library {LIBRARY} has trouble with its slot at element 1000: ",
+            id="slot",
+        ),
+        pytest.param(
+            Place(MAIL, 10, code=(0x3B, 0x12)),
+            Severity.WARNING,
+            f"The library {LIBRARY} has trouble with its mail slot at element 10: ",
+            id="mail slot",
+        ),
+    ],
+)
+def test_a_place_in_trouble_is_told(
+    watch: Watch, place: Place, severity: Severity, title: str
+) -> None:
+    watch.library = with_places(place)
+    alert = assert_fires_after(watch, FOR_5M, "LibraryException")
+    assert (alert.severity, alert.resource_id) == (severity, LIBRARY)
+    assert alert.title.startswith(title)
+    watch.library = with_places()
+    assert watch.look() == []
+
+
+def test_what_is_not_built_in_is_no_trouble(watch: Watch) -> None:
+    watch.library = with_places(
+        Place(BAY, 501, drive="DRV1000", code=(0x83, 0x04)), Place(STORAGE, 1002, code=(0x83, 0x02))
+    )
+    assert watch.looks(FOR_5M + 1) == [[]] * (FOR_5M + 1)
+
+
+# Labels and mail slots.
+
+
+def test_a_bar_code_that_is_there_twice_is_named(watch: Watch) -> None:
+    watch.library = library("A00001L8", "CLN001L8", "A00001L8")
+    alert = assert_fires_after(watch, FOR_10M, "DuplicateOrUnreadableBarcode")
+    assert alert.severity is Severity.WARNING
+    assert alert.title == f"2 cartridges in the library {LIBRARY} have the bar code A00001L8"
+
+
+@pytest.mark.parametrize(
+    ("tags", "title"),
+    [
+        pytest.param(["", None], "1 cartridge in the library", id="one"),
+        pytest.param(["", ""], "2 cartridges in the library", id="two"),
+    ],
+)
+def test_cartridges_without_a_bar_code_are_counted(
+    watch: Watch, tags: list[str | None], title: str
+) -> None:
+    watch.library = library(*tags, "CLN001L8")
+    alert = assert_fires_after(watch, FOR_10M, "DuplicateOrUnreadableBarcode")
+    assert alert.title.startswith(title)
+    assert "`mtx -f /dev/sg3 status` shows which full place has no VolumeTag. Put" in alert.message
+
+
+def test_a_full_mail_slot_is_told_softly(watch: Watch) -> None:
+    watch.library = with_places(Place(MAIL, 10, "OUT001L8"))
+    alert = assert_fires_after(watch, FOR_10M, "MailSlotFull")
+    assert alert.severity is Severity.INFO
+    assert alert.title == f"Every mail slot of the library {LIBRARY} is taken"
