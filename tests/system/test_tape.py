@@ -176,7 +176,9 @@ def test_a_library_that_vanishes_is_failed_and_one_that_comes_back_is_the_same(
     watched: Appliance, library: EmulatedLibrary
 ) -> None:
     library.vanish(library.changer)
-    wait_for("its absence", lambda: rows(watched, "library_up") == [])
+    wait_for("its absence", lambda: value(watched, "library_up") == 0)
+    wait_for("blindness", lambda: "failed" in outcomes(watched, "library_inventories"))
+    wait_for("the alert", lambda: watched.alerts(rule="LibraryOffline"))
     library.come_back(library.changer, sg=9)
     wait_for("its return", lambda: value(watched, "library_up") == 1)
     (info,) = rows(watched, "library_info")

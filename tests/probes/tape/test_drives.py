@@ -65,6 +65,16 @@ def test_statistics_are_in_base_units() -> None:
     assert values(frame, "node_tape_read_bytes_total") == {}
 
 
+def test_a_drive_that_is_gone_is_down() -> None:
+    port = port_with()
+    probe = DrivesProbe()
+    before = asyncio.run(probe.discover(port))
+    port.readings["sys.scsi", ""] = {}
+    assert asyncio.run(probe.discover(port)) == before
+    frame = asyncio.run(probe.collect(port, SCOPE))
+    assert values(frame, "tape_drive_up") == {("DRV0001",): 0.0}
+
+
 def test_a_drive_that_went_away_meanwhile_is_absent() -> None:
     port = port_with()
     port.readings["scsi.holders", AT] = {"exists": False}

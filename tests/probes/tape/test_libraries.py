@@ -68,11 +68,23 @@ def test_a_library_that_the_kernel_took_offline_is_down() -> None:
     assert values(look(LibrariesProbe(), port), "library_up") == {(LIBRARY,): 0.0}
 
 
-def test_a_library_that_is_not_connected_is_absent() -> None:
+def test_a_machine_without_libraries_has_no_scopes() -> None:
     port = ScriptedPort()
     port.readings["sys.scsi", ""] = {}
     for probe in (LibrariesProbe(), InventoriesProbe()):
         assert asyncio.run(probe.discover(port)) == ()
+
+
+def test_a_library_that_is_gone_is_down_and_its_inventory_cannot_be_seen() -> None:
+    port = ScriptedPort()
+    for probe in (LibrariesProbe(), InventoriesProbe()):
+        library("A").tell(port)
+        scopes = asyncio.run(probe.discover(port))
+        port.readings["sys.scsi", ""] = {}
+        assert asyncio.run(probe.discover(port)) == scopes
+        if isinstance(probe, LibrariesProbe):
+            assert values(look(probe, port), "library_up") == {(LIBRARY,): 0.0}
+            continue
         with pytest.raises(ProbeAbsent, match=f"{LIBRARY} is not connected"):
             look(probe, port)
 

@@ -107,16 +107,24 @@ def _text(content: bytes | int | None) -> str:
 
 
 class Devices:
-    """The devices of one type, found anew at each look."""
+    """The devices of one type, found anew at each look. One that was there is remembered: that it
+    is not there any more is not the same as that it never was."""
 
     def __init__(self, device_type: int, label: str) -> None:
         self._type = device_type
         self._label = label
         self._asked: dict[tuple[str, str, str, str], str] = {}
+        self._known: dict[str, None] = {}  # identities, in the order of their first sight
 
-    def scope(self, probe: str, device: ScsiDevice) -> Scope:
-        """Return the scope of a device that is known by its identity."""
-        return Scope(probe, ((self._label, device.identity or ""),))
+    async def scopes(self, port: Port, probe: str) -> tuple[Scope, ...]:
+        """Return the scopes of a probe: every device that is there, or was.
+
+        Raises:
+            ProbeError: sysfs cannot be read.
+        """
+        for device in await self.read(port):
+            self._known[device.identity or ""] = None
+        return tuple(Scope(probe, ((self._label, identity),)) for identity in self._known)
 
     async def read(self, port: Port) -> list[ScsiDevice]:
         """Return the devices that can be told apart; who has no serial number in sysfs is asked

@@ -79,7 +79,7 @@ class DriveLogsProbe:
         self._drives: dict[Scope, _Drive] = {}
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
-        return tuple(self._devices.scope(self.name, one) for one in await self._devices.read(port))
+        return await self._devices.scopes(port, self.name)
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
         device = await self._devices.find(port, scope)

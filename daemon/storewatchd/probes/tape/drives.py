@@ -49,10 +49,15 @@ class DrivesProbe:
         self._devices = Devices(TAPE, "drive")
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
-        return tuple(self._devices.scope(self.name, one) for one in await self._devices.read(port))
+        return await self._devices.scopes(port, self.name)
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
-        device = await self._devices.find(port, scope)
+        try:
+            device = await self._devices.find(port, scope)
+        except ProbeAbsent:
+            # That it is gone is a fact, and no failure to look.
+            ((_, drive),) = scope.labels
+            return seen(scope, {"tape_drive_up": [Row((drive,), 0.0)]})
         answer = (await port.read("scsi.holders", device.address)).value
         if not answer["exists"]:
             raise ProbeAbsent(f"{device.identity} went away")

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from storewatchd.core.frames import Frame, Row, Scope
-from storewatchd.errors import Malformed, ProbeFailed
+from storewatchd.errors import Malformed, ProbeAbsent, ProbeFailed
 from storewatchd.port import Port
 from storewatchd.probes.base import gauge, seen
 from storewatchd.probes.tape.asking import Asker
@@ -78,10 +78,15 @@ class LibrariesProbe:
         self._devices = Devices(CHANGER, "library")
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
-        return tuple(self._devices.scope(self.name, one) for one in await self._devices.read(port))
+        return await self._devices.scopes(port, self.name)
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
-        device = await self._devices.find(port, scope)
+        try:
+            device = await self._devices.find(port, scope)
+        except ProbeAbsent:
+            # That it is gone is a fact, and no failure to look.
+            ((_, gone),) = scope.labels
+            return seen(scope, {"library_up": [Row((gone,), 0.0)]})
         library = device.identity or ""
         facts = (device.vendor, device.product, device.revision, device.sg, device.address)
         return seen(
@@ -107,7 +112,7 @@ class InventoriesProbe:
         self._heard: dict[Scope, list[Sense]] = {}  # and not told yet
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
-        return tuple(self._devices.scope(self.name, one) for one in await self._devices.read(port))
+        return await self._devices.scopes(port, self.name)
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
         device = await self._devices.find(port, scope)
