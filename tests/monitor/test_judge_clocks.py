@@ -182,9 +182,7 @@ def test_a_clock_that_is_set_changes_nothing_that_becomes_of_alerts(steps: list[
         max_size=20,
     )
 )
-@example(
-    steps=[(1.0, 0.0, {"a": 0.9}), *[(15.0, 0.0, {"a": 0.9})] * 2, (15.0, HOUR_S, {"a": 0.9})]
-)
+@example(steps=[(1.0, 0.0, {"a": 0.9}), *[(15.0, 0.0, {"a": 0.9})] * 2, (15.0, HOUR_S, {"a": 0.9})])
 @settings(max_examples=50, deadline=None)
 @pytest.mark.timeout(60)
 def test_time_in_suspend_counts_for_no_duration(
