@@ -1,15 +1,20 @@
 """Samples outlive a restart: of their own time they are known, of now nothing is."""
 
 import asyncio
+import zlib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from core.fix_engine import FULL, NOON
+from fakes import ScriptedPort, ScriptedProbe
+from probes.tape.fix_tape import library
 from storewatchd.checkpoints import Checkpoints
 from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
 from storewatchd.core.promql import Plan, Result, parse
 from storewatchd.core.series import SeriesTable, recording
+from storewatchd.probes.tape.drives import DrivesProbe
 
 A, B = (Scope("probe", (("repository", name),)) for name in "ab")
 OTHER = Family("other", MetricType.GAUGE, "Of another probe.")
@@ -155,3 +160,31 @@ async def test_a_directory_that_takes_no_file_is_no_error(tmp_path: Path) -> Non
     (tmp_path / "samples.new").mkdir()
     await Checkpoints(tmp_path, before(), "1").write()
     assert not (tmp_path / "samples").exists()
+
+
+# What probes remember.
+
+
+@pytest.mark.parametrize(
+    ("kept", "known"),
+    [
+        pytest.param(None, True, id="as it was"),
+        pytest.param({"memories": {"tape_drives": 7}}, False, id="garbled"),
+        pytest.param({"memories": 7}, False, id="no memories"),
+    ],
+)
+async def test_a_drive_that_is_gone_over_a_restart_is_gone(
+    tmp_path: Path, kept: dict[str, object] | None, known: bool
+) -> None:
+    port = ScriptedPort()
+    library("A").tell(port, DRV0001="st0")
+    before_restart, after = DrivesProbe(), DrivesProbe()
+    await before_restart.discover(port)
+    written = Checkpoints(tmp_path, table(), "1", [before_restart, ScriptedProbe("other")])
+    await written.write()
+    if kept is not None:
+        told = msgspec.msgpack.decode(zlib.decompress((tmp_path / "samples").read_bytes()))
+        (tmp_path / "samples").write_bytes(zlib.compress(msgspec.msgpack.encode(told | kept)))
+    await Checkpoints(tmp_path, table(), "1", [after]).load()
+    port.readings["sys.scsi", ""] = {}
+    assert len(await after.discover(port)) == known

@@ -116,7 +116,7 @@ async def run(source: Source, clock: Clock) -> int:
         own = Own()
         probes = make_probes(repositories, settings, own, clock)
         _declare(table, probes, settings)
-        checkpoints = Checkpoints(settings.daemon.state_directory, table, version)
+        checkpoints = Checkpoints(settings.daemon.state_directory, table, version, probes)
         await checkpoints.load()
         rules = await asyncio.to_thread(_usable_rules, settings, table)
         books = _books(journal.node, clock, table, repositories, rules)

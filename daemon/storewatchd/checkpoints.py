@@ -1,4 +1,5 @@
-"""Keeps the table's samples over a restart, so that windows need not fill anew.
+"""Keeps the table's samples over a restart, so that windows need not fill anew, and what probes
+remember.
 
 The file is written now and then and at the end, and never synced: what is lost with it are minutes
 of samples, and no alert. One that cannot be read is left out.
@@ -8,7 +9,7 @@ import asyncio
 import logging
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from storewatchd.core.rows import Series
 from storewatchd.core.scopes import ProbeScopes
 from storewatchd.core.series import SeriesTable
 from storewatchd.errors import RecordingError
+from storewatchd.probes.base import Probe, Remembering
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +37,10 @@ _UNREADABLE = (
 class Checkpoints:
     """The file of one state directory; that of another version of the daemon is left out."""
 
-    def __init__(self, directory: Path, table: SeriesTable, version: str) -> None:
+    def __init__(
+        self, directory: Path, table: SeriesTable, version: str, probes: Iterable[Probe] = ()
+    ) -> None:
+        self._probes = [probe for probe in probes if isinstance(probe, Remembering)]
         self._path = directory / "samples"
         self._table = table
         self._version = version
@@ -49,6 +54,8 @@ class Checkpoints:
             series = {name: thaw(one) for name, one in told["series"].items()}
             probes = {name: thaw(one) for name, one in told["probes"].items()}
             self._table.adopt(series, probes)
+            for probe in self._probes:
+                probe.restore(told["memories"].get(probe.name))
         except _UNREADABLE as error:
             logger.warning("the samples of the last run are left out: %s", error)
 
@@ -64,7 +71,13 @@ class Checkpoints:
     async def write(self) -> None:
         """Write the file. The loop is let go between families."""
         series, probes = self._table.parts()
-        told: dict[str, Any] = {"version": self._version, "series": {}, "probes": {}}
+        memories = {probe.name: await asyncio.to_thread(probe.to_plain) for probe in self._probes}
+        told: dict[str, Any] = {
+            "version": self._version,
+            "series": {},
+            "probes": {},
+            "memories": memories,
+        }
         for name, owner, mine in [
             (name, owner, {family: series[family] for family in owner.families})
             for name, owner in probes.items()

@@ -181,7 +181,11 @@ def test_a_library_that_vanishes_is_failed_and_one_that_comes_back_is_the_same(
     library.vanish(library.changer)
     wait_for("its absence", lambda: value(watched, "library_up") == 0)
     wait_for("blindness", lambda: "failed" in outcomes(watched, "library_inventories"))
-    wait_for("the alert", lambda: watched.alerts(rule="LibraryOffline"))
+    (alert,) = wait_for("the alert", lambda: watched.alerts(rule="LibraryOffline"))
+    watched.stop()
+    watched.start()
+    wait_for("its absence still", lambda: value(watched, "library_up") == 0)
+    assert watched.alerts(rule="LibraryOffline")[0]["id"] == alert["id"]
     library.come_back(library.changer, sg=9)
     wait_for("its return", lambda: value(watched, "library_up") == 1)
     (info,) = rows(watched, "library_info")

@@ -41,6 +41,25 @@ class Patient(Protocol):
     def max_age_s(self) -> float: ...
 
 
+@runtime_checkable
+class Remembering(Protocol):
+    """A probe that knows what it saw before, also over a restart: what is gone since is not the
+    same as what never was there."""
+
+    @property
+    def name(self) -> str: ...
+
+    def to_plain(self) -> object:
+        """Return what has to be kept, as what MessagePack can say. It may wait for a look that is
+        being taken in: call it in a thread."""
+        ...
+
+    def restore(self, kept: object) -> None:
+        """Take back what `to_plain` said before a restart; anything else is left out. No look was
+        taken yet."""
+        ...
+
+
 class Legible:
     """Which attributes of each scope could be read before: of those that cannot be now, the value
     is not known. Many an attribute never can; of that nobody knows anything."""

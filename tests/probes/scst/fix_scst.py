@@ -14,6 +14,7 @@ from probes.fix_probes import assert_keeps_to_its_families
 from storewatch_reader.scst import CHEAP, QUEUED, STATE, STEADY
 from storewatchd.core.frames import Frame, Scope
 from storewatchd.port import Reading
+from storewatchd.probes.base import Remembering
 from storewatchd.probes.scst.model import Device, Driver, Scst, Session, Target
 from storewatchd.probes.scst.probe import make_scst_probes
 from storewatchd.probes.scst.tree import Attributes, Content, parse_tree
@@ -102,7 +103,10 @@ class Appliance(ScriptedPort):
         self.start()
 
     def start(self, state: object = None) -> None:
-        probes = make_scst_probes(self.clock.clock, state=state)
+        probes = make_scst_probes(self.clock.clock)
+        for probe in probes:
+            if probe.name == "scst" and isinstance(probe, Remembering):
+                probe.restore(state)
         self.probes = {probe.name: probe for probe in probes}
 
     def be(self, name: str, **changes: Content) -> None:

@@ -14,6 +14,7 @@ from probes.scst.fix_scst import ONE, TGT1, TGT2, TWO, Appliance, attributes
 from storewatch_reader.scst import QUEUED
 from storewatchd.core.frames import Frame, Scope
 from storewatchd.errors import ProbeAbsent, ProbeFailed, ReadRefused, ReadStuck
+from storewatchd.probes.base import Remembering
 from storewatchd.probes.scst.families import FAMILIES
 from storewatchd.probes.scst.memory import EXPECTED_AFTER_S, EXPIRES_AFTER_S
 from storewatchd.probes.scst.probe import (
@@ -83,7 +84,10 @@ def test_scst_that_was_unloaded_is_known_to_be_down(appliance: Appliance) -> Non
 
 def test_scst_that_should_be_there_is_down_from_the_start() -> None:
     appliance = Appliance("run1/01-absent-no-modules")
-    (probe, *_) = make_scst_probes(appliance.clock.clock, was_loaded=True)
+    (probe, *_) = make_scst_probes(appliance.clock.clock)
+    assert isinstance(probe, Remembering)
+    probe.restore(True)
+    assert probe.to_plain() is True
     frame = asyncio.run(probe.collect(appliance, Scope("scst_state")))
     assert values(frame, "scst_up") == {(): 0.0}
 

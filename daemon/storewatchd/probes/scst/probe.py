@@ -41,15 +41,12 @@ LOOK_AT_FILE_AFTER_S = 120.0
 FILE_ROW = "file.size"
 
 
-def make_scst_probes(
-    clock: Clock, *, was_loaded: bool = False, state: object = None
-) -> tuple[Probe, ...]:
-    """Return the probes of SCST. `was_loaded` says that it should be, `state` is what
-    `ScstProbe.to_plain` said before a restart."""
+def make_scst_probes(clock: Clock) -> tuple[Probe, ...]:
+    """Return the probes of SCST."""
     readings = SlowReadings(clock)
     return (
-        ScstStateProbe(was_loaded=was_loaded),
-        ScstProbe(readings, state),
+        ScstStateProbe(),
+        ScstProbe(readings),
         ScstSlowProbe(readings),
         ScstBackingProbe(readings, clock),
     )
@@ -61,8 +58,14 @@ class ScstStateProbe:
     name = "scst_state"
     families = STATE_FAMILIES
 
-    def __init__(self, *, was_loaded: bool = False) -> None:
-        self._was_loaded = was_loaded
+    def __init__(self) -> None:
+        self._was_loaded = False
+
+    def to_plain(self) -> object:
+        return self._was_loaded
+
+    def restore(self, kept: object) -> None:
+        self._was_loaded = kept is True
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
         return (Scope(self.name),)
@@ -86,18 +89,20 @@ class ScstProbe:
     name = "scst"
     families = FAMILIES
 
-    def __init__(self, readings: SlowReadings, state: object = None) -> None:
+    def __init__(self, readings: SlowReadings) -> None:
         self._readings = readings
-        kept = state if isinstance(state, dict) else {}
-        self._ledger = Ledger.from_plain(kept.get("ledger"))
-        self._memory = Memory.from_plain(kept.get("memory"))
+        self._ledger = Ledger.from_plain(None)
+        self._memory = Memory.from_plain(None)
         self._state = threading.Lock()
 
-    def to_plain(self) -> dict[str, object]:
-        """Return what has to be kept over a restart, as what JSON can say. It waits for a look that
-        is being taken in: call it in a thread."""
+    def to_plain(self) -> object:
         with self._state:
             return {"ledger": self._ledger.to_plain(), "memory": self._memory.to_plain()}
+
+    def restore(self, kept: object) -> None:
+        if isinstance(kept, dict):
+            self._ledger = Ledger.from_plain(kept.get("ledger"))
+            self._memory = Memory.from_plain(kept.get("memory"))
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
         return (Scope(self.name),)

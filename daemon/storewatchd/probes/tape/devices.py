@@ -116,6 +116,15 @@ class Devices:
         self._asked: dict[tuple[str, str, str, str], str] = {}
         self._known: dict[str, None] = {}  # identities, in the order of their first sight
 
+    def to_plain(self) -> object:
+        """Return the identities of the devices that were there."""
+        return list(self._known)
+
+    def restore(self, kept: object) -> None:
+        """Take back what `to_plain` said."""
+        if isinstance(kept, list):
+            self._known |= dict.fromkeys(one for one in kept if isinstance(one, str))
+
     async def scopes(self, port: Port, probe: str) -> tuple[Scope, ...]:
         """Return the scopes of a probe: every device that is there, or was.
 

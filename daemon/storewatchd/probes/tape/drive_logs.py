@@ -78,6 +78,12 @@ class DriveLogsProbe:
         self._listed: dict[tuple[str, str, str], set[int]] = {}
         self._drives: dict[Scope, _Drive] = {}
 
+    def to_plain(self) -> object:
+        return self._devices.to_plain()
+
+    def restore(self, kept: object) -> None:
+        self._devices.restore(kept)
+
     async def discover(self, port: Port) -> tuple[Scope, ...]:
         return await self._devices.scopes(port, self.name)
 

@@ -48,6 +48,12 @@ class DrivesProbe:
     def __init__(self) -> None:
         self._devices = Devices(TAPE, "drive")
 
+    def to_plain(self) -> object:
+        return self._devices.to_plain()
+
+    def restore(self, kept: object) -> None:
+        self._devices.restore(kept)
+
     async def discover(self, port: Port) -> tuple[Scope, ...]:
         return await self._devices.scopes(port, self.name)
 

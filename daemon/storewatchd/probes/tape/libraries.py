@@ -77,6 +77,12 @@ class LibrariesProbe:
     def __init__(self) -> None:
         self._devices = Devices(CHANGER, "library")
 
+    def to_plain(self) -> object:
+        return self._devices.to_plain()
+
+    def restore(self, kept: object) -> None:
+        self._devices.restore(kept)
+
     async def discover(self, port: Port) -> tuple[Scope, ...]:
         return await self._devices.scopes(port, self.name)
 
@@ -110,6 +116,12 @@ class InventoriesProbe:
         self._before: dict[Scope, tuple[Element, ...]] = {}
         self._doubted: dict[Scope, tuple[tuple[Element, ...], int]] = {}  # and for how many looks
         self._heard: dict[Scope, list[Sense]] = {}  # and not told yet
+
+    def to_plain(self) -> object:
+        return self._devices.to_plain()
+
+    def restore(self, kept: object) -> None:
+        self._devices.restore(kept)
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
         return await self._devices.scopes(port, self.name)
