@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--sysfs", default="/sys", metavar="DIR")
     parser.add_argument("--procfs", default="/proc", metavar="DIR")
     parser.add_argument("--dev", default="/dev", metavar="DIR")
+    parser.add_argument("--etc", default="/etc", metavar="DIR")
     parser.add_argument("--tool-path", default=TOOLS, metavar="DIR:DIR", help="where tools are")
     parser.add_argument(
         "--tool-env", action="append", default=[], metavar="NAME=VALUE", help="for tools"
@@ -54,9 +55,10 @@ def main() -> int:
         words.sysfs,
         words.procfs,
         words.dev,
-        words.tool_path,
-        dict(one.split("=", 1) for one in words.tool_env),
-        frozenset(allowed_classes),
+        path=words.tool_path,
+        environ=dict(one.split("=", 1) for one in words.tool_env),
+        allowed=frozenset(allowed_classes),
+        etc=words.etc,
     )
     pool = Pool(roots, words.lock_directory)
     server = Server(pool, listener=listener, only=only, allowed_uids=allowed)

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable
 from typing import Any
 
-from storewatch_reader import tools
+from storewatch_reader import tools, vtl
 from storewatch_reader.roots import Roots
 from storewatch_reader.table import TreeRow
 from storewatch_reader.trees import Pass, compiled
@@ -121,6 +121,9 @@ READS: dict[str, Callable[[Roots, str], dict[str, Any]]] = {
     "scsi.holders": scsi_holders,
     "mounts": mounts,
     "proc.states": process_states,
+    "vtl.daemons": vtl.daemons,
+    "vtl.config": vtl.config,
+    "vtl.media": vtl.media,
 }
 
 

@@ -10,12 +10,13 @@ TOOLS = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 @dataclass(frozen=True)
 class Roots:
-    """The kernel's trees and nodes, where tools are found and what they get as environment, and
-    which classes of commands may run."""
+    """The kernel's trees and nodes, the configuration of other programs, where tools are found and
+    what they get as environment, and which classes of commands may run."""
 
     sysfs: str = "/sys"
     procfs: str = "/proc"
     dev: str = "/dev"
+    etc: str = "/etc"
     path: str = TOOLS
     environ: Mapping[str, str] = field(default_factory=dict)
     allowed: frozenset[str] = frozenset((PASSIVE, IDLE))

@@ -225,6 +225,28 @@ _TAPE_STATISTICS = tuple(
     )
 )
 
+VTL_ROWS = (
+    TreeRow(
+        "vtl.module",
+        "tree",
+        "/sys/module/mhvtl, bus/mhvtl and devices/mhvtl_pseudo: its version and its SCSI hosts",
+        attributes=(
+            *("module/mhvtl/", "module/mhvtl/version", "module/mhvtl/initstate"),
+            *("bus/mhvtl/drivers/mhvtl/", "devices/mhvtl_pseudo*/adapter*/host*/"),
+        ),
+    ),
+    Row("vtl.daemons", "read", "/proc/PID/stat and cmdline: the daemons of mhvtl, and tgtd"),
+    Row("vtl.config", "read", "/etc/mhvtl/device.conf: which libraries and drives there should be"),
+    # A store has tens of thousands of files, and its file system may be slow, or hang.
+    Row(
+        "vtl.media",
+        "read",
+        "stat(2) of the files in the media stores of /etc/mhvtl/device.conf: what they take",
+        answer_by_s=60.0,
+        kill_after_s=600.0,
+    ),
+)
+
 ROWS: dict[str, Row] = {
     row.name: row
     for row in (
@@ -305,6 +327,7 @@ ROWS: dict[str, Row] = {
             ),
         ),
         *SCST_ROWS,
+        *VTL_ROWS,
         *TOOL_ROWS,
     )
 }
