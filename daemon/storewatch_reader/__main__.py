@@ -27,6 +27,8 @@ def main() -> int:
     parser.add_argument("--procfs", default="/proc", metavar="DIR")
     parser.add_argument("--dev", default="/dev", metavar="DIR")
     parser.add_argument("--etc", default="/etc", metavar="DIR")
+    parser.add_argument("--boot", default="/boot", metavar="DIR")
+    parser.add_argument("--modules", default="/lib/modules", metavar="DIR")
     parser.add_argument("--tool-path", default=TOOLS, metavar="DIR:DIR", help="where tools are")
     parser.add_argument(
         "--tool-env", action="append", default=[], metavar="NAME=VALUE", help="for tools"
@@ -59,6 +61,8 @@ def main() -> int:
         environ=dict(one.split("=", 1) for one in words.tool_env),
         allowed=frozenset(allowed_classes),
         etc=words.etc,
+        boot=words.boot,
+        modules=words.modules,
     )
     pool = Pool(roots, words.lock_directory)
     server = Server(pool, listener=listener, only=only, allowed_uids=allowed)

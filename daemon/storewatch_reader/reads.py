@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable
 from typing import Any
 
-from storewatch_reader import tools, vtl
+from storewatch_reader import boot, tools, vtl
 from storewatch_reader.roots import Roots
 from storewatch_reader.table import TreeRow
 from storewatch_reader.trees import Pass, compiled
@@ -124,6 +124,11 @@ READS: dict[str, Callable[[Roots, str], dict[str, Any]]] = {
     "vtl.daemons": vtl.daemons,
     "vtl.config": vtl.config,
     "vtl.media": vtl.media,
+    "boot.kernels": boot.kernels,
+    "boot.modules": boot.modules,
+    "boot.units": boot.units,
+    "boot.fstab": boot.fstab,
+    "boot.scst": boot.scst_config,
 }
 
 

@@ -11,7 +11,8 @@ TOOLS = "/usr/sbin:/usr/bin:/sbin:/bin"
 @dataclass(frozen=True)
 class Roots:
     """The kernel's trees and nodes, the configuration of other programs, where tools are found and
-    what they get as environment, and which classes of commands may run."""
+    what they get as environment, which classes of commands may run, and where kernels and their
+    modules are."""
 
     sysfs: str = "/sys"
     procfs: str = "/proc"
@@ -20,3 +21,5 @@ class Roots:
     path: str = TOOLS
     environ: Mapping[str, str] = field(default_factory=dict)
     allowed: frozenset[str] = frozenset((PASSIVE, IDLE))
+    boot: str = "/boot"
+    modules: str = "/lib/modules"

@@ -247,6 +247,20 @@ VTL_ROWS = (
     ),
 )
 
+BOOT_ROWS = (
+    Row("boot.kernels", "read", "/boot: installed kernels, and which one GRUB starts next"),
+    Row(
+        "boot.modules",
+        "read",
+        "/lib/modules/*/modules.dep and /proc/modules: SCST's and mhvtl's modules",
+        answer_by_s=15.0,
+        kill_after_s=60.0,
+    ),
+    Row("boot.units", "read", "/etc/systemd/system and /etc/rc?.d: what starts with the machine"),
+    Row("boot.fstab", "read", "/etc/fstab, without options, and whether its devices are there"),
+    Row("boot.scst", "read", "/etc/scst.conf: targets, LUNs and devices, without any secret"),
+)
+
 ROWS: dict[str, Row] = {
     row.name: row
     for row in (
@@ -328,6 +342,7 @@ ROWS: dict[str, Row] = {
         ),
         *SCST_ROWS,
         *VTL_ROWS,
+        *BOOT_ROWS,
         *TOOL_ROWS,
     )
 }

@@ -1,0 +1,234 @@
+"""What the next start of the machine depends on: kernels, modules, units, fstab and scst.conf.
+
+The texts of configuration are judged in the daemon; what may be a secret never leaves the worker.
+Names that are no UTF-8 are told escaped, as everywhere.
+"""
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from storewatch_reader.roots import Roots
+
+MODULES = (
+    *("scst", "scst_vdisk", "scst_disk", "scst_changer", "scst_tape", "scst_user", "scst_local"),
+    *("iscsi_scst", "isert_scst", "ib_srpt", "qla2x00t", "qla2x00tgt", "qla2xxx_scst", "mhvtl"),
+)
+"""The modules that an appliance may need and no kernel brings along."""
+
+CONFIG_BYTES = 8 << 20
+"""No configuration file is read any further; a longer one is refused."""
+
+DEPENDENCIES_BYTES = 64 << 20
+
+_KERNEL = "vmlinuz-"
+_NOT_KERNELS = re.compile(r"0-rescue-.*|.*\.(?:old|bak|dpkg-.*|hmac|rpm.*)")
+_GRUB_DEFAULT = re.compile(r"\s*GRUB_DEFAULT=(.*)")
+_GRUB_ENTRY = re.compile(r"(saved_entry|next_entry)=(.*)")
+_MODULE = re.compile(r"(?:.*/)?([^/]+)\.ko(?:\.(?:xz|zst|gz))?")
+
+# Statements of scst.conf that have a block, or are an object; all others are attributes.
+_OBJECTS = "HANDLER|DEVICE|TARGET_DRIVER|TARGET|LUN|GROUP|INITIATOR|DEVICE_GROUP|TARGET_GROUP"
+_OBJECT = re.compile(rf"(?:{_OBJECTS})(?:\s+[^\s{{}}\"']+){{1,2}}(?:\s*\{{)?")
+_BROKEN_OBJECT = re.compile(rf"({_OBJECTS})\b.*")
+_ATTRIBUTE = re.compile(r"(?:filename|enabled|read_only|rel_tgt_id|active)\s+[^{}]*")
+
+_TAGS = {"UUID": "by-uuid", "LABEL": "by-label", "PARTUUID": "by-partuuid"}
+_TAGS["PARTLABEL"] = "by-partlabel"
+_FSTAB_ENTRIES = 1000
+
+
+def kernels(roots: Roots, _: str) -> dict[str, Any]:
+    """Return which kernels are installed, which one runs, and what says which one is next: the
+    link `vmlinuz`, GRUB's GRUB_DEFAULT (None without GRUB), and the entries in its environment."""
+    installed = sorted(
+        _shown(name.removeprefix(_KERNEL))
+        for name in _names(roots.boot)
+        if name.startswith(_KERNEL) and not _NOT_KERNELS.fullmatch(name.removeprefix(_KERNEL))
+    )
+    link = ""
+    for place in (f"{roots.boot}/vmlinuz", f"{roots.boot}/../vmlinuz"):
+        with contextlib.suppress(OSError):
+            link = link or os.path.basename(os.readlink(place))
+    running = _text(f"{roots.procfs}/sys/kernel/osrelease")
+    return {
+        "running": "" if running is None else running.strip(),
+        "installed": installed,
+        "link": _shown(link).removeprefix(_KERNEL),
+        "grub_default": _grub_default(roots),
+        "grub_entries": _grub_entries(roots),
+    }
+
+
+def _grub_default(roots: Roots) -> str | None:
+    """Return the last GRUB_DEFAULT; empty where it is not set, None where there is no GRUB."""
+    text = _text(f"{roots.etc}/default/grub")
+    if text is None:
+        return None
+    found = [match[1] for line in text.splitlines() if (match := _GRUB_DEFAULT.match(line))]
+    return found[-1].split("#")[0].strip().strip("\"'") if found else ""
+
+
+def _grub_entries(roots: Roots) -> dict[str, str]:
+    for folder in ("grub", "grub2"):
+        text = _text(f"{roots.boot}/{folder}/grubenv")
+        if text is not None:
+            return {
+                match[1]: match[2].strip()
+                for line in text.splitlines()
+                if (match := _GRUB_ENTRY.fullmatch(line)) and match[2].strip()
+            }
+    return {}
+
+
+def modules(roots: Roots, _: str) -> dict[str, Any]:
+    """Return which of MODULES each kernel has, by its modules.dep and as files that are there
+    (None without modules.dep: nothing can be loaded); which are loaded now; and whether mhvtl is
+    configured."""
+    found: dict[str, list[str] | None] = {}
+    for version in _names(roots.modules):
+        place = f"{roots.modules}/{version}"
+        if os.path.isdir(place):
+            found[_shown(version)] = _modules_of(place)
+    loaded = _text(f"{roots.procfs}/modules")
+    names = {line.partition(" ")[0] for line in (loaded or "").splitlines()}
+    return {
+        "kernels": found,
+        "loaded": sorted(names.intersection(MODULES)),
+        "has_mhvtl_config": os.path.exists(f"{roots.etc}/mhvtl/device.conf"),
+    }
+
+
+def _modules_of(place: str) -> list[str] | None:
+    text = _text(f"{place}/modules.dep", DEPENDENCIES_BYTES)
+    if text is None:
+        return None
+    has = set()
+    for line in text.splitlines():
+        path = line.partition(":")[0]
+        match = _MODULE.fullmatch(path)
+        name = match[1].replace("-", "_") if match else ""
+        # os.path.join takes an absolute path as it is, which old versions of depmod wrote.
+        if name in MODULES and os.path.isfile(os.path.join(place, path)):
+            has.add(name)
+    return sorted(has)
+
+
+def units(roots: Roots, _: str) -> dict[str, Any]:
+    """Return which units of systemd and scripts of SysV start with the machine, and which units
+    are masked."""
+    top = f"{roots.etc}/systemd/system"
+    enabled: set[str] = set()
+    masked: set[str] = set()
+    for name in _names(top):
+        if name.endswith((".wants", ".requires")):
+            enabled.update(map(_shown, _names(f"{top}/{name}")))
+            continue
+        with contextlib.suppress(OSError):
+            if os.readlink(f"{top}/{name}") == "/dev/null":
+                masked.add(_shown(name))
+    scripts = {
+        _shown(name[3:])
+        for level in "2345"
+        for name in _names(f"{roots.etc}/rc{level}.d")
+        if re.fullmatch(r"S[0-9][0-9].+", name)
+    }
+    return {"enabled": sorted(enabled), "masked": sorted(masked), "scripts": sorted(scripts)}
+
+
+def fstab(roots: Roots, _: str) -> dict[str, Any]:
+    """Return the devices of fstab and whether each is there. Options are not told: they may hold
+    a password."""
+    text = _text(f"{roots.etc}/fstab")
+    entries = []
+    for line in (text or "").splitlines():
+        words = line.split()
+        if len(words) < 2 or words[0].startswith("#"):
+            continue
+        source = _unescaped(words[0])
+        exists = _exists(roots, source)
+        if exists is None:
+            continue
+        options = words[3].split(",") if len(words) > 3 else []
+        entries.append(
+            {
+                "source": _shown(source),
+                "mount_point": _shown(_unescaped(words[1])),
+                "is_needed": not {"noauto", "nofail"}.intersection(options),
+                "exists": exists,
+            }
+        )
+    return {"exists": text is not None, "entries": entries[:_FSTAB_ENTRIES]}
+
+
+def _exists(roots: Roots, source: str) -> bool | None:
+    """Return whether a device is there; None for what is none."""
+    if source.startswith("/dev/"):
+        return os.path.exists(f"{roots.dev}/{source.removeprefix('/dev/')}")
+    tag, equals, value = source.partition("=")
+    if not equals or tag not in _TAGS:
+        return None
+    # udev(7): in the names of links, all but these characters are encoded.
+    wanted = re.sub(r"[^\w#+.:=@-]", _encoded, value.strip("\"'"))
+    names = _names(f"{roots.dev}/disk/{_TAGS[tag]}")
+    return wanted.lower() in {name.lower() for name in names}
+
+
+def _encoded(match: re.Match[str]) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in match[0].encode(errors="backslashreplace"))
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
+
+
+def scst_config(roots: Roots, _: str) -> dict[str, Any]:
+    """Return scst.conf without its secrets: the objects, and the attributes that are known to hold
+    none. Of any other line only that it was there is told."""
+    text = _text(f"{roots.etc}/scst.conf")
+    if text is None:
+        return {"exists": False, "text": ""}
+    return {"exists": True, "text": "".join(f"{line}\n" for line in redacted(text))}
+
+
+def redacted(text: str) -> Iterator[str]:
+    """Yield the lines of an scst.conf that may leave the worker. What is let through is listed, and
+    not what is held back: nobody knows all the names that a secret may have."""
+    for line in text.splitlines():
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        broken = _BROKEN_OBJECT.fullmatch(line)
+        if line == "}" or _OBJECT.fullmatch(line) or _ATTRIBUTE.fullmatch(line):
+            yield line
+        elif broken:
+            yield broken[1]  # an object without a name, which is no valid statement
+        else:
+            yield "withheld {" if line.endswith("{") else "withheld"
+
+
+def _names(place: str) -> list[str]:
+    """Return the names in a directory; one that is not there has none."""
+    try:
+        return sorted(os.listdir(place))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _text(path: str, most: int = CONFIG_BYTES) -> str | None:
+    """Return a file's text; None where there is no such file."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read(most + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if len(content) > most:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+    return content.decode(errors="backslashreplace")
+
+
+def _shown(name: str) -> str:
+    return os.fsencode(name).decode(errors="backslashreplace")

@@ -1,0 +1,233 @@
+"""What the reader tells of the next start: what is found, what is not, and no secret."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storewatch_reader import boot
+from storewatch_reader.boot import redacted
+from storewatch_reader.roots import Roots
+
+
+@pytest.fixture
+def roots(tmp_path: Path) -> Roots:
+    """Return the roots of an empty machine."""
+    names = ("boot", "modules", "etc", "dev", "proc")
+    for name in names:
+        (tmp_path / name).mkdir()
+    boot, modules, etc, dev, proc = (os.fspath(tmp_path / name) for name in names)
+    return Roots(boot=boot, modules=modules, etc=etc, dev=dev, procfs=proc)
+
+
+def put(root: str, path: str, text: str = "") -> None:
+    place = Path(root, path)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(text)
+
+
+# Kernels.
+
+
+def test_kernels_are_told_with_what_says_which_is_next(roots: Roots) -> None:
+    for name in ("vmlinuz-6.1.0-9-amd64", "vmlinuz-6.1.0-56-amd64", "initrd.img-6.1.0-56-amd64"):
+        put(roots.boot, name)
+    put(roots.boot, "vmlinuz-0-rescue-0123abc")
+    put(roots.boot, "vmlinuz-6.1.0-9-amd64.dpkg-bak")
+    Path(roots.boot, "..", "vmlinuz").symlink_to("boot/vmlinuz-6.1.0-56-amd64")
+    put(roots.etc, "default/grub", '# GRUB_DEFAULT=7\nGRUB_DEFAULT="saved" # as chosen\n')
+    put(roots.boot, "grub/grubenv", "# GRUB Environment Block\nsaved_entry=a>b\nnext_entry=\n####")
+    put(roots.procfs, "sys/kernel/osrelease", "6.1.0-9-amd64\n")
+    assert boot.kernels(roots, "") == {
+        "running": "6.1.0-9-amd64",
+        "installed": ["6.1.0-56-amd64", "6.1.0-9-amd64"],
+        "link": "6.1.0-56-amd64",
+        "grub_default": "saved",
+        "grub_entries": {"saved_entry": "a>b"},
+    }
+
+
+def test_where_there_is_no_kernel_that_is_told(roots: Roots) -> None:
+    assert boot.kernels(roots, "") == {
+        "running": "",
+        "installed": [],
+        "link": "",
+        "grub_default": None,
+        "grub_entries": {},
+    }
+
+
+# Modules.
+
+
+@pytest.mark.parametrize("ending", ["ko", "ko.xz", "ko.zst", "ko.gz"])
+def test_a_module_is_there_that_is_listed_and_a_file(roots: Roots, ending: str) -> None:
+    put(
+        roots.modules,
+        "6.1/modules.dep",
+        f"updates/dkms/scst.{ending}: kernel/lib/crc.ko\nextra/scst-vdisk.{ending}:\n"
+        f"extra/mhvtl.{ending}:\nkernel/fs/ext4.ko:\n",
+    )
+    put(roots.modules, f"6.1/updates/dkms/scst.{ending}")
+    put(roots.modules, f"6.1/extra/scst-vdisk.{ending}")
+    put(roots.modules, f"6.1/updates/iscsi_scst.{ending}")  # depmod did not run
+    put(roots.modules, "6.9/build")
+    assert boot.modules(roots, "")["kernels"] == {"6.1": ["scst", "scst_vdisk"], "6.9": None}
+
+
+def test_modules_that_are_loaded_are_told_if_anybody_asks_for_them(roots: Roots) -> None:
+    put(roots.procfs, "modules", "scst 1 2 scst_vdisk, Live 0x0\next4 1 0 - Live 0x0\n")
+    put(roots.etc, "mhvtl/device.conf")
+    found = boot.modules(roots, "")
+    assert found == {"kernels": {}, "loaded": ["scst"], "has_mhvtl_config": True}
+
+
+# Units.
+
+
+def test_units_are_enabled_by_links_and_scripts(roots: Roots) -> None:
+    system = Path(roots.etc, "systemd/system")
+    for folder in ("multi-user.target.wants", "scst.service.requires", "scst.service.d"):
+        (system / folder).mkdir(parents=True)
+    (system / "multi-user.target.wants/scst.service").symlink_to("/lib/systemd/system/x")
+    (system / "scst.service.requires/zfs.target").symlink_to("/lib/systemd/system/y")
+    (system / "mhvtl.target").symlink_to("/dev/null")
+    put(roots.etc, "rc3.d/S01scst")
+    put(roots.etc, "rc3.d/K01qla2x00t")
+    assert boot.units(roots, "") == {
+        "enabled": ["scst.service", "zfs.target"],
+        "masked": ["mhvtl.target"],
+        "scripts": ["scst"],
+    }
+
+
+# fstab.
+
+
+def test_devices_of_fstab_are_there_or_not_and_options_are_not_told(roots: Roots) -> None:
+    put(roots.dev, "disk/by-uuid/1234-ABCD")
+    put(roots.dev, "disk/by-label/my\\x20disk")
+    put(roots.dev, "vda1")
+    put(
+        roots.etc,
+        "fstab",
+        "# /dev/none / ext4\n"
+        "/dev/vda1 / ext4 defaults 0 1\n"
+        "UUID=1234-abcd /boot/efi vfat umask=0077 0 1\n"
+        "LABEL=my\\040disk /a xfs\n"
+        "LABEL=none /b\\040c xfs nofail,x-secret=hush 0 0\n"
+        "UUID=5 /d xfs defaults 0 0\n"
+        "//server/share /e cifs username=x,password=hush 0 0\n"
+        "tmpfs /tmp tmpfs\n/swapfile none swap sw\n\nword\n",
+    )
+    found = boot.fstab(roots, "")
+    assert [tuple(one.values()) for one in found["entries"]] == [
+        ("/dev/vda1", "/", True, True),
+        ("UUID=1234-abcd", "/boot/efi", True, True),
+        ("LABEL=my disk", "/a", True, True),
+        ("LABEL=none", "/b c", False, False),
+        ("UUID=5", "/d", True, False),
+    ]
+    assert "hush" not in json.dumps(found)
+
+
+def test_a_machine_without_fstab_has_no_devices_to_miss(roots: Roots) -> None:
+    assert boot.fstab(roots, "") == {"exists": False, "entries": []}
+
+
+# scst.conf.
+
+SECRET = "s3cr3t12charsX"
+CONFIG = f"""\
+# Automatically generated, {SECRET}
+setup_id 0x1
+HANDLER vdisk_fileio {{
+\tDEVICE disk01 {{
+\t\tfilename "/srv/a b.img"
+\t\tusn USN1
+\t}}
+}}
+TARGET_DRIVER iscsi {{
+\tenabled 1
+\tOutgoingUser "them {SECRET}"
+\tTARGET iqn.a:b {{
+\t\tIncomingUser "me {SECRET}"
+\t\tincominguser1 "me {SECRET}"
+\t\tChapSecret {SECRET}
+\t\tLUN 0 disk01 {{
+\t\t\tread_only 1
+\t\t}}
+\t\tGROUP hosts {{
+\t\t\tINITIATOR *\\#127.0.0.1
+\t\t}}
+\t}}
+}}
+"""
+
+
+def test_of_scst_conf_what_is_known_to_be_no_secret_leaves_the_worker(roots: Roots) -> None:
+    put(roots.etc, "scst.conf", CONFIG)
+    found = boot.scst_config(roots, "")
+    assert found["exists"]
+    assert SECRET not in found["text"]
+    assert found["text"].splitlines() == [
+        *("withheld", "HANDLER vdisk_fileio {", "DEVICE disk01 {", 'filename "/srv/a b.img"'),
+        *("withheld", "}", "}", "TARGET_DRIVER iscsi {", "enabled 1", "withheld"),
+        *("TARGET iqn.a:b {", "withheld", "withheld", "withheld", "LUN 0 disk01 {"),
+        *("read_only 1", "}", "GROUP hosts {", "INITIATOR *\\#127.0.0.1", "}", "}", "}"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        (f'TARGET a {{ IncomingUser "me {SECRET}"', "TARGET"),
+        (f'LUN 0 disk "{SECRET}"', "LUN"),
+        (f"LUN 0 disk01 {{ IncomingUser {SECRET} }}", "LUN"),
+        (f"filename /a {{ IncomingUser {SECRET} }}", "withheld"),
+        (f"IncomingUser {SECRET} {{", "withheld {"),
+        (f"  INCOMINGUSER {SECRET}", "withheld"),
+        (f"}} IncomingUser {SECRET}", "withheld"),
+    ],
+)
+def test_a_secret_in_an_odd_place_is_no_less_secret(line: str, left: str) -> None:
+    assert list(redacted(line)) == [left]
+
+
+@given(st.text(), st.sampled_from(["IncomingUser", "OutgoingUser", "CHAP_password"]), st.text())
+def test_no_attribute_that_is_not_listed_leaves_the_worker(
+    before: str, attribute: str, after: str
+) -> None:
+    text = f"{before}\n{attribute} {SECRET}{after}\n{before}"
+    assert SECRET not in "\n".join(redacted(text))
+
+
+def test_without_scst_conf_that_is_told(roots: Roots) -> None:
+    assert boot.scst_config(roots, "") == {"exists": False, "text": ""}
+
+
+def test_a_file_that_is_too_long_is_refused(roots: Roots) -> None:
+    put(roots.etc, "scst.conf", "x")
+    os.truncate(f"{roots.etc}/scst.conf", boot.CONFIG_BYTES + 1)
+    with pytest.raises(OSError, match="File too large"):
+        boot.scst_config(roots, "")
+
+
+@given(st.binary())
+def test_of_garbage_nothing_is_made_up(content: bytes) -> None:
+    text = content.decode(errors="backslashreplace")
+    known = {
+        *boot._OBJECTS.split("|"),
+        "withheld",
+        "withheld {",
+        *map(str.strip, text.splitlines()),
+    }
+    assert set(redacted(text)) <= known
+
+
+@given(st.integers(0, len(CONFIG)))
+def test_of_a_file_that_is_cut_off_no_secret_is_told(length: int) -> None:
+    assert SECRET[:6] not in "\n".join(redacted(CONFIG[:length]))
