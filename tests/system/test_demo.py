@@ -1,0 +1,119 @@
+"""`packaging/dev demo`: the product on an emulated appliance, played fast."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from storewatch import PlainClient
+from system.appliance import BIN, free_port, wait_for
+from system.test_dev import ROOT, Clone
+
+pytestmark = pytest.mark.timeout(120)  # real programs start, and play
+
+NEEDS_ROOT = {"StorageCapacityWarning", "StorageCapacityCritical"}
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Clone:
+    clone = Clone(tmp_path / "clone")
+    (clone.top / "tests").symlink_to(ROOT / "tests")
+    for name in ("lib", "pyvenv.cfg"):
+        (clone.top / ".venv" / name).symlink_to(BIN.parent / name)
+    return clone
+
+
+@contextmanager
+def demonstration(clone: Clone, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """Run it, from when it says where it is on."""
+    with subprocess.Popen(
+        ["packaging/dev", "demo", "--port", str(free_port()), *words],
+        cwd=clone.top,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            wait_for("its start", lambda: clone.env.exists() or process.poll() is not None)
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.communicate(timeout=30)
+
+
+def told(clone: Clone) -> dict[str, str]:
+    """Return what it wrote for others to source."""
+    return dict(line.split("=", 1) for line in clone.env.read_text().splitlines())
+
+
+async def events(where: dict[str, str]) -> list[dict[str, Any]]:
+    """Return everything that was told, and then what the WebSocket tells until it ends."""
+    with PlainClient(where["STOREWATCH_SOCKET"]) as client:
+        before = client.call("events.list", {"limit": 1000})["events"]
+    since = f"&since={before[-1]['id']}" if before else ""
+    url = f"{where['STOREWATCH_URL']}/api/v1/monitoring/events?types=alert,tape{since}"
+    headers = {"Authorization": f"Bearer {where['STOREWATCH_TOKEN']}"}
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        session.ws_connect(url) as connection,
+    ):
+        return [*before, *[json.loads(message.data) async for message in connection]]
+
+
+def test_the_trouble_that_is_played_fires_and_ends_and_nothing_is_left(clone: Clone) -> None:
+    with demonstration(clone, "--once", "--speed", "10") as process:
+        where = told(clone)
+        heard = asyncio.run(events(where))
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    wanted = {"TaskFailed", "ProbeBlind", *(NEEDS_ROOT if os.geteuid() == 0 else ())}
+    # Of the flag the alert outlives the play: it is kept a minute.
+    assert rules(heard, "firing") == {*wanted, "TapeAlertCritical"}, said
+    assert rules(heard, "resolved") >= wanted, said
+    kinds = [one["kind"] for one in heard if one["type"] == "tape"]
+    assert {"loaded", "unloaded", "tapealert", "unit_attention"} <= set(kinds)
+    # The library showed itself empty, and was not believed.
+    assert "cartridge_removed" not in kinds
+    assert_nothing_left(clone, where)
+
+
+def test_ctrl_c_ends_it_and_removes_what_it_made(clone: Clone) -> None:
+    with demonstration(clone) as process:
+        where = told(clone)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=30)
+    assert process.returncode == 0, said
+    assert where["STOREWATCH_TOKEN"] in said
+    assert_nothing_left(clone, where)
+
+
+def test_words_that_are_wrong_are_told(clone: Clone) -> None:
+    done = clone.dev("demo", "--speed", "fast")
+    assert done.returncode == 2
+    assert "--speed: expected a number from 0.1 to 100, found 'fast'" in done.stderr
+
+
+def rules(heard: list[dict[str, Any]], kind: str) -> set[str]:
+    return {one["data"]["rule"] for one in heard if one["type"] == "alert" and one["kind"] == kind}
+
+
+def assert_nothing_left(clone: Clone, where: dict[str, str]) -> None:
+    directory = Path(where["STOREWATCH_SOCKET"]).parent.parent
+    assert directory.name.startswith("storewatch-demo-")
+    assert not directory.exists()
+    assert str(directory) not in Path("/proc/self/mountinfo").read_text()
+    assert not clone.env.exists()
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            assert str(directory) not in process.read_text(), process
+        except OSError:
+            continue  # it has ended meanwhile
