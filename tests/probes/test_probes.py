@@ -21,7 +21,8 @@ def test_every_module_of_the_package_is_in_the_tuple() -> None:
         *("system", "filesystems", "repositories", "repository_states"),
         *("block", "sensors", "thermal", "processes"),
         *("scst_state", "scst", "scst_slow", "scst_backing"),
-        *("tape_drives", "tape_drive_logs", "libraries", "library_inventories", "database", "self"),
+        *("tape_drives", "tape_drive_logs", "libraries", "library_inventories"),
+        *("vtl", "vtl_units", "vtl_stores", "vtl_media", "database", "self"),
     ]
 
 

@@ -14,6 +14,7 @@ from storewatchd.probes.system import SystemProbe
 from storewatchd.probes.tape.drive_logs import DriveLogsProbe
 from storewatchd.probes.tape.drives import DrivesProbe
 from storewatchd.probes.tape.libraries import InventoriesProbe, LibrariesProbe
+from storewatchd.probes.vtl.probe import make_vtl_probes
 from storewatchd.settings import Settings
 
 
@@ -49,6 +50,7 @@ def make_probes(
     """Return the probes that the settings leave enabled; `own` is what the daemon says of
     itself."""
     own = Own() if own is None else own
+    clock = clock or Clock()
     probes: tuple[Probe, ...] = (
         SystemProbe(),
         FileSystemsProbe(),
@@ -58,11 +60,12 @@ def make_probes(
         SensorsProbe(),
         ThermalProbe(),
         ProcessesProbe(),
-        *make_scst_probes(clock or Clock()),
+        *make_scst_probes(clock),
         DrivesProbe(),
         DriveLogsProbe(),
         LibrariesProbe(),
         InventoriesProbe(),
+        *make_vtl_probes(clock),
         DatabaseProbe(own),
         SelfProbe(own),
     )

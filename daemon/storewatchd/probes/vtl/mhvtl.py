@@ -1,0 +1,93 @@
+"""mhvtl: a kernel module with one SCSI host, and one daemon for each library and drive.
+
+mhvtl 1.8.0. The host takes one command at a time, so that one dead daemon stops all devices.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from storewatchd.probes.tape.devices import ScsiDevice, parse_devices
+from storewatchd.probes.vtl.model import Attributes, Facts, Installation, Unit, is_serving
+from storewatchd.scsi.inquiry import CHANGER, TAPE
+
+LIBRARY, DRIVE = "library", "drive"
+_DAEMONS = {LIBRARY: "vtllibrary", DRIVE: "vtltape"}
+_TYPES = {LIBRARY: CHANGER, DRIVE: TAPE}
+_HOST = re.compile(r"devices/mhvtl_pseudo[^/]*/adapter[^/]*/host(?P<number>\d+)/", re.ASCII)
+
+
+class Mhvtl:
+    """Devices are those of its configuration: one that was never started is missed too."""
+
+    name = "mhvtl"
+
+    def look(self, facts: Facts) -> Installation:
+        states = _states(facts)
+        devices = _devices(facts)
+        serials = Counter(one.get("serial", "") for one in facts.devices)
+
+        def named(one: Mapping[str, Any]) -> str:
+            serial = str(one.get("serial", ""))
+            return serial if serial and serials[serial] == 1 else f"{self.name} {one['number']}"
+
+        libraries = {one["number"]: named(one) for one in facts.devices if one["kind"] == LIBRARY}
+        units = []
+        for one in facts.devices:
+            kind, number = one["kind"], one["number"]
+            is_library = kind == LIBRARY
+            units.append(
+                Unit(
+                    backend=self.name,
+                    number=str(number),
+                    library=named(one) if is_library else libraries.get(one.get("library"), ""),
+                    drive="" if is_library else named(one),
+                    vendor=one.get("vendor", ""),
+                    product=one.get("product", ""),
+                    daemon=states.get((_DAEMONS[kind], number), ""),
+                    device=devices.get((one["place"], _TYPES[kind])),
+                )
+            )
+        homes = dict.fromkeys(one["home"] for one in facts.devices if one.get("home"))
+        return Installation(
+            self.name,
+            _version(facts.module),
+            any(is_serving(state) for state in states.values()),
+            tuple(units),
+            tuple(home for home in homes if home.startswith("/")),
+        )
+
+    def is_here(self, found: Installation) -> bool:
+        return found.module != "" or any(unit.daemon for unit in found.units)
+
+
+def _version(module: Attributes) -> str:
+    """Return the version of the module, empty where it is not loaded."""
+    if "module/mhvtl/" not in module:
+        return ""
+    told = module.get("module/mhvtl/version")
+    return (told.decode(errors="replace").strip() if isinstance(told, bytes) else "") or "unknown"
+
+
+def _states(facts: Facts) -> dict[tuple[str, int], str]:
+    """Return the states of the daemons by their name and device; of two, that of the one that
+    serves."""
+    found: dict[tuple[str, int], str] = {}
+    for one in facts.daemons:
+        if one["name"] in _DAEMONS.values() and one["unit"] is not None:
+            key = (one["name"], one["unit"])
+            if not is_serving(found.get(key, "")):
+                found[key] = one["state"]
+    return found
+
+
+def _devices(facts: Facts) -> dict[tuple[str, int], ScsiDevice]:
+    """Return the devices on the hosts of the module, by their place there and their type."""
+    hosts = {match["number"] for path in facts.module if (match := _HOST.fullmatch(path))}
+    found = {}
+    for device in parse_devices(facts.scsi):
+        host, _, place = device.address.partition(":")
+        if host in hosts:
+            found[place, device.device_type] = device
+    return found

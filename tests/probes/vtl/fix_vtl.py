@@ -1,0 +1,152 @@
+"""Virtual tape libraries as they were recorded, for a scripted port."""
+
+import asyncio
+import functools
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+from fakes import HandClock, ScriptedPort
+from probes.fix_probes import assert_keeps_to_its_families, values
+from probes.tape.fix_tape import ran
+from storewatch_reader.vtl import parse_config
+from storewatchd.core.frames import Frame
+from storewatchd.errors import ProbeError
+from storewatchd.probes.base import Probe
+from storewatchd.probes.vtl.probe import make_vtl_probes
+
+DATA = Path(__file__).parents[2] / "data" / "vtl"
+CONF = (DATA / "mhvtl-1.8.0-device.conf").read_text()
+
+UP = "mhvtl-up"
+DRIVE_STOPPED = "mhvtl-drive-stopped"  # drive 12, by systemd
+DRIVE_SIGSTOP = "mhvtl-drive-sigstop"  # drive 13; drive 12 is still stopped
+NO_CHANGER = "mhvtl-library-without-device"  # library 10: started again too soon
+TGT_UP, TGT_SIGSTOP = "tgt-up", "tgt-sigstop"
+
+A, B = "XYZZY_A", "XYZZY_B"
+PARTS = ("daemon", "device", "answer")
+STORE = "/opt/mhvtl"
+GIB = 1 << 30
+
+
+@functools.cache
+def _states() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads(
+        lzma.decompress((DATA / "states.json.xz").read_bytes())
+    )
+    return found
+
+
+def raw(attributes: dict[str, str]) -> dict[str, bytes | int]:
+    return {path: text.encode("latin-1") for path, text in attributes.items()}
+
+
+def scsi(name: str) -> dict[str, bytes | int]:
+    """Return the SCSI devices of a state. Where only their addresses were recorded, they are as
+    they were before."""
+    state = _states()[name]
+    if state["scsi"]:
+        return raw(state["scsi"])
+    here = [f"scsi_device/{address}/" for address in state["addresses"]]
+    return {
+        path: content
+        for path, content in raw(_states()[UP]["scsi"]).items()
+        if path.startswith(("scsi_host/", *here))
+    }
+
+
+def daemons(name: str) -> list[dict[str, Any]]:
+    """Return the daemons of a state as they were recorded, or as it is known that they were."""
+    if name == DRIVE_SIGSTOP:
+        found = daemons(DRIVE_STOPPED)
+        return [one | {"state": "T"} if one["unit"] == 13 else one for one in found]
+    if name in (TGT_UP, TGT_SIGSTOP):
+        state = "T" if name == TGT_SIGSTOP else "S"
+        return [{"pid": 700, "name": "tgtd", "unit": None, "state": state}]
+    return [dict(one) for one in _states()[name]["daemons"]]
+
+
+def tell(port: ScriptedPort, name: str) -> None:
+    """Let a port answer as a machine in this state."""
+    source = UP if name.startswith("mhvtl") else TGT_UP
+    module = raw(_states()[name]["module"] or _states()[source]["module"])
+    port.readings["vtl.module", ""] = module
+    port.readings["vtl.daemons", ""] = {"daemons": daemons(name)}
+    conf = {"exists": True, "devices": parse_config(CONF)} if source == UP else {"exists": False}
+    port.readings["vtl.config", ""] = conf
+    port.readings["sys.scsi", ""] = scsi(name)
+    for address, answer in _states()[source]["inquiry"].items():
+        port.readings["scsi.inquiry", address] = ran(answer.encode("latin-1"))
+    port.readings["vtl.media", ""] = {
+        "stores": {STORE: {"exists": True, "is_whole": True, "media": 80, "bytes": 5 * GIB}}
+    }
+    tell_room(port, free=50)
+
+
+def tell_room(port: ScriptedPort, *, free: int) -> None:
+    """Let the media store have 100 GiB, of which these are free."""
+    port.readings["statvfs.path", STORE] = {
+        "exists": True,
+        "block_bytes": 4096,
+        "blocks": 100 * GIB // 4096,
+        "blocks_free": free * GIB // 4096,
+        "blocks_available": free * GIB // 4096,
+    }
+
+
+class Desk:
+    """The probes over a machine whose state may be changed between looks."""
+
+    def __init__(self, name: str = UP) -> None:
+        self.clock = HandClock()
+        self.port = ScriptedPort()
+        self.probes: dict[str, Probe] = {
+            probe.name: probe for probe in make_vtl_probes(self.clock.clock)
+        }
+        tell(self.port, name)
+
+    def be(self, name: str) -> "Desk":
+        self.clock.forward(30)
+        tell(self.port, name)
+        return self
+
+    def look(self, probe: str) -> dict[str, Frame | ProbeError]:
+        """Return what a probe says of each of its scopes, by the values of their labels."""
+        self.clock.forward(30)
+        return asyncio.run(self._look(self.probes[probe]))
+
+    async def _look(self, probe: Probe) -> dict[str, Frame | ProbeError]:
+        found: dict[str, Frame | ProbeError] = {}
+        for scope in await probe.discover(self.port):
+            name = " ".join(value for _, value in scope.labels if value)
+            try:
+                frame = await probe.collect(self.port, scope)
+            except ProbeError as error:
+                found[name] = error
+            else:
+                assert_keeps_to_its_families(probe, frame)
+                found[name] = frame
+        return found
+
+    def rows(self, probe: str, family: str) -> dict[tuple[str, ...], float]:
+        """Return the rows of a family; every scope could be seen."""
+        found: dict[tuple[str, ...], float] = {}
+        for frame in self.look(probe).values():
+            assert isinstance(frame, Frame), frame
+            found |= values(frame, family)
+        return found
+
+    def down(self) -> dict[str, str]:
+        """Return which libraries and drives are not up, and the parts that are not."""
+        parts = self.rows("vtl_units", "vtl_part_up")
+        up = self.rows("vtl_units", "vtl_drive_up") | self.rows("vtl_units", "vtl_library_up")
+        found = {
+            name: " ".join(part for part in PARTS if not parts[library, drive, part])
+            for library, drive in {(labels[0], labels[1]) for labels in parts}
+            if any(not parts[library, drive, part] for part in PARTS)
+            for name in [drive or library]
+        }
+        assert set(found) == {labels[-1] for labels, value in up.items() if not value}
+        return found

@@ -1,0 +1,377 @@
+"""Virtual tape libraries as they were recorded: which parts of them are up, and which are not."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fakes import NOON
+from probes.fix_probes import values
+from probes.tape.fix_tape import ran
+from probes.vtl.fix_vtl import (
+    DRIVE_SIGSTOP,
+    DRIVE_STOPPED,
+    GIB,
+    NO_CHANGER,
+    STORE,
+    TGT_SIGSTOP,
+    TGT_UP,
+    UP,
+    A,
+    B,
+    Desk,
+    daemons,
+    scsi,
+)
+from storewatch_reader.vtl import parse_config
+from storewatchd.core.frames import Frame
+from storewatchd.errors import ProbeAbsent, ProbeDeferred, ProbeFailed, ReadRefused, ReadStuck
+from storewatchd.probes.base import Remembering
+from storewatchd.probes.vtl.looks import WEDGED_AFTER_S
+from storewatchd.probes.vtl.mhvtl import Mhvtl
+from storewatchd.probes.vtl.model import Facts
+from storewatchd.probes.vtl.stgt import Stgt
+
+DRIVES = [*(f"{A}{number}" for number in range(1, 5)), *(f"{B}{number}" for number in range(1, 5))]
+CHANGER_10, DRIVE_11, DRIVE_13 = "6:0:0:0", "6:0:1:0", "6:0:3:0"
+
+
+def before_the_module(desk: Desk) -> None:
+    """Let nothing run, as before the module was loaded for the first time."""
+    desk.port.readings["vtl.module", ""] = {}
+    desk.port.readings["vtl.daemons", ""] = {"daemons": []}
+    desk.port.readings["sys.scsi", ""] = {}
+
+
+# mhvtl.
+
+
+def test_before_the_module_was_ever_loaded_nothing_is_said() -> None:
+    desk = Desk()
+    before_the_module(desk)
+    assert [desk.look(name) for name in desk.probes] == [{}] * 4
+
+
+def test_when_all_is_up_each_device_is() -> None:
+    desk = Desk(UP)
+    assert desk.rows("vtl", "vtl_up") == {("mhvtl",): 1.0}
+    assert desk.rows("vtl", "vtl_module_loaded") == {("mhvtl",): 1.0}
+    assert desk.rows("vtl", "vtl_module_info") == {("mhvtl", "0.18.42"): 1.0}
+    assert desk.rows("vtl_units", "vtl_library_up") == {(A,): 1.0, (B,): 1.0}
+    drives = desk.rows("vtl_units", "vtl_drive_up")
+    assert drives == {(name[:-1], name): 1.0 for name in DRIVES}
+    assert desk.down() == {}
+
+
+def test_what_is_virtual_is_told_by_serial_number() -> None:
+    desk = Desk(UP)
+    assert set(desk.rows("vtl", "vtl_library_info")) == {
+        ("mhvtl", A, "10", "STK", "L700", CHANGER_10, "running", "S"),
+        ("mhvtl", B, "30", "STK", "L80", "6:0:8:0", "running", "S"),
+    }
+    drives = desk.rows("vtl", "vtl_drive_info")
+    assert len(drives) == 8
+    assert (*("mhvtl", A, f"{A}1", "11", "IBM", "ULT3580-TD8"), DRIVE_11, "running", "S") in drives
+
+
+def test_a_drive_whose_daemon_was_stopped_is_gone_altogether() -> None:
+    assert Desk(DRIVE_STOPPED).down() == {f"{A}2": "daemon device answer"}
+
+
+def test_a_suspended_daemon_does_not_run_and_its_device_is_there() -> None:
+    desk = Desk(DRIVE_SIGSTOP)
+    assert desk.down() == {f"{A}2": "daemon device answer", f"{A}3": "daemon answer"}
+    facts = desk.rows("vtl", "vtl_drive_info")
+    assert (*("mhvtl", A, f"{A}3", "13", "IBM", "ULT3580-TD6"), DRIVE_13, "running", "T") in facts
+
+
+def test_a_drive_whose_daemon_does_not_run_is_not_asked() -> None:
+    desk = Desk(DRIVE_SIGSTOP)
+    desk.port.readings["scsi.inquiry", DRIVE_13] = AssertionError  # what is asked is unpacked
+    assert desk.down()[f"{A}3"] == "daemon answer"
+
+
+def test_a_library_started_again_too_soon_has_a_daemon_and_no_device() -> None:
+    # Its drive 12 was deleted in the state before.
+    assert Desk(NO_CHANGER).down() == {A: "device answer", f"{A}2": "device answer"}
+
+
+def test_a_device_that_is_offline_is_not_there() -> None:
+    desk = Desk(UP)
+    desk.port.readings["sys.scsi", ""] |= {f"scsi_device/{DRIVE_11}/device/state": b"offline\n"}
+    assert desk.down() == {f"{A}1": "device answer"}
+
+
+def test_a_zombie_does_not_run() -> None:
+    desk = Desk(UP)
+    for one in desk.port.readings["vtl.daemons", ""]["daemons"]:
+        one["state"] = "Z" if one["unit"] == 30 else one["state"]
+    assert desk.down() == {B: "daemon answer"}
+
+
+def test_once_it_was_here_its_absence_is_told() -> None:
+    desk = Desk(UP)
+    desk.look("vtl")
+    before_the_module(desk)
+    assert desk.rows("vtl", "vtl_up") == {("mhvtl",): 0.0}
+    assert desk.rows("vtl", "vtl_module_loaded") == {("mhvtl",): 0.0}
+    assert desk.rows("vtl", "vtl_module_info") == {}
+    assert len(desk.down()) == 10
+
+
+def test_that_it_was_here_is_known_after_a_restart() -> None:
+    desk, later = Desk(UP), Desk(UP)
+    desk.look("vtl")
+    before, after = desk.probes["vtl"], later.probes["vtl"]
+    assert isinstance(before, Remembering)
+    assert isinstance(after, Remembering)
+    before_the_module(later)
+    after.restore(before.to_plain())
+    assert later.rows("vtl", "vtl_up") == {("mhvtl",): 0.0}
+
+
+@pytest.mark.parametrize("kept", [None, 7, {"mhvtl": 1}, [7]])
+def test_a_garbled_memory_is_none(kept: object) -> None:
+    desk = Desk(UP)
+    before_the_module(desk)
+    probe = desk.probes["vtl"]
+    assert isinstance(probe, Remembering)
+    probe.restore(kept)
+    assert desk.look("vtl") == {}
+
+
+def test_a_module_without_daemons_is_not_up() -> None:
+    desk = Desk(UP)
+    desk.port.readings["vtl.daemons", ""] = {"daemons": []}
+    assert desk.rows("vtl", "vtl_up") == {("mhvtl",): 0.0}
+    assert desk.rows("vtl", "vtl_module_loaded") == {("mhvtl",): 1.0}
+
+
+@pytest.mark.parametrize("row", ["vtl.module", "vtl.daemons", "vtl.config", "sys.scsi"])
+def test_where_something_cannot_be_read_nothing_is_said(row: str) -> None:
+    desk = Desk(UP)
+    desk.port.readings[row, ""] = ReadRefused("no", errno=13)
+    with pytest.raises(ReadRefused):
+        desk.look("vtl_units")
+
+
+def test_what_may_not_be_read_is_not_absent() -> None:
+    desk = Desk(UP)
+    desk.port.readings["vtl.module", ""] = {"module/mhvtl/": -13}
+    with pytest.raises(ReadRefused):
+        desk.look("vtl")
+
+
+def test_what_is_not_configured_any_more_is_absent() -> None:
+    desk = Desk(UP)
+    probe = desk.probes["vtl_units"]
+    first, *_ = asyncio.run(probe.discover(desk.port))
+    desk.port.readings["vtl.config", ""] = {"exists": True, "devices": []}
+    desk.clock.forward(30)
+    with pytest.raises(ProbeAbsent):
+        asyncio.run(probe.collect(desk.port, first))
+
+
+def test_devices_with_the_same_serial_number_are_told_apart() -> None:
+    devices = parse_config(
+        "Library: 1 CHANNEL: 00 TARGET: 00 LUN: 00\n Unit serial number: X\n\n"
+        "Library: 2 CHANNEL: 00 TARGET: 01 LUN: 00\n Unit serial number: X\n\n"
+        "Drive: 3 CHANNEL: 00 TARGET: 02 LUN: 00\n Library ID: 2 Slot: 01\n"
+    )
+    found = Mhvtl().look(Facts({}, [], devices, {}))
+    assert [unit.name for unit in found.units] == [
+        ("mhvtl 1", ""),
+        ("mhvtl 2", ""),
+        ("mhvtl 2", "mhvtl 3"),
+    ]
+
+
+# Whether a device answers.
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(ran(b"", 2, "not ready"), id="an error"),
+        pytest.param(ran(b""), id="nothing"),
+        pytest.param(ran(bytes(36)), id="zeros"),
+        pytest.param(ReadStuck("it hangs", key="scsi", since=NOON), id="it hangs"),
+    ],
+)
+def test_one_that_does_not_answer_is_half_up(answer: Any) -> None:
+    desk = Desk(UP)
+    desk.port.readings["scsi.inquiry", DRIVE_11] = answer
+    assert desk.down() == {f"{A}1": "answer"}
+
+
+def test_one_that_answers_as_something_else_is_not_it() -> None:
+    desk = Desk(UP)
+    changer = desk.port.readings["scsi.inquiry", CHANGER_10]
+    desk.port.readings["scsi.inquiry", DRIVE_11] = changer
+    assert desk.down() == {f"{A}1": "answer"}
+
+
+def test_one_that_cannot_be_asked_is_not_seen() -> None:
+    desk = Desk(UP)
+    desk.port.readings["scsi.inquiry", DRIVE_11] = ProbeFailed("no reader")
+    assert isinstance(desk.look("vtl_units")[f"{A}1 {A}"], ProbeFailed)
+
+
+def test_one_that_is_in_use_answers_as_it_did() -> None:
+    desk = Desk(UP)
+    busy = desk.port.readings["scsi.inquiry", DRIVE_11]
+    desk.look("vtl_units")
+    desk.port.readings["scsi.inquiry", DRIVE_11] = ProbeDeferred("tar holds it")
+    assert desk.down() == {}
+    desk.port.readings["scsi.inquiry", DRIVE_11] = ran(b"", 2, "not ready")
+    desk.look("vtl_units")
+    desk.port.readings["scsi.inquiry", DRIVE_11] = ProbeDeferred("tar holds it")
+    assert desk.down() == {f"{A}1": "answer"}
+    desk.port.readings["scsi.inquiry", DRIVE_11] = busy
+    assert desk.down() == {}
+
+
+def test_of_one_that_was_always_in_use_nothing_is_said() -> None:
+    desk = Desk(UP)
+    desk.port.readings["scsi.inquiry", DRIVE_11] = ProbeDeferred("tar holds it")
+    assert isinstance(desk.look("vtl_units")[f"{A}1 {A}"], ProbeDeferred)
+
+
+def wedge(desk: Desk) -> None:
+    """Let the host be busy with a command, as one with a suspended daemon was recorded."""
+    desk.be(UP)
+    tree = scsi(DRIVE_SIGSTOP)
+    desk.port.readings["sys.scsi", ""] = scsi(UP) | {
+        path: tree[path] for path in tree if path.endswith(("/host_busy", "/iodone_cnt"))
+    }
+    for row, address in list(desk.port.readings):
+        if row == "scsi.inquiry":
+            desk.port.readings[row, address] = ProbeDeferred("the host has a command")
+
+
+def test_a_host_that_ends_no_command_for_long_does_not_answer() -> None:
+    desk = Desk(UP)
+    desk.look("vtl_units")
+    wedge(desk)
+    assert desk.down() == {}
+    desk.clock.forward(WEDGED_AFTER_S)
+    assert set(desk.down()) == {A, B, *DRIVES}
+
+
+def test_a_busy_host_that_ends_commands_is_at_work() -> None:
+    desk = Desk(UP)
+    desk.look("vtl_units")
+    wedge(desk)
+    for count in range(10):
+        desk.clock.forward(WEDGED_AFTER_S / 2)
+        done = {f"scsi_device/{DRIVE_11}/device/iodone_cnt": b"0x%x\n" % (0x700 + count)}
+        desk.port.readings["sys.scsi", ""] |= done
+        desk.look("vtl_units")
+    assert desk.down() == {}
+
+
+# Media stores.
+
+
+def test_a_store_is_told_with_its_room_and_media() -> None:
+    desk = Desk(UP)
+    assert desk.rows("vtl_stores", "vtl_store_size_bytes") == {(STORE,): 100.0 * GIB}
+    assert desk.rows("vtl_stores", "vtl_store_free_bytes") == {(STORE,): 50.0 * GIB}
+    assert desk.rows("vtl_media", "vtl_media_bytes") == {(STORE,): 5.0 * GIB}
+    assert desk.rows("vtl_media", "vtl_store_media") == {(STORE,): 80.0}
+
+
+def test_media_are_looked_at_every_hour() -> None:
+    desk = Desk(UP)
+    desk.look("vtl_media")
+    del desk.port.readings["vtl.media", ""]
+    assert desk.rows("vtl_media", "vtl_store_media") == {(STORE,): 80.0}
+    desk.clock.forward(3600)
+    assert isinstance(desk.look("vtl_media")[STORE], ProbeFailed)
+
+
+@pytest.mark.parametrize("facts", [{"exists": False}, {"exists": True, "is_whole": False}])
+def test_media_that_cannot_be_counted_are_not_told(facts: dict[str, bool]) -> None:
+    desk = Desk(UP)
+    desk.port.readings["vtl.media", ""] = {"stores": {STORE: facts}}
+    assert isinstance(desk.look("vtl_media")[STORE], ProbeFailed)
+
+
+def test_a_store_that_is_not_there_cannot_be_seen() -> None:
+    desk = Desk(UP)
+    desk.port.readings["statvfs.path", STORE] = {"exists": False}
+    desk.port.readings["vtl.media", ""] = {"stores": {}}
+    assert isinstance(desk.look("vtl_stores")[STORE], ProbeFailed)
+    assert isinstance(desk.look("vtl_media")[STORE], ProbeFailed)
+
+
+# stgt.
+
+
+def test_a_library_of_stgt_is_told_with_its_drives() -> None:
+    desk = Desk(TGT_UP)
+    assert desk.rows("vtl", "vtl_up") == {("stgt",): 1.0}
+    assert desk.rows("vtl", "vtl_module_loaded") == {}
+    assert set(desk.rows("vtl", "vtl_library_info")) == {
+        ("stgt", "XYZZY_0", "3", "STK", "L700", "6:0:0:3", "running", "S")
+    }
+    assert desk.rows("vtl_units", "vtl_drive_up") == {
+        ("XYZZY_0", "DRV00001"): 1.0,
+        ("XYZZY_0", "DRV00002"): 1.0,
+    }
+
+
+def test_a_suspended_tgtd_is_down_and_nothing_of_it_is_asked() -> None:
+    desk = Desk(TGT_UP)
+    desk.look("vtl")
+    desk.be(TGT_SIGSTOP)
+    assert desk.rows("vtl", "vtl_up") == {("stgt",): 0.0}
+    nothing = "daemon device answer"
+    assert desk.down() == {"XYZZY_0": nothing, "DRV00001": nothing, "DRV00002": nothing}
+
+
+def test_a_tgtd_without_tapes_is_no_virtual_library() -> None:
+    desk = Desk(TGT_UP)
+    desk.port.readings["sys.scsi", ""] = {}
+    assert desk.look("vtl") == {}
+
+
+def test_devices_of_another_machine_are_not_told() -> None:
+    desk = Desk(TGT_UP)
+    desk.port.readings["vtl.daemons", ""] = {"daemons": []}
+    assert desk.look("vtl") == {}
+
+
+# What comes may be anything.
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(sorted(scsi(UP)) + sorted(scsi(TGT_UP))),
+        st.binary(max_size=40) | st.integers(-200, -1),
+    ),
+    st.text(),
+)
+def test_any_content_makes_devices_up_only_that_were_configured(
+    garbage: dict[str, bytes | int], conf: str
+) -> None:
+    for name in (UP, TGT_UP):
+        facts = Facts({}, daemons(name), parse_config(conf), scsi(name) | garbage)
+        assert {unit.number for unit in Mhvtl().look(facts).units} <= {
+            str(one["number"]) for one in facts.devices
+        }
+        for unit in Stgt().look(facts).units:
+            assert unit.library or unit.drive
+
+
+@given(st.binary(max_size=80))
+def test_any_answer_is_one_or_none(answer: bytes) -> None:
+    desk = Desk(UP)
+    desk.port.readings["scsi.inquiry", DRIVE_11] = ran(answer)
+    frame = desk.look("vtl_units")[f"{A}1 {A}"]
+    assert isinstance(frame, Frame)
+    is_drive = len(answer) >= 36 and answer[0] == 1 and answer[4] >= 31
+    told = values(frame, "vtl_part_up")[A, f"{A}1", "answer"]
+    assert told == 0.0 or is_drive
