@@ -21,6 +21,8 @@ from storewatchd.probes.scst.tree import Attributes, Content, parse_tree
 
 SNAPSHOTS = Path(__file__).parents[2] / "data" / "scst" / "snapshots.json.xz"
 
+CONFIGS = SNAPSHOTS.parent
+
 ROWS = {"scst.state": STATE, "scst.cheap": CHEAP, "scst.steady": STEADY, "scst.queued": QUEUED}
 
 TGT = "iqn.2026-11.lab.example:{}"
@@ -63,6 +65,11 @@ def attributes(name: str, patterns: tuple[str, ...] = CHEAP) -> Attributes:
     """Return what the reader tells of a snapshot."""
     matching = matcher(patterns)
     return {path: content for path, content in whole(name).items() if matching.fullmatch(path)}
+
+
+def saved_text(name: str) -> str:
+    """Return an scst.conf."""
+    return (CONFIGS / f"{name}.conf").read_text()
 
 
 def seen(name: str) -> Scst:
