@@ -4,6 +4,7 @@ Everything is in a temporary directory, and goes with it when this ends.
 """
 
 import argparse
+import os
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from lab.demo_play import LENGTH_S, Step, Told, steps
@@ -30,15 +32,18 @@ def main() -> int:
     """Show it; return the exit status."""
     words = _words()
     for number in _SIGNALS:
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, _interrupt)
     try:
         with ExitStack() as undo:
             _check_free(words.port)
-            # PostgreSQL runs as another user for root, which has to reach its data.
-            directory = Path(tempfile.mkdtemp(prefix="storewatch-demo-", dir="/tmp"))
+            # For root PostgreSQL runs as another user, which has to reach its data: others may not
+            # be let into $TMPDIR.
+            parent = "/tmp" if os.access("/tmp", os.W_OK) else None
+            directory = Path(tempfile.mkdtemp(prefix="storewatch-demo-", dir=parent))
             undo.callback(shutil.rmtree, directory, ignore_errors=True)
             directory.chmod(0o755)
             stage = undo.enter_context(Stage(directory))
+            stage.delete_backing()
             programs = undo.enter_context(
                 Programs(
                     directory,
@@ -57,6 +62,7 @@ def main() -> int:
             _say("The play is over; everything goes on, and Ctrl-C ends it.")
             show.go_on()
     except KeyboardInterrupt:
+        print("storewatch: stopped", file=sys.stderr)
         # Who asked for one play did not get all of it.
         return 1 if words.once else 0
     except (DemoError, BuildError, ClientError, OSError) as error:
@@ -160,7 +166,11 @@ Ctrl-C stops everything and removes what it made.
 """
     )
     if not stage.has_own_repositories:
-        _say("Left out: repositories that fill up, as mounting small file systems needs root.\n")
+        _say("Left out, as mounting small file systems needs root: repositories that fill up.\n")
+    if stage.procfs:
+        _say(
+            "Of processes the reader is shown only the emulated backup program: more needs root.\n"
+        )
     if speed != 1:
         _say(
             f"This is played {speed:g} times as fast. Rules wait as long as always: those that wait"
@@ -172,11 +182,15 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    _stop_listening()
+    raise KeyboardInterrupt
+
+
 def _stop_listening() -> None:
     """Let nothing interrupt the end."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    print("storewatch: stopping", file=sys.stderr, flush=True)
 
 
 def _env_file() -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 from lab.demo_programs import Programs
 from lab.demo_stage import ESX, TARGET_B, Stage
 
-LENGTH_S = 120.0
+LENGTH_S = 125.0
 
 
 @dataclass
@@ -72,7 +72,13 @@ def steps(stage: Stage, programs: Programs) -> list[Step]:
         return lambda told: (kind, code) in told.tape
 
     play = [
-        # What its rule waits for comes first.
+        # What rules wait for comes first. Files behind LUNs are looked at every two minutes: one
+        # has to be gone before the first look, and is back before the second.
+        Step(
+            0,
+            "the file behind the LUN vm-b has been deleted: LunBackingMissing waits 30 seconds",
+            lambda: None,
+        ),
         Step(
             2,
             f"the target {TARGET_B} is disabled: TargetDisabled waits a minute",
@@ -82,11 +88,6 @@ def steps(stage: Stage, programs: Programs) -> list[Step]:
             4,
             "SCST is suspended, and all I/O stands still: ScstSuspended waits a minute",
             lambda: stage.suspend(is_suspended=True),
-        ),
-        Step(
-            6,
-            "the file behind the LUN vm-b is deleted: LunBackingMissing waits 30 seconds",
-            stage.delete_backing,
         ),
         Step(
             8,
@@ -179,7 +180,11 @@ def steps(stage: Stage, programs: Programs) -> list[Step]:
         ),
         Step(97, "recovery: SCST is resumed", lambda: stage.suspend(is_suspended=False)),
         Step(98, f"recovery: {TARGET_B} is enabled", lambda: stage.target_b.enable()),
-        Step(99, "recovery: the file behind vm-b is put back", stage.restore_backing),
+        Step(
+            99,
+            "recovery: the file behind vm-b is put back, which is seen when two minutes are over",
+            stage.restore_backing,
+        ),
         Step(100, f"recovery: {ESX} logs in again", stage.come_again),
         Step(
             101,

@@ -28,6 +28,9 @@ class Stage:
         self.directory = directory
         self.has_own_repositories = False
         """Whether each repository is a file system, which can be filled; that needs root."""
+        self.procfs = directory / "proc" if os.geteuid() else None
+        """Where the reader finds processes. An ordinary user may not see what others have open, and
+        without that no tape device is asked: there are only those here that can have ours open."""
         self._undo = ExitStack()
         self._job: TapeJob | None = None
         self._is_suspended = False
@@ -36,6 +39,8 @@ class Stage:
     def __enter__(self) -> Self:
         with ExitStack() as undo:
             self.library = undo.enter_context(EmulatedLibrary(self.directory / "lab"))
+            if self.procfs:
+                _make_procfs(self.procfs)
             self.tree = self._make_tree()
             undo.callback(self.tree.close)
             self.has_own_repositories = os.geteuid() == 0
@@ -63,7 +68,7 @@ class Stage:
         words = ["--sysfs", str(self.library.sysfs), "--dev", str(self.library.dev)]
         for name in ("LD_PRELOAD", "SGSHIM_MAP"):
             words += ["--tool-env", f"{name}={self.library.env[name]}"]
-        return words
+        return [*words, "--procfs", str(self.procfs)] if self.procfs else words
 
     def move(self) -> None:
         """Have the initiators do some of their work."""
@@ -112,10 +117,15 @@ class Stage:
         """Have a backup program write to the first drive."""
         self._job = TapeJob(self.library.machine, self.library.drives[0], program="bareos-sd")
         self._job.__enter__()
+        if self.procfs:
+            pid = str(self._job.process.pid)
+            (self.procfs / pid).symlink_to(Path("/proc") / pid)
 
     def end_job(self) -> None:
         if self._job:
             self._job.stop()
+            if self.procfs:
+                (self.procfs / str(self._job.process.pid)).unlink()
             self._job = None
 
     def raise_flag(self, *flags: int) -> None:
@@ -173,3 +183,14 @@ class Stage:
             self.has_own_repositories = False  # root of a container may not mount
             return
         undo.callback(subprocess.run, ["umount", "-l", str(path)], check=True)
+
+
+def _make_procfs(path: Path) -> None:
+    path.mkdir()
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            (path / name).symlink_to(Path("/proc") / name)
+    # Without the first process nobody believes that this shows processes.
+    (path / "1").mkdir()
+    for name in ("cmdline", "comm", "stat"):
+        (path / "1" / name).symlink_to(Path("/proc/1") / name)
