@@ -85,8 +85,8 @@ def _grub_entries(roots: Roots) -> dict[str, str]:
 
 
 def modules(roots: Roots, _: str) -> dict[str, Any]:
-    """Return which of MODULES each kernel has, by its modules.dep and as files that are there
-    (None without modules.dep: nothing can be loaded); which are loaded now; and whether mhvtl is
+    """Return which of MODULES each kernel has, built in, or listed in its modules.dep and there
+    (None without modules.dep: nothing can be loaded); which are loaded; whether mhvtl is
     configured."""
     found: dict[str, list[str] | None] = {}
     for version in _names(roots.modules):
@@ -106,15 +106,21 @@ def _modules_of(place: str) -> list[str] | None:
     text = _text(f"{place}/modules.dep", DEPENDENCIES_BYTES)
     if text is None:
         return None
-    has = set()
+    built_in = _text(f"{place}/modules.builtin") or ""
+    has = {_module_of(path) for path in built_in.splitlines()}.intersection(MODULES)
     for line in text.splitlines():
         path = line.partition(":")[0]
-        match = _MODULE.fullmatch(path)
-        name = match[1].replace("-", "_") if match else ""
+        name = _module_of(path)
         # os.path.join takes an absolute path as it is, which old versions of depmod wrote.
         if name in MODULES and os.path.isfile(os.path.join(place, path)):
             has.add(name)
     return sorted(has)
+
+
+def _module_of(path: str) -> str:
+    """Return the module of a file; empty for one that is none."""
+    match = _MODULE.fullmatch(path)
+    return match[1].replace("-", "_") if match else ""
 
 
 def units(roots: Roots, _: str) -> dict[str, Any]:

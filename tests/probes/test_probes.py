@@ -20,7 +20,7 @@ def test_every_module_of_the_package_is_in_the_tuple() -> None:
     assert names(EVERY_PROBE) == [
         *("system", "filesystems", "repositories", "repository_states"),
         *("block", "sensors", "thermal", "processes"),
-        *("scst_state", "scst", "scst_slow", "scst_backing"),
+        *("scst_state", "scst", "scst_slow", "scst_backing", "next_boot", "scst_config"),
         *("tape_drives", "tape_drive_logs", "libraries", "library_inventories"),
         *("vtl", "vtl_units", "vtl_stores", "vtl_media", "database", "self"),
     ]

@@ -73,9 +73,13 @@ def test_a_module_is_there_that_is_listed_and_a_file(roots: Roots, ending: str) 
     )
     put(roots.modules, f"6.1/updates/dkms/scst.{ending}")
     put(roots.modules, f"6.1/extra/scst-vdisk.{ending}")
-    put(roots.modules, f"6.1/updates/iscsi_scst.{ending}")  # depmod did not run
+    put(roots.modules, f"6.1/updates/scst_user.{ending}")  # depmod did not run
+    put(roots.modules, "6.1/modules.builtin", "kernel/drivers/scst/iscsi-scst.ko\nkernel/ext4.ko\n")
     put(roots.modules, "6.9/build")
-    assert boot.modules(roots, "")["kernels"] == {"6.1": ["scst", "scst_vdisk"], "6.9": None}
+    assert boot.modules(roots, "")["kernels"] == {
+        "6.1": ["iscsi_scst", "scst", "scst_vdisk"],
+        "6.9": None,
+    }
 
 
 def test_modules_that_are_loaded_are_told_if_anybody_asks_for_them(roots: Roots) -> None:

@@ -7,7 +7,9 @@ from storewatchd.core.repositories import RepositoryBook
 from storewatchd.errors import ConfigError
 from storewatchd.probes.base import Probe
 from storewatchd.probes.block import BlockProbe, ProcessesProbe, SensorsProbe, ThermalProbe
+from storewatchd.probes.boot.probe import NextBootProbe, ScstConfigProbe
 from storewatchd.probes.scst.probe import make_scst_probes
+from storewatchd.probes.scst.readings import SlowReadings
 from storewatchd.probes.self import DatabaseProbe, Own, SelfProbe
 from storewatchd.probes.storage import FileSystemsProbe, RepositoriesProbe, RepositoryStatesProbe
 from storewatchd.probes.system import SystemProbe
@@ -51,6 +53,7 @@ def make_probes(
     itself."""
     own = Own() if own is None else own
     clock = clock or Clock()
+    scst = SlowReadings(clock)
     probes: tuple[Probe, ...] = (
         SystemProbe(),
         FileSystemsProbe(),
@@ -60,7 +63,9 @@ def make_probes(
         SensorsProbe(),
         ThermalProbe(),
         ProcessesProbe(),
-        *make_scst_probes(clock),
+        *make_scst_probes(clock, scst),
+        NextBootProbe(clock),
+        ScstConfigProbe(scst, clock),
         DrivesProbe(),
         DriveLogsProbe(),
         LibrariesProbe(),

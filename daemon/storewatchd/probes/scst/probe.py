@@ -41,9 +41,9 @@ LOOK_AT_FILE_AFTER_S = 120.0
 FILE_ROW = "file.size"
 
 
-def make_scst_probes(clock: Clock) -> tuple[Probe, ...]:
-    """Return the probes of SCST."""
-    readings = SlowReadings(clock)
+def make_scst_probes(clock: Clock, readings: SlowReadings | None = None) -> tuple[Probe, ...]:
+    """Return the probes of SCST; `readings` are what others share with them."""
+    readings = SlowReadings(clock) if readings is None else readings
     return (
         ScstStateProbe(),
         ScstProbe(readings),

@@ -1,0 +1,149 @@
+"""The probes of the next start: what it is made of, and whether SCST's configuration is saved.
+
+They are two: while SCST hangs, the first still knows what it knows.
+"""
+
+from collections import Counter
+
+from storewatchd.clock import Clock
+from storewatchd.core.frames import Frame, Row, Scope
+from storewatchd.errors import Malformed, ProbeFailed
+from storewatchd.port import Port
+from storewatchd.probes.base import gauge, seen
+from storewatchd.probes.boot.checks import Facts, State, judged
+from storewatchd.probes.scst.drift import KINDS, drifts
+from storewatchd.probes.scst.readings import CHEAP_ROW, SlowReadings, check_readable
+from storewatchd.probes.scst.saved import Saved, parse_saved
+from storewatchd.probes.scst.tree import parse_tree
+
+NEXT_BOOT = "next_boot"
+SCST_CONFIG = "scst_config"
+
+AGAIN_AFTER_S = 300.0
+"""How often it is looked at anew; in between, what was seen then."""
+
+SOONER_AFTER_S = 60.0
+"""How soon, where not all is well: somebody may be putting it right."""
+
+MOST_DRIFTS = 50
+"""How many differences are told by name."""
+
+NEXT_BOOT_FAMILIES = (
+    gauge("node_next_boot_ready", "Whether the next start will find what it needs.", "check"),
+    gauge(
+        "node_next_boot_check_info",
+        "Every check of the next start, also of what is not known.",
+        *("check", "state", "about"),
+    ),
+    gauge(
+        "node_next_boot_problem_info",
+        "What is wrong with the next start, and what to do.",
+        *("check", "problem", "advice"),
+    ),
+)
+SCST_CONFIG_FAMILIES = (
+    gauge(
+        "scst_config_drift",
+        "Differences between what SCST does and what scst.conf says.",
+        "kind",
+    ),
+    gauge(
+        "scst_config_drift_info",
+        "What the next start would change of SCST: not all, where it is a lot.",
+        *("kind", "name", "change"),
+    ),
+)
+
+Rows = dict[str, list[Row]]
+
+
+class NextBootProbe:
+    """Kernel, modules, units, fstab and scst.conf."""
+
+    name = NEXT_BOOT
+    families = NEXT_BOOT_FAMILIES
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rows: Rows = {}
+        self._due = float("-inf")
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        return (Scope(self.name),)
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        now = self._clock.monotonic()
+        if now >= self._due:
+            facts = Facts(
+                kernels=(await port.read("boot.kernels")).value,
+                modules=(await port.read("boot.modules")).value,
+                units=(await port.read("boot.units")).value,
+                fstab=(await port.read("boot.fstab")).value,
+                scst=(await port.read("boot.scst")).value,
+            )
+            self._rows, is_well = _next_boot_rows(facts)
+            self._due = now + (AGAIN_AFTER_S if is_well else SOONER_AFTER_S)
+        return seen(scope, self._rows)
+
+
+def _next_boot_rows(facts: Facts) -> tuple[Rows, bool]:
+    checks = judged(facts)
+    rows: Rows = {
+        "node_next_boot_ready": [
+            Row((one.name,), float(one.state is State.OK))
+            for one in checks
+            if one.state is not State.UNKNOWN
+        ],
+        "node_next_boot_check_info": [
+            Row((one.name, one.state.value, one.about), 1.0) for one in checks
+        ],
+        "node_next_boot_problem_info": [
+            Row((one.name, one.about, one.advice), 1.0)
+            for one in checks
+            if one.state is State.PROBLEM
+        ],
+    }
+    return rows, all(one.state is State.OK for one in checks)
+
+
+class ScstConfigProbe:
+    """What SCST does, beside what scst.conf says. Where there is no SCST, there is nothing to say;
+    where there is no scst.conf, all that it does would vanish."""
+
+    name = SCST_CONFIG
+    families = SCST_CONFIG_FAMILIES
+
+    def __init__(self, readings: SlowReadings, clock: Clock) -> None:
+        self._readings = readings
+        self._clock = clock
+        self._rows: Rows = {}
+        self._due = float("-inf")
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        return (Scope(self.name),)
+
+    async def collect(self, port: Port, scope: Scope) -> Frame:
+        now = self._clock.monotonic()
+        if now >= self._due:
+            self._rows = await self._compared(port)
+            differs = bool(self._rows["scst_config_drift_info"])
+            self._due = now + (SOONER_AFTER_S if differs else AGAIN_AFTER_S)
+        return seen(scope, self._rows)
+
+    async def _compared(self, port: Port) -> Rows:
+        cheap = (await port.read(CHEAP_ROW)).value
+        check_readable(cheap)
+        rarely = await self._readings.refresh(port)
+        facts = (await port.read("boot.scst")).value
+        try:
+            saved = parse_saved(facts["text"]) if facts["exists"] else Saved()
+        except Malformed as error:
+            raise ProbeFailed(f"what is saved cannot be understood: {error}") from error
+        found = drifts(parse_tree(cheap), rarely, saved)
+        counts = Counter(one.kind for one in found)
+        return {
+            "scst_config_drift": [Row((kind,), float(counts[kind])) for kind in KINDS],
+            "scst_config_drift_info": [
+                Row((one.kind, one.name, one.change.value), 1.0) for one in found[:MOST_DRIFTS]
+            ],
+        }

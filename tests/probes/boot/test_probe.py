@@ -1,0 +1,175 @@
+"""The probes of the next start, from what is read to their frames."""
+
+import asyncio
+
+import pytest
+
+from fakes import HandClock, ScriptedPort
+from probes.boot.fix_boot import NEXT, facts, tell
+from probes.fix_probes import assert_keeps_to_its_families, values
+from probes.scst.fix_scst import TGT1, Appliance, saved_text
+from storewatchd.core.frames import Frame, Scope
+from storewatchd.errors import ProbeAbsent, ProbeFailed
+from storewatchd.port import Port
+from storewatchd.probes.base import Probe
+from storewatchd.probes.boot.probe import (
+    AGAIN_AFTER_S,
+    MOST_DRIFTS,
+    NEXT_BOOT,
+    SCST_CONFIG,
+    SOONER_AFTER_S,
+    NextBootProbe,
+    ScstConfigProbe,
+)
+from storewatchd.probes.scst.drift import KINDS
+from storewatchd.probes.scst.readings import SlowReadings
+
+IDLE = "run1/06-configured-idle"
+CONFIG = saved_text("configured-idle")
+
+
+def look(probe: Probe, port: Port) -> Frame:
+    (scope,) = asyncio.run(probe.discover(port))
+    assert scope == Scope(probe.name)
+    frame = asyncio.run(probe.collect(port, scope))
+    assert_keeps_to_its_families(probe, frame)
+    return frame
+
+
+# The next start.
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def port() -> ScriptedPort:
+    port = ScriptedPort()
+    tell(port, facts(loaded=["scst"], enabled=["scst.service"]))
+    return port
+
+
+def test_each_check_is_told_and_each_problem_with_advice(
+    clock: HandClock, port: ScriptedPort
+) -> None:
+    frame = look(NextBootProbe(clock.clock), port)
+    assert values(frame, "node_next_boot_ready") == {
+        ("kernel",): 1.0,
+        ("module_scst",): 0.0,
+        ("unit_scst",): 1.0,
+    }
+    ((check, problem, advice),) = values(frame, "node_next_boot_problem_info")
+    assert (check, problem) == ("module_scst", f"{NEXT} has no module scst")
+    assert advice
+    assert ("module_scst", "problem", problem) in values(frame, "node_next_boot_check_info")
+
+
+def test_what_is_not_known_is_neither_ready_nor_a_problem(
+    clock: HandClock, port: ScriptedPort
+) -> None:
+    tell(port, facts(loaded=["scst"], enabled=["scst.service"], grub_default="9"))
+    frame = look(NextBootProbe(clock.clock), port)
+    assert values(frame, "node_next_boot_ready") == {("unit_scst",): 1.0}
+    assert values(frame, "node_next_boot_problem_info") == {}
+    states = {labels[0]: labels[1] for labels in values(frame, "node_next_boot_check_info")}
+    assert states == {"kernel": "unknown", "module_scst": "unknown", "unit_scst": "ok"}
+
+
+def test_it_is_looked_at_every_few_minutes_and_sooner_after_a_problem(
+    clock: HandClock, port: ScriptedPort
+) -> None:
+    probe = NextBootProbe(clock.clock)
+
+    def is_ready(after_s: float) -> float:
+        clock.forward(after_s)
+        return values(look(probe, port), "node_next_boot_ready")["module_scst",]
+
+    assert is_ready(0) == 0.0
+    tell(port, facts(loaded=["scst"], next_has=["scst"], enabled=["scst.service"]))
+    assert is_ready(SOONER_AFTER_S - 1) == 0.0
+    assert is_ready(1) == 1.0
+    tell(port, facts(loaded=["scst"], enabled=["scst.service"]))
+    assert is_ready(AGAIN_AFTER_S - 1) == 1.0
+    assert is_ready(1) == 0.0
+
+
+def test_what_cannot_be_read_fails_and_is_due(clock: HandClock, port: ScriptedPort) -> None:
+    probe = NextBootProbe(clock.clock)
+    del port.readings["boot.units", ""]
+    with pytest.raises(ProbeFailed):
+        look(probe, port)
+    tell(port, facts())
+    assert values(look(probe, port), "node_next_boot_ready") == {("kernel",): 1.0}
+
+
+# What is saved of SCST.
+
+
+@pytest.fixture
+def appliance() -> Appliance:
+    appliance = Appliance(IDLE)
+    tell(appliance, facts(config=CONFIG))
+    return appliance
+
+
+@pytest.fixture
+def saved(appliance: Appliance) -> ScstConfigProbe:
+    clock = appliance.clock.clock
+    return ScstConfigProbe(SlowReadings(clock), clock)
+
+
+def test_where_all_is_saved_each_kind_has_no_difference(
+    appliance: Appliance, saved: ScstConfigProbe
+) -> None:
+    frame = look(saved, appliance)
+    assert values(frame, "scst_config_drift") == {(kind,): 0.0 for kind in KINDS}
+    assert values(frame, "scst_config_drift_info") == {}
+
+
+def test_what_would_vanish_is_told(appliance: Appliance, saved: ScstConfigProbe) -> None:
+    tell(appliance, facts(config=CONFIG.replace("\t\tLUN 300 gone\n", "")))
+    frame = look(saved, appliance)
+    assert values(frame, "scst_config_drift")["lun",] == 1.0
+    assert values(frame, "scst_config_drift_info") == {
+        ("lun", f"iscsi/{TGT1}/300", "vanishes"): 1.0
+    }
+
+
+def test_a_machine_that_saves_nothing_loses_all(
+    appliance: Appliance, saved: ScstConfigProbe
+) -> None:
+    tell(appliance, facts())
+    frame = look(saved, appliance)
+    assert values(frame, "scst_config_drift")["device",] == 13.0
+    assert 0 < len(values(frame, "scst_config_drift_info")) <= MOST_DRIFTS
+
+
+def test_without_scst_nothing_is_said(appliance: Appliance, saved: ScstConfigProbe) -> None:
+    appliance.be("run1/01-absent-no-modules")
+    with pytest.raises(ProbeAbsent):
+        look(saved, appliance)
+
+
+def test_what_cannot_be_understood_is_not_compared(
+    appliance: Appliance, saved: ScstConfigProbe
+) -> None:
+    tell(appliance, facts(config=CONFIG[:-100]))
+    with pytest.raises(ProbeFailed, match=r"what is saved cannot be understood: scst\.conf, byte"):
+        look(saved, appliance)
+
+
+def test_it_is_compared_every_few_minutes(appliance: Appliance, saved: ScstConfigProbe) -> None:
+    look(saved, appliance)
+    appliance.asked_for.clear()
+    appliance.clock.forward(AGAIN_AFTER_S - 1)
+    look(saved, appliance)
+    assert appliance.asked_for == []
+    appliance.clock.forward(1)
+    look(saved, appliance)
+    assert ("boot.scst", "") in appliance.asked_for
+
+
+def test_the_probes_have_their_names(saved: ScstConfigProbe, clock: HandClock) -> None:
+    assert (NextBootProbe(clock.clock).name, saved.name) == (NEXT_BOOT, SCST_CONFIG)
