@@ -25,7 +25,7 @@ AGAIN_AFTER_S = 300.0
 SOONER_AFTER_S = 60.0
 """How soon, where not all is well: somebody may be putting it right."""
 
-MOST_DRIFTS = 50
+MOST_DRIFTS = 20
 """How many differences are told by name."""
 
 NEXT_BOOT_FAMILIES = (
