@@ -1,5 +1,6 @@
 """Health: each component in each state it can be in, and the whole."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ from control.fix_control import AWAY, NO_DATABASE, SCRIPTED, Control, open_contr
 from core.fix_engine import rule
 from fakes import NOON, ScriptedProbe
 from fix_records import no_room
+from probes.vtl.fix_vtl import NO_CHANGER, UP, Desk
 from storewatchd.collector import Collector
 from storewatchd.control.health import HealthChecks
-from storewatchd.core.frames import Scope
+from storewatchd.core.frames import Frame, Scope
 from storewatchd.errors import ProbeFailed
 from storewatchd.monitor import writer as writer_module
 from storewatchd.probes.base import STALE_AFTER_INTERVALS
@@ -71,6 +73,43 @@ async def test_what_is_not_watched_is_unknown_with_the_reason(control: Control, 
     status, message = verdict(control, name)
     assert status == "unknown"
     assert message.startswith("no ")
+
+
+# Virtual tape libraries.
+
+
+async def watch_vtl(control: Control, desk: Desk) -> tuple[str, str]:
+    """Let the probes look at virtual tape libraries; return what health says of them."""
+    table = control.node.monitor.books.table
+    for name in ("vtl", "vtl_units"):
+        table.declare(name, desk.probes[name].families, max_age_s=90)
+        for frame in (await desk.frames(name)).values():
+            assert isinstance(frame, Frame)
+            table.feed(replace(frame, at=NOON))
+    return verdict(control, "vtl")
+
+
+async def test_virtual_libraries_that_are_up_are_healthy(control: Control) -> None:
+    assert await watch_vtl(control, Desk(UP)) == (
+        "healthy",
+        "10 virtual tape libraries and drives, none down",
+    )
+
+
+async def test_a_virtual_library_that_is_half_up_degrades(control: Control) -> None:
+    assert await watch_vtl(control, Desk(NO_CHANGER)) == (
+        "degraded",
+        "2 of 10 virtual tape libraries and drives are down: XYZZY_A, XYZZY_A2",
+    )
+
+
+async def test_virtual_libraries_without_their_software_are_unhealthy(control: Control) -> None:
+    desk = Desk(UP)
+    desk.port.readings["vtl.daemons", ""] = {"daemons": []}
+    assert await watch_vtl(control, desk) == (
+        "unhealthy",
+        "the virtual tape libraries and drives are gone: their software does not run",
+    )
 
 
 # The database.

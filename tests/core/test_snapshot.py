@@ -224,6 +224,67 @@ def test_a_machine_without_tape_has_no_such_part() -> None:
     assert snapshot(found, [], 0, "n", NOON)["tape"] is None
 
 
+# Virtual tape libraries.
+
+VTL = (
+    family("vtl_up", "backend"),
+    family("vtl_library_up", "library"),
+    family("vtl_drive_up", "library", "drive"),
+    family("library_elements_full", "library", "type"),
+)
+
+
+def vtl(
+    *, full: dict[tuple[str, str], float], outcome: Outcome = Outcome.SEEN
+) -> dict[str, float | None] | None:
+    """Return the part of one virtual library with two drives, of which one is up, beside a real
+    library; `full` are elements with a cartridge."""
+    found = table()
+    for number, one in enumerate(VTL):
+        found.declare(f"p{number}", (one,), max_age_s=90)
+    rows = (
+        {"vtl_up": [Row(("mhvtl",), 1.0)]},
+        {"vtl_library_up": [Row(("V",), 1.0)]},
+        {"vtl_drive_up": [Row(("V", "V1"), 1.0), Row(("V", "V2"), 0.0)]},
+        {"library_elements_full": [Row(labels, value) for labels, value in full.items()]},
+    )
+    for number, said in enumerate(rows):
+        found.feed(Frame(Scope(f"p{number}"), NOON, rows=said))
+    if outcome is not Outcome.SEEN:
+        found.feed(Frame(Scope("p1"), NOON, outcome, reason="it hangs"))
+    told: dict[str, float | None] | None = snapshot(found, [], 0, "n", NOON)["vtl"]
+    return told
+
+
+FULL = {("V", "storage"): 20.0, ("V", "drive"): 1.0, ("L", "storage"): 400.0, ("L", "drive"): 2.0}
+
+
+def test_virtual_libraries_are_counted_without_the_real_ones() -> None:
+    assert vtl(full=FULL) == {
+        "total_libraries": 1.0,
+        "total_drives": 2.0,
+        "total_tapes": 21.0,
+        "active_drives": 1.0,
+        "loaded_tapes": 1.0,
+    }
+
+
+def test_cartridges_of_a_virtual_library_without_inventory_are_not_known() -> None:
+    told = vtl(full={("L", "storage"): 400.0})
+    assert told is not None
+    assert (told["total_libraries"], told["total_tapes"], told["loaded_tapes"]) == (1.0, None, None)
+
+
+def test_which_libraries_are_virtual_must_be_known_to_count() -> None:
+    told = vtl(full=FULL, outcome=Outcome.FAILED)
+    assert told is not None
+    assert (told["total_libraries"], told["total_tapes"], told["total_drives"]) == (None, None, 2.0)
+
+
+def test_a_machine_without_virtual_libraries_has_no_such_part() -> None:
+    assert snapshot(table(), [], 0, "n", NOON)["vtl"] is None
+
+
 # SCST.
 
 SCST = (

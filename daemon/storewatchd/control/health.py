@@ -14,7 +14,6 @@ from storewatchd.settings import DatabaseKind
 from storewatchd.store import Store
 
 _NOT_WATCHED = {
-    "vtl": "no virtual tape library is watched on this machine",
     "services": "no service is watched",
     "notifications": "no notification channel is set up",
 }
@@ -32,6 +31,14 @@ _HARDWARE = (
         "tape libraries and drives",
         probes=("libraries", "library_inventories", "tape_drives"),
         parts={"library_up": "library", "tape_drive_up": "drive"},
+    ),
+    health.Hardware(
+        "vtl",
+        "virtual tape libraries and drives",
+        probes=("vtl", "vtl_units"),
+        parts={"vtl_library_up": "library", "vtl_drive_up": "drive"},
+        whole="vtl_up",
+        gone="their software does not run",
     ),
 )
 
@@ -55,7 +62,6 @@ class HealthChecks:
             self._database(at),
             health.storage(table, self._monitor.books.repositories, at, REPOSITORIES),
             *(health.hardware(one, table, at) for one in _HARDWARE),
-            health.absent("vtl", _NOT_WATCHED["vtl"]),
             health.absent("notifications", _NOT_WATCHED["notifications"]),
             self._tasks(at),
             health.absent("services", _NOT_WATCHED["services"]),

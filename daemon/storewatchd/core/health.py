@@ -123,13 +123,15 @@ def _first(state: ScopeState) -> str:
 @dataclass(frozen=True, slots=True)
 class Hardware:
     """A component that consists of many things: by which probes it is seen, and which gauges say
-    that a thing is up, by the label that names it; `whole` is one for all of them."""
+    that a thing is up, by the label that names it; `whole` is one for all of them, and `gone` says
+    what it means when that is not up."""
 
     name: str
     what: str
     probes: tuple[str, ...]
     parts: Mapping[str, str]
     whole: str = ""
+    gone: str = "it is not loaded"
 
 
 def hardware(one: Hardware, table: SeriesTable, at: float) -> Component:
@@ -150,7 +152,7 @@ def hardware(one: Hardware, table: SeriesTable, at: float) -> Component:
         return Component(one.name, status, message, checked_at, duration_s)
 
     if any(reading.exact and not reading.value for reading in table.read(one.whole, at)):
-        return judged(Status.UNHEALTHY, f"the {one.what} are gone: it is not loaded")
+        return judged(Status.UNHEALTHY, f"the {one.what} are gone: {one.gone}")
     parts = [
         (reading.labels[label], reading.exact and not reading.value)
         for family, label in one.parts.items()

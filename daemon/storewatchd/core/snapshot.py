@@ -58,6 +58,19 @@ class _Look:
         readings = self._table.read(name, self._at)
         return float(len({one.labels[label] for one in readings if one.exact and one.value}))
 
+    def total_among(self, name: str, members: str, label: str, **where: str) -> float | None:
+        """Return the sum of the rows that share a label's value with a row of another family, and
+        have these labels; None where of one of these nothing is known."""
+        if self.values(name) is None or self.values(members) is None:
+            return None
+        wanted = {one.labels[label] for one in self._table.read(members, self._at)}
+        found = [one for one in self._table.read(name, self._at) if one.labels[label] in wanted]
+        if {one.labels[label] for one in found} != wanted:
+            return None
+        return sum(
+            one.value for one in found if all(one.labels[key] == where[key] for key in where)
+        )
+
     def has_rows(self, name: str) -> bool:
         """Whether there is, or may be, something of a family."""
         return self._table.series(name) is not None and self.values(name) != []
@@ -99,7 +112,7 @@ def snapshot(
         "storage": _storage(look, repositories),
         "scst": _scst(look),
         "tape": _tape(look),
-        "vtl": None,
+        "vtl": _vtl(look),
         "tasks": _tasks(look, runs),
         "api": None,
     }
@@ -175,6 +188,20 @@ def _tape(look: _Look) -> dict[str, float | None] | None:
         "total_drives": look.count("tape_drive_up"),
         "total_slots": look.total_where("library_elements", "type", "storage"),
         "occupied_slots": look.total_where("library_elements_full", "type", "storage"),
+    }
+
+
+def _vtl(look: _Look) -> dict[str, float | None] | None:
+    """Cartridges are those that the virtual libraries have in their elements."""
+    if not look.has_rows("vtl_up"):
+        return None
+    full = ("library_elements_full", "vtl_library_up", "library")
+    return {
+        "total_libraries": look.count("vtl_library_up"),
+        "total_drives": look.count("vtl_drive_up"),
+        "total_tapes": look.total_among(*full),
+        "active_drives": look.total("vtl_drive_up"),
+        "loaded_tapes": look.total_among(*full, type="drive"),
     }
 
 

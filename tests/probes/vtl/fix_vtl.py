@@ -5,7 +5,7 @@ import functools
 import json
 import lzma
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fakes import HandClock, ScriptedPort
 from probes.fix_probes import assert_keeps_to_its_families, values
@@ -13,8 +13,10 @@ from probes.tape.fix_tape import ran
 from storewatch_reader.vtl import parse_config
 from storewatchd.core.frames import Frame
 from storewatchd.errors import ProbeError
-from storewatchd.probes.base import Probe
 from storewatchd.probes.vtl.probe import make_vtl_probes
+
+if TYPE_CHECKING:
+    from storewatchd.probes.base import Probe
 
 DATA = Path(__file__).parents[2] / "data" / "vtl"
 CONF = (DATA / "mhvtl-1.8.0-device.conf").read_text()
@@ -114,20 +116,22 @@ class Desk:
 
     def look(self, probe: str) -> dict[str, Frame | ProbeError]:
         """Return what a probe says of each of its scopes, by the values of their labels."""
-        self.clock.forward(30)
-        return asyncio.run(self._look(self.probes[probe]))
+        return asyncio.run(self.frames(probe))
 
-    async def _look(self, probe: Probe) -> dict[str, Frame | ProbeError]:
+    async def frames(self, name: str) -> dict[str, Frame | ProbeError]:
+        """Do the same in a coroutine."""
+        self.clock.forward(30)
+        probe = self.probes[name]
         found: dict[str, Frame | ProbeError] = {}
         for scope in await probe.discover(self.port):
-            name = " ".join(value for _, value in scope.labels if value)
+            place = " ".join(value for _, value in scope.labels if value)
             try:
                 frame = await probe.collect(self.port, scope)
             except ProbeError as error:
-                found[name] = error
+                found[place] = error
             else:
                 assert_keeps_to_its_families(probe, frame)
-                found[name] = frame
+                found[place] = frame
         return found
 
     def rows(self, probe: str, family: str) -> dict[tuple[str, ...], float]:
