@@ -37,6 +37,7 @@ STYLES = {
     "unhealthy": "bold red",
     "unknown": "dim",
     "ok": "green",
+    "problem": "red",
     "seen": "green",
     "failed": "red",
     "absent": "dim",

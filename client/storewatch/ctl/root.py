@@ -5,6 +5,7 @@ import click
 from storewatch.ctl.command import Group
 from storewatch.ctl.commands import (
     alerts,
+    boot,
     events,
     metrics,
     probes,
@@ -54,6 +55,7 @@ for command in (
     tasks.tasks,
     repositories.repositories,
     probes.probes,
+    boot.boot,
     tokens.tokens,
     version.version,
 ):

@@ -52,6 +52,7 @@ METHODS: dict[str, Method] = {
     "probes.run": Method(params.ProbesRun, types.ProbeList, WRITE),
     "probes.record": Method(params.ProbesRecord, types.RecordingStarted, ADMIN),
     "probes.plan": Method(params.ProbesPlan, types.Plan, READ),
+    "boot.check": Method(params.Nothing, types.BootReport, READ),
     "tokens.create": Method(params.TokenCreate, types.NewToken, ADMIN),
     "tokens.list": Method(params.Nothing, types.TokenList, ADMIN),
     "tokens.revoke": Method(params.TokenId, types.Token, ADMIN),

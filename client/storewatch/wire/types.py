@@ -276,6 +276,22 @@ class Plan(msgspec.Struct, kw_only=True):
     reads: list[PlannedRead]
 
 
+class BootCheck(msgspec.Struct, kw_only=True):
+    """One thing that the next start needs: how it stands, what that is about, and what to do."""
+
+    check: str
+    state: Literal["ok", "problem", "unknown"]
+    about: str
+    advice: str  # empty where all is well
+
+
+class BootReport(msgspec.Struct, kw_only=True):
+    """Whether the machine will come back as it is: `ready` means that every check is well."""
+
+    ready: bool
+    checks: list[BootCheck]
+
+
 class Rule(msgspec.Struct, kw_only=True):
     """A rule as it is in force. Exactly one of `alert` and `record` is set."""
 

@@ -8,7 +8,7 @@ from storewatchd.bus import Bus
 from storewatchd.collector import Collector
 from storewatchd.control.dispatch import Dispatcher
 from storewatchd.control.health import HealthChecks
-from storewatchd.control.methods import alerts, daemon, events, probes, rules, tasks, tokens
+from storewatchd.control.methods import alerts, boot, daemon, events, probes, rules, tasks, tokens
 from storewatchd.control.methods.rules import ReadRules
 from storewatchd.control.recordings import Recordings
 from storewatchd.control.replay import Replay
@@ -66,6 +66,7 @@ def control_plane(
             known_metrics=known_metrics,
         ),
         **events.handlers(monitor, journal, subscriptions, replay, whole),
+        **boot.handlers(monitor),
         **probes.handlers(monitor, collector, Recordings(monitor, port, version)),
         **rules.handlers(monitor, read_rules, known_metrics),
         **tasks.handlers(monitor, store),

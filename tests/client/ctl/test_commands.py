@@ -268,6 +268,7 @@ def test_an_answer_of_another_shape_is_told_and_not_shown(peer: WirePeer, ctl: C
             "probes list",
             "probes run",
             "probes plan",
+            "boot check",
             "tokens create",
             "tokens list",
             "tokens revoke",
@@ -1137,3 +1138,41 @@ def test_tokens_are_listed_while_they_are_valid_and_all_of_them_on_request(
     }
     rows = ctl("tokens", "list", "--all")[1].splitlines()[1:]
     assert [line.split()[1] for line in rows] == ["valid", "revoked", "expired"]
+
+
+# The next start.
+
+WELL = {"check": "kernel", "state": "ok", "about": "6.1 is next", "advice": ""}
+WRONG = {
+    "check": "module_scst",
+    "state": "problem",
+    "about": "6.1 has no module scst",
+    "advice": "Build it.",
+}
+NOT_KNOWN = {"check": "module_scst", "state": "unknown", "about": "no GRUB", "advice": ""}
+
+
+@pytest.mark.parametrize(
+    ("checks", "ready", "status"),
+    [
+        pytest.param([WELL], True, 0, id="ready"),
+        pytest.param([WELL, WRONG], False, 1, id="problem"),
+        pytest.param([WELL, NOT_KNOWN], False, 1, id="unknown"),
+    ],
+)
+def test_the_next_start_is_a_table_and_an_exit_code(
+    peer: WirePeer, ctl: Ctl, checks: list[dict[str, str]], ready: bool, status: int
+) -> None:
+    report = {"ready": ready, "checks": checks}
+    peer.answers["boot.check"] = lambda _: report
+    ended, out, err = ctl("boot", "check")
+    assert (ended, err) == (status, "")
+    titles, *rows = out.splitlines()
+    assert titles.split() == ["CHECK", "STATE", "WHAT", "ADVICE"]
+    for row, check in zip(rows, checks, strict=True):
+        assert row.split()[:2] == [check["check"], check["state"]]
+        assert check["about"] in row
+        assert row.endswith(check["advice"] or "-")
+    ended, out, _ = ctl("boot", "check", "--json")
+    assert (ended, json.loads(out)) == (status, report)
+    assert peer.wait_for("boot.check") == [{}, {}]

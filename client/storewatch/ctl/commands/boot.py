@@ -1,0 +1,59 @@
+"""storewatchctl boot: whether this machine will come back from its next start."""
+
+import click
+
+from storewatch.ctl import words
+from storewatch.ctl.command import Group
+from storewatch.ctl.failures import Exit
+from storewatch.ctl.output import Column, state
+from storewatch.ctl.session import Session
+from storewatch.wire import types
+
+_CHECKS = (
+    Column("CHECK"),
+    Column("STATE"),
+    Column("WHAT", flexible=True),
+    Column("ADVICE", flexible=True),
+)
+
+
+@click.group(
+    cls=Group,
+    help="The next start of this machine.",
+    examples=("storewatchctl boot check",),
+)
+def boot() -> None: ...
+
+
+@boot.command(
+    "check",
+    help=(
+        "Check whether this machine will come back from its next start as it is now: the next "
+        "kernel and its modules, units, fstab, and what is saved of SCST. It is looked at every "
+        "few minutes. Exits 1 where something is wrong, or not known."
+    ),
+    examples=(
+        "storewatchctl boot check",
+        "storewatchctl boot check && systemctl reboot",
+        "storewatchctl boot check --json | jq '.checks[] | select(.state != \"ok\")'",
+    ),
+)
+@click.pass_obj
+def check(session: Session) -> int:
+    def show(found: types.BootReport) -> None:
+        session.out.table(
+            _CHECKS,
+            [
+                (
+                    words.line(one.check),
+                    state(one.state),
+                    words.line(one.about),
+                    words.line(one.advice),
+                )
+                for one in found.checks
+            ],
+            empty="this machine needs nothing that could be missing",
+        )
+
+    found = session.show("boot.check", None, types.BootReport, show)
+    return 0 if found.ready else Exit.FAILED
