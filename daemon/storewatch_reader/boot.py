@@ -23,6 +23,7 @@ CONFIG_BYTES = 8 << 20
 """No configuration file is read any further; a longer one is refused."""
 
 DEPENDENCIES_BYTES = 64 << 20
+_PIECE_BYTES = 1 << 16
 
 _KERNEL = "vmlinuz-"
 _NOT_KERNELS = re.compile(r"0-rescue-.*|.*\.(?:old|bak|dpkg-.*|hmac|rpm.*)")
@@ -227,8 +228,11 @@ def _names(place: str) -> list[str]:
 def _text(path: str, most: int = CONFIG_BYTES) -> str | None:
     """Return a file's text; None where there is no such file."""
     try:
-        with open(path, "rb") as file:
-            content = file.read(most + 1)
+        # In pieces: a sysctl says ENOMEM to whoever asks for megabytes at once.
+        with open(path, "rb", buffering=0) as file:
+            content = bytearray()
+            while (piece := file.read(_PIECE_BYTES)) and len(content) <= most:
+                content += piece
     except (FileNotFoundError, NotADirectoryError):
         return None
     if len(content) > most:

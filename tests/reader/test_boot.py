@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,11 @@ def test_kernels_are_told_with_what_says_which_is_next(roots: Roots) -> None:
         "grub_default": "saved",
         "grub_entries": {"saved_entry": "a>b"},
     }
+
+
+def test_the_kernel_that_runs_is_told_by_the_machines_own_procfs(roots: Roots) -> None:
+    found = boot.kernels(replace(roots, procfs="/proc"), "")
+    assert found["running"] == os.uname().release
 
 
 def test_where_there_is_no_kernel_that_is_told(roots: Roots) -> None:
