@@ -121,6 +121,14 @@ def test_once_it_was_here_its_absence_is_told() -> None:
     assert len(desk.down()) == 10
 
 
+def test_what_was_taken_away_with_its_configuration_is_not_missed() -> None:
+    desk = Desk(UP)
+    desk.look("vtl")
+    before_the_module(desk)
+    desk.port.readings["vtl.config", ""] = {"exists": False}
+    assert desk.look("vtl") == {}
+
+
 def test_that_it_was_here_is_known_after_a_restart() -> None:
     desk, later = Desk(UP), Desk(UP)
     desk.look("vtl")

@@ -78,7 +78,9 @@ class Looks:
         found = {}
         for backend in BACKENDS:
             one = backend.look(facts)
-            if backend.name in self.known or backend.is_here(one):
+            if not one.is_installed:
+                self.known.discard(backend.name)
+            elif backend.name in self.known or backend.is_here(one):
                 self.known.add(backend.name)
                 found[backend.name] = one
         return found

@@ -50,12 +50,14 @@ class Mhvtl:
                 )
             )
         homes = dict.fromkeys(one["home"] for one in facts.devices if one.get("home"))
+        module = _version(facts.module)
         return Installation(
             self.name,
-            _version(facts.module),
+            module,
             any(is_serving(state) for state in states.values()),
             tuple(units),
             tuple(home for home in homes if home.startswith("/")),
+            is_installed=bool(units or module or states),
         )
 
     def is_here(self, found: Installation) -> bool:

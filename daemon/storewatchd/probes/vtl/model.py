@@ -63,6 +63,8 @@ class Installation:
     units: tuple[Unit, ...] = ()
     stores: tuple[str, ...] = ()
     """The directories with media in them."""
+    is_installed: bool = True
+    """False where nothing is left of it: who takes it away misses it no more."""
 
     @property
     def is_up(self) -> bool:
