@@ -118,3 +118,13 @@ def test_the_wheel_holds_every_module_and_data_file(tmp_path: Path) -> None:
         and (file.suffix in (".py", ".sql", ".yml") or file.name == "py.typed")
     }
     assert wanted <= packed
+
+
+def test_the_readers_unit_hides_nothing_that_the_reader_looks_at() -> None:
+    unit = (ROOT / "systemd" / "storewatch-reader.service").read_text()
+    settings = dict(line.split("=", 1) for line in unit.splitlines() if re.match("[A-Z]", line))
+    # Hidden modules would look like missing ones, and the next start like one that fails.
+    hiding = {"ProtectKernelModules", "PrivateDevices", "InaccessiblePaths", "TemporaryFileSystem"}
+    assert not hiding.intersection(settings)
+    assert settings["CapabilityBoundingSet"] == "~CAP_SYS_MODULE"
+    assert settings["SystemCallFilter"] == "~@module"
