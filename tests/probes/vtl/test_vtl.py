@@ -300,6 +300,16 @@ def test_media_are_looked_at_every_hour() -> None:
     assert isinstance(desk.look("vtl_media")[STORE], ProbeFailed)
 
 
+def test_media_that_could_not_be_looked_at_are_after_five_minutes() -> None:
+    desk = Desk(UP)
+    told = desk.port.readings.pop(("vtl.media", ""))
+    assert isinstance(desk.look("vtl_media")[STORE], ProbeFailed)
+    desk.port.readings["vtl.media", ""] = told
+    assert isinstance(desk.look("vtl_media")[STORE], ProbeFailed)
+    desk.clock.forward(300)
+    assert desk.rows("vtl_media", "vtl_store_media") == {(STORE,): 80.0}
+
+
 @pytest.mark.parametrize("facts", [{"exists": False}, {"exists": True, "is_whole": False}])
 def test_media_that_cannot_be_counted_are_not_told(facts: dict[str, bool]) -> None:
     desk = Desk(UP)

@@ -23,6 +23,9 @@ from storewatchd.scsi.inquiry import CHANGER, TAPE, parse_inquiry
 MEDIA_AGAIN_AFTER_S = 3600.0
 """How often the files of all media are looked at."""
 
+MEDIA_SOONER_AFTER_S = 300.0
+"""How soon, where they could not be."""
+
 _INFO = ("number", "vendor", "model", "address", "state", "daemon")
 
 FAMILIES = (
@@ -265,6 +268,7 @@ class VtlMediaProbe:
                     self._last = (await port.read("vtl.media")).value["stores"]
                 except ProbeError as error:
                     self._last = error
+                    self._due = now + MEDIA_SOONER_AFTER_S
         if isinstance(self._last, ProbeError):
             raise self._last
         return self._last
