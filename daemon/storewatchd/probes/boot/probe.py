@@ -3,6 +3,7 @@
 They are two: while SCST hangs, the first still knows what it knows.
 """
 
+import asyncio
 from collections import Counter
 
 from storewatchd.clock import Clock
@@ -11,10 +12,11 @@ from storewatchd.errors import Malformed, ProbeFailed
 from storewatchd.port import Port
 from storewatchd.probes.base import gauge, seen
 from storewatchd.probes.boot.checks import Facts, State, judged
-from storewatchd.probes.scst.drift import KINDS, drifts
-from storewatchd.probes.scst.readings import CHEAP_ROW, SlowReadings, check_readable
+from storewatchd.probes.scst.drift import KINDS, Drift, drifts
+from storewatchd.probes.scst.model import Scst
+from storewatchd.probes.scst.readings import CHEAP_ROW, STEADY_ROW, SlowReadings, check_readable
 from storewatchd.probes.scst.saved import Saved, parse_saved
-from storewatchd.probes.scst.tree import parse_tree
+from storewatchd.probes.scst.tree import Attributes, parse_tree
 
 NEXT_BOOT = "next_boot"
 SCST_CONFIG = "scst_config"
@@ -133,13 +135,16 @@ class ScstConfigProbe:
     async def _compared(self, port: Port) -> Rows:
         cheap = (await port.read(CHEAP_ROW)).value
         check_readable(cheap)
+        # Anew, and not what others know: what was just saved is no difference for minutes.
+        steady = (await port.read(STEADY_ROW)).value
+        check_readable(steady)
         rarely = await self._readings.refresh(port)
         facts = (await port.read("boot.scst")).value
         try:
             saved = parse_saved(facts["text"]) if facts["exists"] else Saved()
         except Malformed as error:
             raise ProbeFailed(f"what is saved cannot be understood: {error}") from error
-        found = drifts(parse_tree(cheap), rarely, saved)
+        found = await asyncio.to_thread(_drifts, {**steady, **cheap}, rarely, saved)
         counts = Counter(one.kind for one in found)
         return {
             "scst_config_drift": [Row((kind,), float(counts[kind])) for kind in KINDS],
@@ -147,3 +152,8 @@ class ScstConfigProbe:
                 Row((one.kind, one.name, one.change.value), 1.0) for one in found[:MOST_DRIFTS]
             ],
         }
+
+
+def _drifts(attributes: Attributes, rarely: Scst, saved: Saved) -> list[Drift]:
+    # A large tree takes longer to parse than the loop may stand still.
+    return drifts(parse_tree(attributes), rarely, saved)

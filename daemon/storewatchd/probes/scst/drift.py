@@ -34,11 +34,10 @@ class Drift(NamedTuple):
 
 
 def drifts(live: Scst, rarely: Scst, saved: Saved) -> list[Drift]:
-    """Return the differences, those of devices first. `live` knows targets, LUNs and groups,
-    `rarely` the handlers and files of devices and the initiators of groups; of what they do not
-    know nothing is said."""
-    known = {(one.driver, one.name): one for one in rarely.exported()}
-    found = list(_device_drifts(rarely, saved))
+    """Return the differences, those of devices first. `rarely` knows the files of devices, as they
+    were a few minutes ago, and `live` all the rest; of a file that it does not know nothing is
+    said."""
+    found = list(_device_drifts(live, rarely, saved))
     targets = {
         (target.driver, target.name): target
         for target in live.exported()
@@ -52,7 +51,7 @@ def drifts(live: Scst, rarely: Scst, saved: Saved) -> list[Drift]:
         elif wanted is None:
             found.append(Drift("target", name, Change.VANISHES))
         else:
-            found += _target_drifts(name, target, known.get(place), wanted)
+            found += _target_drifts(name, target, wanted)
     return found
 
 
@@ -69,31 +68,29 @@ def _comes_by_itself(target: Target) -> bool:
     return target.driver != _ISCSI and not (target.luns or target.groups)
 
 
-def _device_drifts(rarely: Scst, saved: Saved) -> Iterator[Drift]:
+def _device_drifts(live: Scst, rarely: Scst, saved: Saved) -> Iterator[Drift]:
     # Without a handler it is a local SCSI device that nobody exports.
-    live = {one.name: one for one in rarely.devices if one.handler}
-    for name in sorted(live.keys() | saved.devices.keys()):
-        device, wanted = live.get(name), saved.devices.get(name)
+    devices = {one.name: one for one in live.devices if one.handler}
+    files = {one.name: one.filename for one in rarely.devices}
+    for name in sorted(devices.keys() | saved.devices.keys()):
+        device, wanted = devices.get(name), saved.devices.get(name)
         if device is None:
             yield Drift("device", name, Change.RETURNS)
         elif wanted is None:
             yield Drift("device", name, Change.VANISHES)
         elif device.handler != wanted.handler:
             yield Drift("device", name, Change.CHANGES)
-        elif device.filename is not None and device.filename != wanted.filename:
+        elif files.get(name) not in (None, wanted.filename):
             yield Drift("filename", name, Change.CHANGES)
 
 
-def _target_drifts(
-    name: str, target: Target, rarely: Target | None, wanted: SavedTarget
-) -> Iterator[Drift]:
+def _target_drifts(name: str, target: Target, wanted: SavedTarget) -> Iterator[Drift]:
     if None not in (target.is_enabled, wanted.is_enabled) and (
         target.is_enabled != wanted.is_enabled
     ):
         yield Drift("enabled", name, Change.CHANGES)
     yield from _lun_drifts(name, target.luns, wanted.luns)
     groups = {one.name: one for one in target.groups}
-    initiators = {one.name: frozenset(one.initiators) for one in (rarely.groups if rarely else ())}
     for group in sorted(groups.keys() | wanted.groups.keys()):
         place = f"{name}/{group}"
         if group not in groups:
@@ -103,7 +100,7 @@ def _target_drifts(
         else:
             saved = wanted.groups[group]
             yield from _lun_drifts(place, groups[group].luns, saved.luns)
-            for one in sorted(initiators.get(group, saved.initiators) ^ saved.initiators):
+            for one in sorted(saved.initiators.symmetric_difference(groups[group].initiators)):
                 change = Change.RETURNS if one in saved.initiators else Change.VANISHES
                 yield Drift("initiator", f"{place}/{one}", change)
 
