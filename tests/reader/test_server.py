@@ -29,7 +29,8 @@ from storewatch_reader.workers import MAX_UNDER_WAY
 ROWS: dict[str, Row] = {
     row.name: row
     for row in (
-        Row("statvfs.path", "read", "", object="path"),
+        # A machine that is busy is no reason to be sent away.
+        Row("statvfs.path", "read", "", object="path", answer_by_s=60.0, kill_after_s=90.0),
         Row("mounts", "read", ""),
         TreeRow("tree", "tree", "", root="block", attributes=("*/size", "*/ro")),
         TreeRow("chip", "tree", "", object="hwmon", root="block", attributes=("size",)),
