@@ -1,10 +1,8 @@
 """Samples outlive a restart: of their own time they are known, of now nothing is."""
 
 import asyncio
-import zlib
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from core.fix_engine import FULL, NOON
@@ -15,6 +13,7 @@ from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
 from storewatchd.core.promql import Plan, Result, parse
 from storewatchd.core.series import SeriesTable, recording
 from storewatchd.probes.tape.drives import DrivesProbe
+from storewatchd.probes.tape.libraries import LibrariesProbe
 
 A, B = (Scope("probe", (("repository", name),)) for name in "ab")
 OTHER = Family("other", MetricType.GAUGE, "Of another probe.")
@@ -165,26 +164,23 @@ async def test_a_directory_that_takes_no_file_is_no_error(tmp_path: Path) -> Non
 # What probes remember.
 
 
+class Garbled(DrivesProbe):
+    """Remembers what no drive is."""
+
+    def to_plain(self) -> object:
+        return {"DRV0001": 7}
+
+
 @pytest.mark.parametrize(
-    ("kept", "known"),
-    [
-        pytest.param(None, True, id="as it was"),
-        pytest.param({"memories": {"tape_drives": 7}}, False, id="garbled"),
-        pytest.param({"memories": 7}, False, id="no memories"),
-    ],
+    ("old", "known"), [(DrivesProbe(), 1), (Garbled(), 0), (LibrariesProbe(), 0)]
 )
 async def test_a_drive_that_is_gone_over_a_restart_is_gone(
-    tmp_path: Path, kept: dict[str, object] | None, known: bool
+    tmp_path: Path, old: DrivesProbe | LibrariesProbe, known: int
 ) -> None:
-    port = ScriptedPort()
+    port, after = ScriptedPort(), DrivesProbe()
     library("A").tell(port, DRV0001="st0")
-    before_restart, after = DrivesProbe(), DrivesProbe()
-    await before_restart.discover(port)
-    written = Checkpoints(tmp_path, table(), "1", [before_restart, ScriptedProbe("other")])
-    await written.write()
-    if kept is not None:
-        told = msgspec.msgpack.decode(zlib.decompress((tmp_path / "samples").read_bytes()))
-        (tmp_path / "samples").write_bytes(zlib.compress(msgspec.msgpack.encode(told | kept)))
+    await old.discover(port)
+    await Checkpoints(tmp_path, table(), "1", [old, ScriptedProbe("other")]).write()
     await Checkpoints(tmp_path, table(), "1", [after]).load()
     port.readings["sys.scsi", ""] = {}
     assert len(await after.discover(port)) == known

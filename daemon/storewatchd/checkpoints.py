@@ -8,10 +8,11 @@ of samples, and no alert. One that cannot be read is left out.
 import asyncio
 import logging
 import os
+import struct
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -27,10 +28,11 @@ logger = logging.getLogger(__name__)
 INTERVAL_S = 300.0
 MAX_BYTES = 256 << 20
 
+_LENGTH = struct.Struct(">I")
 
 _UNREADABLE = (
     *(OSError, RecordingError, zlib.error, msgspec.MsgspecError),
-    *(KeyError, AttributeError, TypeError, ValueError),
+    *(KeyError, AttributeError, TypeError, ValueError, struct.error),
 )
 
 
@@ -51,11 +53,11 @@ class Checkpoints:
             told = await asyncio.to_thread(self._read)
             if told is None:
                 return
-            series = {name: thaw(one) for name, one in told["series"].items()}
-            probes = {name: thaw(one) for name, one in told["probes"].items()}
-            self._table.adopt(series, probes)
+            memories, *parts = told
+            series = {name: thaw(one) for part in parts for name, one in part["series"].items()}
+            self._table.adopt(series, {part["name"]: thaw(part["scopes"]) for part in parts})
             for probe in self._probes:
-                probe.restore(told["memories"].get(probe.name))
+                probe.restore(memories.get(probe.name))
         except _UNREADABLE as error:
             logger.warning("the samples of the last run are left out: %s", error)
 
@@ -69,42 +71,48 @@ class Checkpoints:
             await self.write()
 
     async def write(self) -> None:
-        """Write the file. The loop is let go between families."""
+        """Write the file, one probe after the other, so that no more of it than that is in memory;
+        the loop is let go between families."""
         series, probes = self._table.parts()
         memories = {probe.name: await asyncio.to_thread(probe.to_plain) for probe in self._probes}
-        told: dict[str, Any] = {
-            "version": self._version,
-            "series": {},
-            "probes": {},
-            "memories": memories,
-        }
-        for name, owner, mine in [
-            (name, owner, {family: series[family] for family in owner.families})
-            for name, owner in probes.items()
-        ]:
-            told["probes"][name], frozen = await _frozen(owner, mine)
-            told["series"] |= frozen
+        fresh = self._path.with_name("samples.new")
         try:
-            await asyncio.to_thread(self._write, told)
+            with await asyncio.to_thread(fresh.open, "wb") as file:
+                stream = zlib.compressobj(1)
+                for part in ({"version": self._version}, memories):
+                    await asyncio.to_thread(_add, file, stream, part)
+                for name, owner in probes.items():
+                    mine = {family: series[family] for family in owner.families}
+                    scopes, told = await _frozen(owner, mine)
+                    part = {"name": name, "scopes": scopes, "series": told}
+                    await asyncio.to_thread(_add, file, stream, part)
+                await asyncio.to_thread(file.write, stream.flush())
+            await asyncio.to_thread(os.replace, fresh, self._path)
         except OSError as error:
             logger.debug("the samples cannot be kept over a restart: %s", error)
 
-    def _read(self) -> dict[str, Any] | None:
+    def _read(self) -> list[Any] | None:
+        """Return what probes remember, and after it what was written of each probe."""
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
             return None
-        stream = zlib.decompressobj()
-        told = msgspec.msgpack.decode(stream.decompress(content, MAX_BYTES))
-        if not isinstance(told, dict) or told.get("version") != self._version:
+        rest = memoryview(zlib.decompressobj().decompress(content, MAX_BYTES))
+        parts = []
+        while rest:
+            (length,) = _LENGTH.unpack_from(rest)
+            parts.append(msgspec.msgpack.decode(rest[4 : 4 + length]))
+            rest = rest[4 + length :]
+        head, *told = parts
+        if head.get("version") != self._version:
             logger.info("the samples of the last run are of another version, and left out")
             return None
         return told
 
-    def _write(self, told: dict[str, Any]) -> None:
-        fresh = self._path.with_name("samples.new")
-        fresh.write_bytes(zlib.compress(msgspec.msgpack.encode(told), 1))
-        os.replace(fresh, self._path)
+
+def _add(file: BinaryIO, stream: "zlib._Compress", part: Mapping[str, Any]) -> None:
+    told = msgspec.msgpack.encode(part)
+    file.write(stream.compress(_LENGTH.pack(len(told)) + told))
 
 
 async def _frozen(owner: ProbeScopes, series: Mapping[str, Series]) -> tuple[Any, dict[str, Any]]:
