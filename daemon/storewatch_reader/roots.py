@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-PASSIVE, IDLE, CONSUMING = "P0", "P1", "P2"
+PASSIVE, IDLE = "P0", "P1"
 
 TOOLS = "/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -11,8 +11,8 @@ TOOLS = "/usr/sbin:/usr/bin:/sbin:/bin"
 @dataclass(frozen=True)
 class Roots:
     """The kernel's trees and nodes, the configuration of other programs, where tools are found and
-    what they get as environment, which classes of commands may run, and where kernels and their
-    modules are."""
+    what they get as environment, and where kernels and their modules are. Commands of a class that
+    is not `allowed` are never run, whatever the table says."""
 
     sysfs: str = "/sys"
     procfs: str = "/proc"

@@ -4,9 +4,9 @@ Requests name a row and an object, never a command. Objects are ids; the one exc
 of `statvfs.path`, which gives away only what a path is and how full its file system is. A *key* is
 what one stuck read can block: while a worker holds it, no second one is started for it.
 
-Safety: P0 passive; P1 commands without side effects, sent only while nobody holds the device; P2
-commands that consume what somebody else may wait for, which a reader runs only where its command
-line says so. What moves anything (P3) is in no row.
+Safety: P0 passive; P1 commands without side effects, sent only while nobody holds the device. What
+consumes something that somebody else may wait for (P2: log page 2Eh, whose read clears TapeAlert's
+flags) and what moves anything (P3) is in no row.
 """
 
 import hashlib
@@ -68,16 +68,14 @@ class ToolRow(Row):
         return f"scsi.host:{object_id.partition(':')[0]}"
 
 
-def _tool(
-    name: str, reads: str, *argv: str, safety: str = "P1", max_bytes: int = 1 << 16
-) -> ToolRow:
+def _tool(name: str, reads: str, *argv: str, max_bytes: int = 1 << 16) -> ToolRow:
     # A drive that rewinds, or a library in motion, takes 10 s and more: that is slow, not stuck.
     return ToolRow(
         name,
         "tool",
         reads,
         object="scsi",
-        safety=safety,
+        safety="P1",
         answer_by_s=30.0,
         kill_after_s=180.0,
         argv=argv,
@@ -137,15 +135,6 @@ TOOL_ROWS: tuple[ToolRow, ...] = (
         ALL_ELEMENTS_BYTES,
         "b8 10 00 00 ff ff 03 10 00 00 00 00",
     ),
-    _tool(
-        "changer.mtx",
-        "mtx status: a second opinion",
-        "mtx",
-        "-f",
-        "{sg}",
-        "status",
-        max_bytes=1 << 21,
-    ),
     *(
         _tool(
             f"tape.log.{page:02x}",
@@ -155,23 +144,11 @@ TOOL_ROWS: tuple[ToolRow, ...] = (
         for page, about in LOG_PAGES.items()
     ),
     _tool(
-        "tape.log.2e",
-        "LOG SENSE, page 2Eh: TapeAlert, whose flags that clears",
-        *("sg_logs", "-r", "-m", "8192", "-p", "0x2e", "{sg}"),
-        safety="P2",
-    ),
-    _tool(
         "tape.attributes",
         "READ ATTRIBUTE: the memory of the loaded cartridge",
         "sg_read_attr",
         "-r",
         "{sg}",
-    ),
-    _raw(
-        "tape.densities",
-        "REPORT DENSITY SUPPORT: which generations a drive knows",
-        2048,
-        "44 00 00 00 00 00 00 08 00 00",
     ),
 )
 

@@ -3,11 +3,15 @@
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 
+import storewatchd
 from storewatch_reader.reads import READS
 from storewatch_reader.table import ROWS, Row, ToolRow, TreeRow, digest
+
+DAEMON = Path(storewatchd.__file__).parent
 
 EVERY_ROW = pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
 
@@ -22,20 +26,25 @@ COMMANDS = {
         "P1",
         "sg_raw -b -t 60 -r 1048576 {sg} b8 10 00 00 ff ff 03 10 00 00 00 00",
     ),
-    "changer.mtx": ("P1", "mtx -f {sg} status"),
     **{
         f"tape.log.{page}": ("P1", f"sg_logs -r -m 8192 -p 0x{page} {{sg}}")
         for page in ("00", "02", "03", "0c", "0d", "11", "12", "14", "17", "18", "1b", "31")
     },
-    "tape.log.2e": ("P2", "sg_logs -r -m 8192 -p 0x2e {sg}"),
     "tape.attributes": ("P1", "sg_read_attr -r {sg}"),
-    "tape.densities": ("P1", "sg_raw -b -t 60 -r 2048 {sg} 44 00 00 00 00 00 00 08 00 00"),
 }
 
 
 def test_of_devices_these_commands_are_asked_and_no_others() -> None:
     rows = {name: row for name, row in ROWS.items() if isinstance(row, ToolRow)}
     assert {name: (row.safety, " ".join(row.argv)) for name, row in rows.items()} == COMMANDS
+
+
+@EVERY_ROW
+def test_what_may_be_asked_is_asked(row: Row) -> None:
+    """What no probe asks is a right that nobody needs."""
+    asked = "".join(path.read_text() for path in DAEMON.rglob("*.py"))
+    names = (f'"{row.name}"', "tape.log." if row.name.startswith("tape.log.") else f'"{row.name}"')
+    assert any(name in asked for name in names)
 
 
 @EVERY_ROW

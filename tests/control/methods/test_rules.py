@@ -127,6 +127,7 @@ async def test_files_are_checked_one_at_a_time_and_to_their_end(
         assert goes_on.wait(10)
         return []
 
+    # No rule file takes long enough: what a file may hold is bounded.
     monkeypatch.setattr(rules_module, "doubtful", hang)
     one = await ruled.connect()
     await one.client.say(
