@@ -210,11 +210,13 @@ _OBJECTS = {
     "scsi": "a SCSI address, H:C:T:L",
     "hwmon": "a chip, hwmonN",
     "zone": "a zone, thermal_zoneN",
+    "fc_host": "a Fibre Channel port, hostN",
 }
 _NAMES = {
     "scsi": re.compile(r"[0-9]{1,5}:[0-9]{1,5}:[0-9]{1,10}:[0-9]{1,20}"),
     "hwmon": re.compile(r"hwmon[0-9]{1,10}"),
     "zone": re.compile(r"thermal_zone[0-9]{1,10}"),
+    "fc_host": re.compile(r"host[0-9]{1,10}"),
 }
 
 

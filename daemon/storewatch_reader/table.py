@@ -26,7 +26,7 @@ class Row:
     name: str
     verb: str  # read or tree
     reads: str
-    object: str = ""  # "" for none, "path", "scsi" for H:C:T:L, "hwmon" or "zone" for its name
+    object: str = ""  # "" for none, "path", "scsi" for H:C:T:L, else a kind of name: server._NAMES
     safety: str = "P0"
     answer_by_s: float = 5.0
     kill_after_s: float = 30.0
@@ -202,6 +202,41 @@ _TAPE_STATISTICS = tuple(
     )
 )
 
+FC_ROWS = (
+    TreeRow(
+        "sys.fc",
+        "tree",
+        "/sys/class/fc_host and fc_remote_ports: Fibre Channel ports, their state and speed",
+        root="class",
+        attributes=(
+            *("fc_host/*/port_name", "fc_host/*/port_state", "fc_host/*/speed"),
+            *("fc_host/*/port_type", "fc_host/*/port_id", "fc_host/*/fabric_name"),
+            *("fc_host/*/symbolic_name", "fc_host/*/supported_classes"),
+            *("fc_host/*/supported_speeds", "fc_host/*/dev_loss_tmo"),
+            "fc_remote_ports/*/port_state",
+        ),
+    ),
+    # Some drivers ask the adapter's firmware for each of these.
+    TreeRow(
+        "sys.fc.statistics",
+        "tree",
+        "/sys/class/fc_host/hostN/statistics: what the adapter of a port counts, once a minute",
+        object="fc_host",
+        answer_by_s=15.0,
+        kill_after_s=60.0,
+        root="class/fc_host",
+        attributes=tuple(
+            f"statistics/{name}"
+            for name in (
+                *("dumped_frames", "error_frames", "fcp_packet_aborts", "invalid_crc_count"),
+                *("invalid_tx_word_count", "link_failure_count", "loss_of_signal_count"),
+                *("loss_of_sync_count", "nos_count", "rx_frames", "rx_words"),
+                *("seconds_since_last_reset", "tx_frames", "tx_words"),
+            )
+        ),
+    ),
+)
+
 VTL_ROWS = (
     TreeRow(
         "vtl.module",
@@ -317,6 +352,7 @@ ROWS: dict[str, Row] = {
                 *("scsi_host/*/state", "scsi_tape/st*/device@"),
             ),
         ),
+        *FC_ROWS,
         *SCST_ROWS,
         *VTL_ROWS,
         *BOOT_ROWS,

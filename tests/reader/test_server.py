@@ -35,6 +35,7 @@ ROWS: dict[str, Row] = {
         TreeRow("tree", "tree", "", root="block", attributes=("*/size", "*/ro")),
         TreeRow("chip", "tree", "", object="hwmon", root="block", attributes=("size",)),
         TreeRow("zone", "tree", "", object="zone", root="block", attributes=("size",)),
+        TreeRow("port", "tree", "", object="fc_host", root="block", attributes=("size",)),
         TreeRow("big", "tree", "", root="big", attributes=("*/text",)),
     )
 }
@@ -94,6 +95,7 @@ def test_hello_tells_protocol_table_and_process(asker: Asker) -> None:
             for row, words, good in (
                 ("chip", "hwmonN", "hwmon0"),
                 ("zone", "zoneN", "thermal_zone0"),
+                ("port", "hostN", "host0"),
             )
             for bad in (
                 "",

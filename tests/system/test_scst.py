@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from lab.answers import Answer
+from lab.fibrechannel import FcPort
 from lab.scst import ScstTree, Target
 from system.appliance import Appliance, wait_for
 
@@ -115,3 +116,32 @@ def test_scst_that_was_unloaded_is_failed_and_told(
     (tmp_path / "gone").rename(tmp_path / "sys" / "kernel" / "scst_tgt")
     wait_for("its return", lambda: value(watched, "scst_up") == 1)
     wait_for("sight", lambda: outcome(watched, "scst") == {"seen"})
+
+
+# Fibre Channel.
+
+WWPN = "21:00:00:24:ff:7e:3c:01"
+
+
+def test_a_port_of_a_target_that_goes_down_is_told(
+    watched: Appliance, tree: ScstTree, tmp_path: Path
+) -> None:
+    port = FcPort(tmp_path / "sys", 3, WWPN)
+    port.count("invalid_crc_count", 7)
+    tree.add_driver("qla2x00t")
+    tree.add_target("qla2x00t", WWPN).add_lun(0, "disk1")
+    port.log_in()
+    remote = f'fc_remote_ports{{port="{WWPN}",state="online"}}'
+    wait_for("who is logged in", lambda: value(watched, remote) == 1)
+    assert value(watched, "fc_host_speed_bits_per_second") == 16e9
+    wait_for("its statistics", lambda: value(watched, "fc_host_invalid_crc_total") == 7)
+    (read,) = watched.call("probes.plan", device="host3")["reads"]
+    assert (read["row"], read["safety"]) == ("sys.fc.statistics", "P0")
+    port.go_down()
+    alert = wait_for("the alert", lambda: watched.firing("FcPortDown"), within_s=40)
+    assert (alert["severity"], alert["resource_id"]) == ("critical", WWPN)
+    assert value(watched, remote) == 0
+    port.die()
+    gone = f'fc_host_port_state{{port="{WWPN}",state="gone"}}'
+    wait_for("its end", lambda: value(watched, gone) == 1)
+    assert watched.firing("FcPortDown") is not None

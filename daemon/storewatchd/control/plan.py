@@ -9,6 +9,7 @@ from storewatchd.collector import Collector
 from storewatchd.core.series import SeriesTable
 from storewatchd.errors import NotFound
 from storewatchd.probes.block import SensorsProbe, ThermalProbe
+from storewatchd.probes.fibrechannel import FibreChannelStatisticsProbe
 from storewatchd.probes.storage import FILE_SYSTEMS, REPOSITORIES
 
 # Which rows are for which device: a drive has no slots, and a library no cartridge's memory.
@@ -84,6 +85,10 @@ def _sensors(collector: Collector) -> Iterator[Asked]:
         zone = one["scope"].get("zone")
         if zone is not None:
             yield Asked(f"thermal_zone{zone}", "zone")
+    for one in collector.statuses(FibreChannelStatisticsProbe.name):
+        fc_host = one["scope"].get("fc_host")
+        if fc_host is not None:
+            yield Asked(fc_host, "fc_host")
 
 
 def _devices(table: SeriesTable, at: float) -> Iterator[Asked]:

@@ -8,6 +8,7 @@ from storewatchd.errors import ConfigError
 from storewatchd.probes.base import Probe
 from storewatchd.probes.block import BlockProbe, ProcessesProbe, SensorsProbe, ThermalProbe
 from storewatchd.probes.boot.probe import NextBootProbe, ScstConfigProbe
+from storewatchd.probes.fibrechannel import FibreChannelProbe, FibreChannelStatisticsProbe
 from storewatchd.probes.scst.probe import make_scst_probes
 from storewatchd.probes.scst.readings import SlowReadings
 from storewatchd.probes.self import DatabaseProbe, Own, SelfProbe
@@ -63,6 +64,8 @@ def make_probes(
         SensorsProbe(),
         ThermalProbe(),
         ProcessesProbe(),
+        FibreChannelProbe(),
+        FibreChannelStatisticsProbe(clock),
         *make_scst_probes(clock, scst),
         NextBootProbe(clock),
         ScstConfigProbe(scst, clock),

@@ -1,5 +1,6 @@
 """The metric families of SCST, and the rows that a parsed tree gives them. Pure."""
 
+import re
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -41,6 +42,7 @@ FAMILIES = (
     ),
     gauge("scst_target_enabled", "Whether initiators may log in.", *_TARGET),
     gauge("scst_target_info", "What a target is.", *_TARGET, "rel_tgt_id", "hw_target", "comment"),
+    gauge("scst_target_port", "The Fibre Channel port that a target is.", *_TARGET, "port"),
     gauge("scst_target_luns", "LUNs of a target, those of its groups not counted.", *_TARGET),
     gauge("scst_target_groups", "Groups of initiators.", *_TARGET),
     gauge("scst_target_sessions", "Sessions that are logged in.", *_TARGET),
@@ -192,6 +194,9 @@ _KINDS = {
 # SCST's names of them; SPC-4, 5.15.2.4.
 _ALUA_STATES = (*("active", "nonoptimized", "standby", "unavailable", "offline", "transitioning"),)
 
+# qla2x00t and its like call a target as its port is called.
+_WORLD_WIDE_NAME = re.compile(r"[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){7}")
+
 Rows = dict[str, list[Row]]
 K = TypeVar("K", bound=Hashable)
 
@@ -293,6 +298,8 @@ def _target(rows: Rows, target: Target) -> None:
     _add(rows, "scst_target_enabled", one, target.is_enabled)
     relative = "" if target.relative_id is None else str(target.relative_id)
     _add(rows, "scst_target_info", (*one, relative, target.hardware, target.comment), 1)
+    if _WORLD_WIDE_NAME.fullmatch(target.name):
+        _add(rows, "scst_target_port", (*one, target.name.lower()), 1)
     _add(rows, "scst_target_luns", one, len(target.luns))
     _add(rows, "scst_target_groups", one, len(target.groups))
     _add(rows, "scst_target_sessions", one, len(target.sessions))
