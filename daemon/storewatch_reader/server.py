@@ -154,25 +154,24 @@ class Server:
             self._send(client, {"id": number, **facts, "uid": os.geteuid()})
             return
         row = self._rows.get(name)
-        object_id = request.get("object", "")
+        object_id, plan = request.get("object", ""), request.get("plan", "")
         problem = ""
         if row is None or row.verb != verb:
             problem = f"this reader has no {verb!r} of {name!r}; after an upgrade, restart it"
         elif not isinstance(object_id, str) or not _is_object(row.object, object_id):
             problem = f"{name}: the object is {_OBJECTS[row.object]}"
+        elif not isinstance(plan, str):
+            problem = f"{name}: the plan is text"
         if row is None or problem:
             self._send(client, {"id": number, "error": "unknown", "message": problem})
             return
 
         def reply(header: dict[str, Any], blob: bytes) -> None:
             client.replies.discard(reply)
-            answer = {"id": number, **header}
-            if "plan" in header and header["plan"] == request.get("plan"):
-                del answer["paths"]  # the asker has them
-            self._send(client, answer, blob)
+            self._send(client, {"id": number, **header}, blob)
 
         client.replies.add(reply)
-        self._pool.ask(row, object_id, reply)
+        self._pool.ask(row, object_id, reply, plan=plan)
 
     def _send(self, client: Client, header: dict[str, Any], blob: bytes = b"") -> None:
         client.waiting += pack(header, blob)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 
 from storewatch_reader import scst
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 @dataclass(frozen=True)
@@ -362,6 +362,7 @@ ROWS: dict[str, Row] = {
 
 
 def digest() -> str:
-    """Return a digest of the table, by which a daemon knows whether the reader is its age."""
-    text = json.dumps([asdict(row) for row in ROWS.values()], sort_keys=True)
+    """Return a digest of protocol and table, by which a daemon knows whether the reader is its
+    age."""
+    text = json.dumps([PROTOCOL, *(asdict(row) for row in ROWS.values())], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

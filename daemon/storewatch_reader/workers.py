@@ -13,14 +13,13 @@ with its age, to the next one whose own read is late.
 """
 
 import errno
-import hashlib
 import os
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
-from storewatch_reader import clock, reads, tools
+from storewatch_reader import attributes, clock, reads, tools
 from storewatch_reader.keys import Keys
 from storewatch_reader.message import Unpacker, pack
 from storewatch_reader.roots import Roots
@@ -68,6 +67,7 @@ class Waiting:
 
     row: Row
     object_id: str
+    plan: str
     since: float  # monotonic
     replies: list[Reply]
 
@@ -108,10 +108,10 @@ class Pool:
     def pipes(self) -> list[int]:
         return list(self._workers)
 
-    def ask(self, row: Row, object_id: str, reply: Reply) -> None:
+    def ask(self, row: Row, object_id: str, reply: Reply, *, plan: str = "") -> None:
         """Ask for a read: it shares one of the same that has no answer yet, or waits for its
-        turn, which `start` gives it."""
-        name = f"{row.name}:{object_id}"
+        turn, which `start` gives it. Of a tree, the asker may know the paths of a plan."""
+        name = f"{row.name}:{object_id}:{plan}"
         for worker in self._workers.values():
             if worker.name == name and not worker.late:
                 worker.replies.append(reply)
@@ -119,7 +119,7 @@ class Pool:
         if name in self._waiting:
             self._waiting[name].replies.append(reply)
         elif len(self._waiting) < MAX_WAITING:
-            self._waiting[name] = Waiting(row, object_id, clock.monotonic(), [reply])
+            self._waiting[name] = Waiting(row, object_id, plan, clock.monotonic(), [reply])
         else:
             reply(_busy(f"{MAX_WAITING} reads wait for their turn"), b"")
 
@@ -158,7 +158,7 @@ class Pool:
 
     def _begin(self, name: str, waiting: Waiting) -> Worker | tuple[dict[str, Any], bytes]:
         """Return the worker of a read, or what to answer where there can be none."""
-        row, object_id, key = waiting.row, waiting.object_id, waiting.key
+        row, key = waiting.row, waiting.key
         try:
             locks, closed, since = self._take(waiting)
             if closed:
@@ -166,7 +166,7 @@ class Pool:
             if row.object and self._stuck() >= MAX_STUCK:
                 _close(locks)
                 return _busy(f"{MAX_STUCK} reads are stuck, and no further one is begun"), b""
-            pid, pipe = self._fork(row, object_id, locks)
+            pid, pipe = self._fork(waiting, locks)
         except OSError as error:
             message = f"no worker can be started: {error.strerror}"
             return {"error": "failed", "message": message}, b""
@@ -279,7 +279,7 @@ class Pool:
         for reply in replies:
             reply(header, blob)
 
-    def _fork(self, row: Row, object_id: str, locks: list[int]) -> tuple[int, int]:
+    def _fork(self, asked: Waiting, locks: list[int]) -> tuple[int, int]:
         """Start a worker; return its pid and the pipe on which it answers. The locks are its own
         from now on, and free where there is none."""
         try:
@@ -288,7 +288,7 @@ class Pool:
                 pid = os.fork()
                 if pid == 0:
                     _close_all_but(*locks, child_end)
-                    _work(self._roots, row, object_id, child_end, locks)
+                    _work(self._roots, asked, child_end, locks)
             except OSError:
                 os.close(pipe)
                 raise
@@ -335,7 +335,7 @@ def _close_all_but(*kept: int) -> None:
     os.closerange(low, 65_536)
 
 
-def _work(roots: Roots, row: Row, object_id: str, child_end: int, locks: list[int]) -> NoReturn:
+def _work(roots: Roots, asked: Waiting, child_end: int, locks: list[int]) -> NoReturn:
     """Do a read, answer, and end: the life of a worker."""
     status = 1
     try:
@@ -344,7 +344,7 @@ def _work(roots: Roots, row: Row, object_id: str, child_end: int, locks: list[in
             os.set_inheritable(lock, True)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        answer = _answer(roots, row, object_id)
+        answer = _answer(roots, asked)
         view = memoryview(answer)
         while view:
             view = view[os.write(child_end, view) :]
@@ -353,15 +353,14 @@ def _work(roots: Roots, row: Row, object_id: str, child_end: int, locks: list[in
         os._exit(status)
 
 
-def _answer(roots: Roots, row: Row, object_id: str) -> bytes:
+def _answer(roots: Roots, asked: Waiting) -> bytes:
+    row, object_id = asked.row, asked.object_id
     try:
         if isinstance(row, ToolRow):
             return _tool_answer(roots, row, object_id)
         if isinstance(row, TreeRow):
             found = reads.tree(roots, row, object_id)
-            plan = hashlib.sha256(os.fsencode("\0".join(found.paths))).hexdigest()[:16]
-            header = {"plan": plan, "paths": found.paths, "lengths": found.lengths}
-            return pack(header, b"".join(found.parts))
+            return pack(*attributes.told(found, asked.plan))
         return pack({"value": reads.READS[row.name](roots, object_id)})
     except OSError as error:
         code = error.errno or errno.EIO

@@ -19,9 +19,11 @@ import pytest
 from fakes import NOON, HandClock
 from port.fix_port import ScriptedReader
 from reader.fix_reader import NOBODY, as_another_user, serving
+from storewatch_reader.attributes import told
 from storewatch_reader.message import pack
 from storewatch_reader.roots import Roots
 from storewatch_reader.table import Row, ToolRow, TreeRow
+from storewatch_reader.trees import Pass
 from storewatchd.clock import Clock
 from storewatchd.errors import (
     ProbeAbsent,
@@ -180,15 +182,11 @@ async def test_what_a_tool_said_comes_with_its_bytes(
 
 def tree_of(attributes: dict[str, bytes | int]) -> Callable[[dict[str, Any]], Any]:
     """Answer as the reader does: the paths are left out where their plan is known."""
-    plan = "/".join(attributes)
-
-    def answer(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
-        lengths = [one if isinstance(one, int) else len(one) for one in attributes.values()]
-        blob = b"".join(one for one in attributes.values() if isinstance(one, bytes))
-        paths = {} if request.get("plan") == plan else {"paths": list(attributes)}
-        return {"plan": plan, "lengths": lengths, **paths}, blob
-
-    return answer
+    found = Pass()
+    found.names = ["//", "", *attributes]
+    found.lengths = [one if isinstance(one, int) else len(one) for one in attributes.values()]
+    found.parts = [one for one in attributes.values() if isinstance(one, bytes)]
+    return lambda request: told(found, request.get("plan", ""))
 
 
 async def test_a_tree_is_its_attributes_and_their_errors(
@@ -209,7 +207,8 @@ async def test_paths_are_told_once(reader: ScriptedReader, port: ReaderPort) -> 
     readings = [await port.read("sys.block") for _ in range(2)]
     assert readings[0].value == readings[1].value == {"sda/size": b"8\n"}
     plans = [request.get("plan") for request in await reader.asked(2)]
-    assert plans == [None, "sda/size"]
+    assert plans[0] is None
+    assert isinstance(plans[1], str)
 
 
 async def test_a_changed_tree_is_read_by_its_new_paths(
@@ -234,23 +233,52 @@ async def test_known_paths_hold_for_the_next_reader(
 @pytest.mark.parametrize(
     "answers",
     [
-        pytest.param([{"plan": "x", "lengths": []}], id="never told"),
-        pytest.param(
-            [{"plan": "x", "lengths": [], "paths": []}, {"plan": "y", "lengths": []}],
-            id="of another plan",
-        ),
+        pytest.param([], id="never told"),
+        pytest.param([{"plan": "x", "count": 0, "text": 0}], id="of another plan"),
     ],
 )
 async def test_paths_that_were_not_told_are_missed(
     reader: ScriptedReader, port: ReaderPort, answers: list[dict[str, Any]]
 ) -> None:
-    *before, last = answers
-    for header in before:
+    for header in answers:
         reader.answers["sys.block"] = (header, b"")
         await port.read("sys.block")
-    reader.answers["sys.block"] = (last, b"")
+    reader.answers["sys.block"] = ({"plan": "y", "count": 1, "text": 0}, b"\0\0\0\0")
     with pytest.raises(ProbeFailed, match=r"left out the paths of sys\.block"):
         await port.read("sys.block")
+
+
+@pytest.mark.parametrize(
+    ("header", "blob"),
+    [
+        pytest.param({"plan": "x", "count": 9, "text": 0}, b"", id="no lengths"),
+        pytest.param({"plan": "x", "count": "1", "text": 0}, b"", id="no number"),
+        pytest.param({"plan": "x", "count": 0}, b"", id="no text"),
+        pytest.param({"plan": "x", "count": 0, "text": 0}, b"x", id="more than it says"),
+    ],
+)
+async def test_an_answer_that_holds_no_attributes_is_told(
+    reader: ScriptedReader, port: ReaderPort, header: dict[str, Any], blob: bytes
+) -> None:
+    reader.answers["sys.block"] = (header, blob)
+    with pytest.raises(ProbeFailed, match=r"answer of sys\.block is damaged|left out the paths"):
+        await port.read("sys.block")
+
+
+async def test_attributes_of_a_reader_of_another_version_are_not_guessed(
+    reader: ScriptedReader, port: ReaderPort
+) -> None:
+    reader.answers["sys.block"] = ({"plan": "x", "paths": ["a"], "lengths": [1]}, b"1")
+    with pytest.raises(ProbeFailed, match="of another version: restart"):
+        await port.read("sys.block")
+
+
+async def test_a_large_tree_is_converted_beside_the_loop(
+    reader: ScriptedReader, port: ReaderPort
+) -> None:
+    attributes: dict[str, bytes | int] = {f"sd{n}/size": b"%d\n" % n for n in range(5_000)}
+    reader.answers["sys.block"] = tree_of(attributes)
+    assert (await port.read("sys.block")).value == attributes
 
 
 # A reader that goes away, lies or hangs.

@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from storewatch_reader import attributes
 from storewatch_reader.message import Unpacker, pack
 from storewatch_reader.roots import Roots
 from storewatch_reader.server import Server
+from storewatch_reader.trees import Pass
 from storewatch_reader.workers import Pool
 from system.appliance import wait_for
 
@@ -60,6 +62,13 @@ class Asker:
         assert header["id"] == number
         return header
 
+    def tree(self, row: str, **more: Any) -> tuple[str, list[str] | None, bytes]:
+        """Return the plan of a tree, its paths where they are told, and what follows them."""
+        self.say("tree", row, **more)
+        header, blob = self.hear()
+        paths = attributes.paths(header, blob)
+        return header["plan"], paths, blob[4 * header["count"] + header["text"] :]
+
     def settle(self) -> None:
         """Wait until what was said before has begun: it does after the turn that took it."""
         self.ask("hello")
@@ -75,6 +84,13 @@ class Asker:
 
     def close(self) -> None:
         self.connection.close()
+
+
+def paths_of(found: Pass) -> list[str]:
+    """Return the paths that a pass found, as an asker gets them."""
+    paths = attributes.paths(*attributes.told(found, ""))
+    assert paths is not None
+    return paths
 
 
 class SlowKernel:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from probes.scst.fix_scst import attributes, matcher, names, whole
+from reader.fix_reader import paths_of
 from storewatch_reader.scst import CHEAP, QUEUED, STATE, STEADY
 from storewatch_reader.trees import Pass, compiled
 
@@ -83,6 +84,6 @@ def test_the_reader_tells_of_a_tree_what_these_tests_take_it_to_tell(tmp_path: P
         contents = iter(found.parts)
         told = {
             path: next(contents) if length >= 0 else length
-            for path, length in zip(found.paths, found.lengths, strict=True)
+            for path, length in zip(paths_of(found), found.lengths, strict=True)
         }
         assert told == attributes(name, patterns)

@@ -206,34 +206,34 @@ def test_a_path_that_is_no_text_is_a_path(asker: Asker, tmp_path: Path) -> None:
 
 def test_a_known_plan_leaves_out_the_paths(asker: Asker, tmp_path: Path) -> None:
     write(tmp_path / "sys" / "block" / "sda", size=b"8\n", ro=b"0\n")
-    first = asker.ask("tree", "tree")
-    assert first["paths"] == ["sda/size", "sda/ro"]
-    asker.say("tree", "tree", plan=first["plan"])
+    plan, paths, contents = asker.tree("tree")
+    assert (paths, contents) == (["sda/size", "sda/ro"], b"8\n0\n")
+    asker.say("tree", "tree", plan=plan)
     header, blob = asker.hear()
-    assert header == {"id": 2, "plan": first["plan"], "lengths": [2, 2]}
-    assert blob == b"8\n0\n"
+    assert header == {"id": 2, "plan": plan, "count": 2, "text": 0}
+    assert blob == struct.pack("2i", 2, 2) + b"8\n0\n"
 
 
 def test_a_changed_directory_has_a_new_plan(asker: Asker, tmp_path: Path) -> None:
     write(tmp_path / "sys" / "block" / "sda", size=b"8\n")
-    first = asker.ask("tree", "tree")
+    first, _, _ = asker.tree("tree")
     write(tmp_path / "sys" / "block" / "sdb", size=b"16\n")
-    second = asker.ask("tree", "tree", plan=first["plan"])
-    assert second["paths"] == ["sda/size", "sdb/size"]
-    assert second["plan"] != first["plan"]
+    second, paths, _ = asker.tree("tree", plan=first)
+    assert paths == ["sda/size", "sdb/size"]
+    assert second != first
 
 
-def test_who_shares_a_read_gets_the_paths_that_it_does_not_know(
+def test_who_asks_for_the_same_gets_the_paths_that_it_does_not_know(
     asker: Asker, tmp_path: Path
 ) -> None:
     write(tmp_path / "sys" / "block" / "sda", size=b"8\n")
     plan = asker.ask("tree", "tree")["plan"]
-    # In one piece, so that both share a worker.
+    # In one piece, so that both wait at the same time.
     asker.connection.sendall(
         pack({"id": 2, "verb": "tree", "row": "tree", "plan": plan})
         + pack({"id": 3, "verb": "tree", "row": "tree"})
     )
-    assert ["paths" in header for header, _ in (asker.hear(), asker.hear())] == [False, True]
+    assert [bool(header["text"]) for header, _ in (asker.hear(), asker.hear())] == [False, True]
 
 
 # Askers.
@@ -335,7 +335,7 @@ def test_who_reads_nothing_is_cut_off(server: Serving, asker: Asker, tmp_path: P
         b"".join(pack({"id": n, "verb": "tree", "row": "big"}) for n in range(count))
     )
     # One read answers all of these, and then this one's own.
-    assert asker.ask("tree", "big")["lengths"] == [60_000] * 250
+    assert asker.ask("tree", "big")["count"] == 250
     heard = 0
     while not deaf.is_cut():
         heard += 1
@@ -345,9 +345,8 @@ def test_who_reads_nothing_is_cut_off(server: Serving, asker: Asker, tmp_path: P
 def test_an_answer_larger_than_the_sockets_buffer_comes_whole(asker: Asker, tmp_path: Path) -> None:
     for number in range(60):
         write(tmp_path / "sys" / "big" / str(number), text=b"x" * 60_000)
-    asker.say("tree", "big")
-    _, blob = asker.hear()
-    assert blob == b"x" * 60_000 * 60
+    _, _, contents = asker.tree("big")
+    assert contents == b"x" * 60_000 * 60
 
 
 # Stuck reads.
@@ -460,7 +459,7 @@ def test_the_user_that_it_was_told_of_may_ask(tmp_path: Path) -> None:
                 connection.connect(server.address)
                 return str(Asker(connection).ask("hello")["protocol"]).encode()
 
-        assert as_another_user(greet) == b"1"
+        assert as_another_user(greet) == b"%d" % PROTOCOL
 
 
 def test_without_descriptors_those_who_are_there_are_served(server: Serving, asker: Asker) -> None:

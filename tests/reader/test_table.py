@@ -9,7 +9,7 @@ import pytest
 
 import storewatchd
 from storewatch_reader.reads import READS
-from storewatch_reader.table import ROWS, Row, ToolRow, TreeRow, digest
+from storewatch_reader.table import PROTOCOL, ROWS, Row, ToolRow, TreeRow, digest
 
 DAEMON = Path(storewatchd.__file__).parent
 
@@ -88,6 +88,6 @@ def test_a_row_without_objects_has_one_key() -> None:
 
 
 def test_the_digest_is_of_every_member_of_every_row() -> None:
-    rows = [dataclasses.asdict(row) for row in ROWS.values()]
+    rows = [PROTOCOL, *(dataclasses.asdict(row) for row in ROWS.values())]
     said = hashlib.sha256(json.dumps(rows, sort_keys=True).encode()).hexdigest()
     assert (digest(), len(digest())) == (said[:16], 16)

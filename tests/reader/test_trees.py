@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reader.fix_reader import paths_of
 from storewatch_reader import reads
 from storewatch_reader.roots import Roots
 from storewatch_reader.table import ROWS, TreeRow
-from storewatch_reader.trees import ATTRIBUTE_BYTES, Pass, compiled
+from storewatch_reader.trees import ATTRIBUTE_BYTES, MAX_NAMES, Pass, compiled
 
 CAPTURED = Path(__file__).parent.parent / "data" / "linux-6.18-virtual"
 
@@ -20,7 +21,7 @@ def take(root: Path, *patterns: str) -> tuple[list[str], list[int], bytes]:
     """Return what a pass finds: paths, lengths, bytes."""
     found = Pass()
     found.take(os.fspath(root), compiled(patterns))
-    return found.paths, found.lengths, b"".join(found.parts)
+    return paths_of(found), found.lengths, b"".join(found.parts)
 
 
 def make(root: Path, **files: bytes) -> Path:
@@ -36,7 +37,7 @@ def test_a_tree_is_the_attributes_that_there_are_in_order() -> None:
     row = ROWS["sys.block"]
     assert isinstance(row, TreeRow)
     found = reads.tree(Roots(sysfs=f"{CAPTURED}/sys"), row)
-    paths, lengths, blob = found.paths, found.lengths, b"".join(found.parts)
+    paths, lengths, blob = paths_of(found), found.lengths, b"".join(found.parts)
     assert paths[:7] == [
         *("loop0/size", "loop0/ro", "loop0/removable", "loop0/stat", "loop0/inflight"),
         *("loop0/queue/rotational", "vda/size"),
@@ -63,11 +64,11 @@ def test_a_tree_of_an_object_is_what_is_below_it(tmp_path: Path) -> None:
     row = ROWS["sys.hwmon.chip"]
     assert isinstance(row, TreeRow)
     found = reads.tree(Roots(sysfs=os.fspath(tmp_path)), row, "hwmon1")
-    assert dict(zip(found.paths, found.parts, strict=True)) == {
+    assert dict(zip(paths_of(found), found.parts, strict=True)) == {
         "name": b"nvme\n",
         "temp1_input": b"4\n",
     }
-    assert reads.tree(Roots(sysfs=os.fspath(tmp_path)), row, "hwmon3").paths == []
+    assert reads.tree(Roots(sysfs=os.fspath(tmp_path)), row, "hwmon3").names == []
 
 
 @pytest.mark.parametrize(
@@ -144,6 +145,22 @@ def test_directories_and_links_are_told_where_they_are_asked_for(tmp_path: Path)
         [0, 0, 18],
         b"../../devices/disk",
     )
+
+
+def test_what_is_in_a_small_directory_is_refused_as_in_a_large_one(tmp_path: Path) -> None:
+    make(tmp_path, a__x=b"1", a__y__below=b"", b__x=b"2")
+    (tmp_path / "c").symlink_to("c")
+    assert take(tmp_path, "*/x", "*/y", "*/z") == (
+        ["a/x", "a/y", "b/x", "c/"],
+        [1, -errno.EISDIR, 1, -errno.ELOOP],
+        b"12",
+    )
+
+
+def test_more_names_than_are_remembered_are_found(tmp_path: Path) -> None:
+    for number in range(MAX_NAMES + 2):
+        (tmp_path / f"n{number:05}").write_bytes(b"")
+    assert len(take(tmp_path, "n*")[0]) == MAX_NAMES + 2
 
 
 def test_a_link_to_a_directory_is_gone_through(tmp_path: Path) -> None:

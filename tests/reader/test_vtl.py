@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reader.fix_reader import paths_of
 from storewatch_reader import reads, vtl
 from storewatch_reader.roots import Roots
 from storewatch_reader.table import ROWS, TreeRow
@@ -192,12 +193,12 @@ def test_the_module_is_told_with_its_hosts(tmp_path: Path) -> None:
     row = ROWS["vtl.module"]
     assert isinstance(row, TreeRow)
     roots = Roots(sysfs=os.fspath(tmp_path))
-    assert reads.tree(roots, row).paths == []
+    assert reads.tree(roots, row).names == []
     (tmp_path / "module/mhvtl").mkdir(parents=True)
     (tmp_path / "module/mhvtl/version").write_text("0.18.42\n")
     (tmp_path / "devices/mhvtl_pseudo/adapter0/host6/scsi_host").mkdir(parents=True)
     (tmp_path / "devices/pci0000:00/host1").mkdir(parents=True)
-    assert reads.tree(roots, row).paths == [
+    assert paths_of(reads.tree(roots, row)) == [
         "module/mhvtl/",
         "module/mhvtl/version",
         "devices/mhvtl_pseudo/adapter0/host6/",

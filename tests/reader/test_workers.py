@@ -15,7 +15,7 @@ import pytest
 
 from lab.dstate import HangingMount
 from reader.fix_reader import Desk, Reply, SlowKernel, as_another_user
-from storewatch_reader import clock
+from storewatch_reader import attributes, clock
 from storewatch_reader.roots import Roots
 from storewatch_reader.table import ROWS, Row, TreeRow
 from storewatch_reader.workers import KEEP_LATE_S, MAX_STUCK, MAX_UNDER_WAY, MAX_WAITING
@@ -74,8 +74,10 @@ def test_an_answer_longer_than_a_pipe_holds_comes_whole(tmp_path: Path) -> None:
     desk = Desk(Roots(sysfs=os.fspath(tmp_path)), tmp_path / "locks")
     reply = answer_of(desk, TreeRow("t", "tree", "", root="big", attributes=("*/text",)))
     ((header, blob),) = reply.answers
-    assert (header["paths"], header["lengths"]) == (["a/text", "b/text", "c/text"], [60_000] * 3)
-    assert blob == b"a" * 60_000 + b"b" * 60_000 + b"c" * 60_000
+    paths = attributes.paths(header, blob)
+    assert paths == ["a/text", "b/text", "c/text"]
+    found = attributes.attributes(paths, header, blob)
+    assert found == {f"{name}/text": name.encode() * 60_000 for name in "abc"}
 
 
 def test_a_tree_keeps_its_plan_while_it_has_the_same_attributes(tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_a_name_that_is_no_text_is_a_name(tmp_path: Path) -> None:
     (tmp_path / "block" / "\udcff" / "size").write_text("1")
     desk = Desk(Roots(sysfs=os.fspath(tmp_path)), tmp_path / "locks")
     reply = answer_of(desk, TreeRow("t", "tree", "", root="block", attributes=("*/size",)))
-    assert reply.header["paths"] == ["\udcff/size"]
+    assert attributes.paths(*reply.answers[0]) == ["\udcff/size"]
 
 
 def test_what_the_kernel_refuses_is_told_with_its_error_number(desk: Desk) -> None:

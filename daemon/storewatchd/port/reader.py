@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import socket
+import struct
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import storewatch_reader
+from storewatch_reader import attributes
 from storewatch_reader.message import BadMessage, Unpacker, pack
 from storewatch_reader.table import ROWS, Row, ToolRow, TreeRow, digest
 from storewatchd import process
@@ -30,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 MARGIN_S = 5.0
 """How much longer than the reader may take an answer is waited for: it may hang itself."""
+
+MANY_ATTRIBUTES = 4_096
+"""From how many on a tree takes longer to convert than the loop may stand still."""
 
 LOOK_AGAIN_S = 60.0
 """How often the socket is tried while a reader of our own stands in."""
@@ -86,7 +91,7 @@ class ReaderPort:
         _check(header)
         match about:
             case TreeRow():
-                value = self._attributes((row, object_id), known, header, blob)
+                value = await self._attributes((row, object_id), known, header, blob)
             case ToolRow():
                 value = {**header["value"], "stdout": blob}
             case _:
@@ -127,15 +132,24 @@ class ReaderPort:
             await process.stop(self._child, signal_first=signal.SIGTERM, within_s=1.0)
             self._child = None
 
-    def _attributes(
+    async def _attributes(
         self, tree: tuple[str, str], known: "_Plan | None", header: dict[str, Any], blob: bytes
     ) -> dict[str, bytes | int]:
         """Return what a tree holds; `known` is the plan that the request named."""
-        if "paths" in header:
-            known = self._plans[tree] = _Plan(header["plan"], header["paths"])
-        if known is None or known.digest != header["plan"]:
-            raise ProbeFailed(f"the reader left out the paths of {' '.join(tree).strip()}")
-        return _split(known.paths, header["lengths"], blob)
+        what = " ".join(tree).strip()
+        if "count" not in header:
+            raise ProbeFailed(f"the reader is of another version: restart it ({what})")
+        try:
+            if header["count"] < MANY_ATTRIBUTES:
+                plan, value = _converted(known, header, blob)
+            else:
+                plan, value = await asyncio.to_thread(_converted, known, header, blob)
+        except _LeftOut:
+            raise ProbeFailed(f"the reader left out the paths of {what}") from None
+        except (attributes.BadAttributes, struct.error, KeyError, TypeError) as error:
+            raise ProbeFailed(f"the reader's answer of {what} is damaged: {error!r}") from error
+        self._plans[tree] = plan
+        return value
 
     async def _connected(self) -> "_Protocol":
         async with self._connecting:
@@ -328,16 +342,20 @@ def _check(header: dict[str, Any]) -> None:
             raise ProbeFailed(message)
 
 
-def _split(paths: list[str], lengths: list[int], blob: bytes) -> dict[str, bytes | int]:
-    found: dict[str, bytes | int] = {}
-    start = 0
-    for path, length in zip(paths, lengths, strict=True):
-        if length < 0:
-            found[path] = length
-        else:
-            found[path] = blob[start : start + length]
-            start += length
-    return found
+class _LeftOut(Exception):
+    """An answer has no paths, and those of its plan are not known."""
+
+
+def _converted(
+    known: _Plan | None, header: dict[str, Any], blob: bytes
+) -> tuple[_Plan, dict[str, bytes | int]]:
+    """Return the plan of an answer of a tree, and what the tree holds."""
+    if known is None or known.digest != header["plan"]:
+        paths = attributes.paths(header, blob)
+        if paths is None:
+            raise _LeftOut
+        known = _Plan(header["plan"], paths)
+    return known, attributes.attributes(known.paths, header, blob)
 
 
 def _package_root() -> str:
