@@ -2,12 +2,14 @@
 end, and what they say."""
 
 import asyncio
+import functools
 import itertools
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
+from fakes import NOON
 from probes.scst.fix_scst import ONE, TGT1, Appliance, attributes, seen
 from storewatch_reader.scst import QUEUED
 from storewatchd.core.engine import Engine
@@ -18,12 +20,14 @@ from storewatchd.core.rules import doubtful, load
 from storewatchd.core.series import SeriesTable
 from storewatchd.errors import ProbeAbsent, ProbeError, ReadStuck
 from storewatchd.probes.block import BLOCK_FAMILIES
+from storewatchd.probes.fibrechannel import FAMILIES as PORT_FAMILIES
 from storewatchd.probes.scst.memory import EXPECTED_AFTER_S, EXPIRES_AFTER_S
+from storewatchd.probes.scst.presence import Presence, hour_of
 from storewatchd.rule_files import built_in_files
 
 INTERVAL_S = 30.0
 RULES, PROBLEMS = load([file for file in built_in_files() if file.path == "scst.yml"])
-BLOCK = Scope("block")
+BLOCK, PORTS = Scope("block"), Scope("fibrechannel")
 
 # Everything works; of the devices one was made inactive on purpose, which is put right here.
 HEALTHY = "run2/01-multi-initiator-sessions"
@@ -44,11 +48,13 @@ class Watch:
         for probe in self.appliance.probes.values():
             self.table.declare(probe.name, probe.families, max_age_s=max_age_s)
         self.table.declare(BLOCK.probe, BLOCK_FAMILIES, max_age_s=max_age_s)
+        self.table.declare(PORTS.probe, PORT_FAMILIES, max_age_s=max_age_s)
         ids = itertools.count()
         self.incidents = Incidents("node", lambda _: f"id-{next(ids)}")
         self.engine = Engine(self.table, self.incidents, RULES)
         self.files: dict[str, dict[str, Any]] = {}
         self.disks: dict[str, list[Row]] = {}
+        self.ports: dict[str, bool] = {}  # whether each is online
         self.absent: set[Scope] = set()
         self.be(name)
 
@@ -76,6 +82,8 @@ class Watch:
             for scope in scopes:
                 self.table.feed(self._frame(scope, now.wall))
         self.table.feed(Frame(BLOCK, now.wall, rows=self.disks))
+        states = [Row((port, "online"), float(is_up)) for port, is_up in self.ports.items()]
+        self.table.feed(Frame(PORTS, now.wall, rows={"fc_host_port_state": states}))
         self.engine.evaluate(now, frozenset(self.table.names()))
         return self.firing()
 
@@ -125,7 +133,7 @@ def test_the_rules_are_whole() -> None:
 
 def test_every_metric_that_they_name_is_a_probes() -> None:
     families = [family for probe in Appliance(HEALTHY).probes.values() for family in probe.families]
-    known = frozenset(family.name for family in (*families, *BLOCK_FAMILIES))
+    known = frozenset(one.name for one in (*families, *BLOCK_FAMILIES, *PORT_FAMILIES))
     assert doubtful(RULES, known) == []
 
 
@@ -336,6 +344,127 @@ def test_who_has_gone_for_good_has_lost_no_path(watch: Watch) -> None:
     }
     watch.appliance.readings["scst.cheap", ""] = {**without, **ACTIVE}
     assert watch.looks(12) == [[]] * 12
+
+
+TWO_ONLY = "iqn.2026-11.lab.client:two"
+
+
+@functools.cache
+def two_weeks() -> Presence:
+    """Return what a probe knows that has looked at the healthy state for two weeks."""
+    targets = list(seen(HEALTHY).exported())
+    here = {
+        (target.driver, target.name, session.identity.initiator): session.group
+        for target in targets
+        for session in target.sessions
+        if session.identity is not None
+    }
+    presence, places = Presence(), [(one.driver, one.name) for one in targets]
+    for number in range(14 * 144):
+        at = NOON + 600.0 * number
+        presence.take(here, places, hour_of(at), at)
+    return presence
+
+
+@pytest.fixture
+def settled() -> Watch:
+    """A watch over an appliance that is known for two weeks."""
+    return known_for_two_weeks(two_weeks().to_plain())
+
+
+def known_for_two_weeks(presence: dict[str, Any]) -> Watch:
+    watch = Watch()
+    watch.appliance.clock.forward(14 * 86_400)
+    watch.appliance.start({"presence": presence})
+    watch.be()
+    assert watch.looks(3)[-1] == []
+    return watch
+
+
+def leave(watch: Watch, **changes: bytes | int) -> None:
+    """Have one initiator have no session at any target."""
+    watch.be(HEALTHY, **changes)
+    watch.appliance.readings["scst.cheap", ""] = {
+        path: content
+        for path, content in watch.appliance.readings["scst.cheap", ""].items()
+        if f"/sessions/{TWO_ONLY}" not in path
+    }
+
+
+def test_an_initiator_that_usually_is_here_and_is_not_is_told(settled: Watch) -> None:
+    leave(settled)
+    assert settled.looks(11) == [*([[]] * 10), ["ExpectedInitiatorMissing"]]
+    alert = settled.alert("ExpectedInitiatorMissing")
+    assert (alert.severity, alert.resource_id) == (Severity.WARNING, TWO_ONLY)
+    assert alert.title == f"{TWO_ONLY} has no session, and usually has at this hour"
+    assert f"100% of the days like this one at {ACL} (iscsi)" in alert.message
+    settled.be()
+    assert settled.look() == []
+
+
+def test_an_initiator_that_is_away_shortly_is_not_told(settled: Watch) -> None:
+    for _ in range(3):
+        leave(settled)
+        assert settled.looks(9) == [[]] * 9
+        settled.be()
+        assert settled.looks(2) == [[]] * 2
+
+
+def test_on_a_new_machine_nobody_is_missed(watch: Watch) -> None:
+    leave(watch)
+    assert watch.looks(30) == [[]] * 30
+
+
+def test_nobody_is_missed_at_targets_that_are_disabled(settled: Watch) -> None:
+    targets = {path for path in attributes(HEALTHY) if path.endswith("/enabled")}
+    leave(settled, **dict.fromkeys(targets, b"0\n"))
+    assert {rule for fired in settled.looks(14) for rule in fired} == {"TargetDisabled"}
+
+
+def test_nobody_is_missed_where_scst_is_down(settled: Watch) -> None:
+    settled.appliance.be("run1/01-absent-no-modules")
+    assert {rule for fired in settled.looks(14) for rule in fired} == {"ScstDown"}
+
+
+def test_nobody_is_missed_where_the_driver_has_lost_its_targets(settled: Watch) -> None:
+    settled.be("run2/14-iscsi-scstd-SIGKILL")
+    fired = {rule for fired in settled.looks(14) for rule in fired}
+    assert "ScstTargetsLost" in fired
+    assert "ExpectedInitiatorMissing" not in fired
+
+
+def test_who_was_taken_out_of_its_group_is_not_missed() -> None:
+    presence = two_weeks().to_plain()
+    # It saw LUNs by no group at the other target, where nobody can be taken out.
+    presence["here"] = [one for one in presence["here"] if one[1:3] != [TGT1, TWO_ONLY]]
+    settled = known_for_two_weeks(presence)
+    leave(settled)
+    assert settled.looks(11)[-1] == ["ExpectedInitiatorMissing"]
+    place = f"targets/iscsi/{ACL}/ini_groups/hosts/initiators/"
+    steady = settled.appliance.readings["scst.steady", ""]
+    settled.appliance.readings["scst.steady", ""] = {
+        path: content for path, content in steady.items() if not path.startswith(f"{place}iqn")
+    }
+    assert settled.looks(12)[-1] == []
+
+
+WWPN, HOST = "21:00:00:24:ff:7e:3c:01", "10:00:00:90:fa:5b:e2:7a"
+
+
+@pytest.mark.parametrize("is_online", [True, False])
+def test_nobody_is_missed_at_a_port_that_is_down(is_online: bool) -> None:
+    presence = Presence()
+    for number in range(14 * 144):
+        at = NOON + 600.0 * number
+        peers = {("qla2x00t", WWPN, HOST): ""}
+        presence.take(peers, [("qla2x00t", WWPN)], hour_of(at), at)
+    watch = known_for_two_weeks(presence.to_plain())
+    tree = dict(watch.appliance.readings["scst.cheap", ""])
+    tree |= {f"targets/qla2x00t/{WWPN}/": b"", f"targets/qla2x00t/{WWPN}/enabled": b"1\n"}
+    watch.appliance.readings["scst.cheap", ""] = tree
+    watch.ports = {WWPN: is_online}
+    missed = "ExpectedInitiatorMissing" in watch.looks(12)[-1]
+    assert missed == is_online
 
 
 # LUNs.

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,12 @@ import pytest
 from lab.answers import Answer
 from lab.fibrechannel import FcPort
 from lab.scst import ScstTree, Target
+from storewatchd.checkpoints import Checkpoints
+from storewatchd.clock import Clock
+from storewatchd.core.series import SeriesTable
+from storewatchd.probes.scst.presence import Presence, hour_of
+from storewatchd.probes.scst.probe import ScstProbe
+from storewatchd.probes.scst.readings import SlowReadings
 from system.appliance import Appliance, wait_for
 
 pytestmark = pytest.mark.timeout(90)  # real programs start
@@ -116,6 +123,29 @@ def test_scst_that_was_unloaded_is_failed_and_told(
     (tmp_path / "gone").rename(tmp_path / "sys" / "kernel" / "scst_tgt")
     wait_for("its return", lambda: value(watched, "scst_up") == 1)
     wait_for("sight", lambda: outcome(watched, "scst") == {"seen"})
+
+
+async def test_an_initiator_that_usually_is_here_is_missed(
+    appliance: Appliance, tree: ScstTree, target: Target, tmp_path: Path
+) -> None:
+    now, presence = Clock().wall(), Presence()
+    peer, place = ("iscsi", IQN, ESX), ("iscsi", IQN)
+    for number in range(15 * 144):
+        at = now - 15 * 86_400 + 600 * number
+        presence.take({peer: ""}, [place], hour_of(at), at)
+    probe = ScstProbe(SlowReadings(Clock()))
+    probe.restore({"presence": presence.to_plain()})
+    appliance.state.mkdir()
+    await Checkpoints(appliance.state, SeriesTable(), version("storewatch"), [probe]).write()
+    appliance.configure(interval_s=1, more='[database]\nkind = "none"')
+    appliance.start_reader("--sysfs", os.fspath(tmp_path / "sys"))
+    appliance.start()
+    wait_for("its expectation", lambda: value(appliance, "scst_initiator_expected") == 1)
+    rule = "ExpectedInitiatorMissing"
+    (alert,) = wait_for("the alert", lambda: appliance.alerts(rule=rule, state=["pending"]))
+    assert (alert["severity"], alert["resource_id"]) == ("warning", ESX)
+    target.log_in(ESX)
+    wait_for("its end", lambda: not appliance.alerts(rule=rule, state=["pending", "firing"]))
 
 
 # Fibre Channel.

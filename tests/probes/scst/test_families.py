@@ -27,6 +27,7 @@ from storewatchd.probes.scst.model import (
     Session,
     Target,
 )
+from storewatchd.probes.scst.presence import Presence
 from storewatchd.probes.scst.tree import Content, parse_tree
 
 SID = "30300003d0200"
@@ -45,7 +46,7 @@ def told(*looks: Scst) -> Rows:
         ledger.take(found, NOON + at)
         places = {(target.driver, target.name) for target in scst.exported()}
         memory.take({one for one, _ in found}, places, NOON + at)
-        rows = tree_rows(scst, ledger, memory)
+        rows = tree_rows(scst, ledger, memory, Presence())
     return rows
 
 

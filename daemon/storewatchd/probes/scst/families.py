@@ -17,6 +17,7 @@ from storewatchd.probes.scst.model import (
     Session,
     Target,
 )
+from storewatchd.probes.scst.presence import Presence
 
 KIB = 1024.0
 
@@ -93,6 +94,12 @@ FAMILIES = (
         "Data of commands that ended, over all sessions at a target.",
         *(*_TARGET, "direction"),
     ),
+    gauge(
+        "scst_initiator_presence_ratio",
+        "In which part of the hours like this one it was here, by the last 14 days.",
+        *_INITIATOR,
+    ),
+    gauge("scst_initiator_expected", "Whether it usually is here at this hour.", *_INITIATOR),
     gauge("scst_iscsi_connections", "Connections.", *_INITIATOR, "state", "transport"),
     gauge("scst_iscsi_session_reinstating", "Whether it takes another's place.", *_SESSION),
     gauge("scst_device_kind", "What a device is.", "device", "handler", "kind"),
@@ -201,8 +208,8 @@ Rows = dict[str, list[Row]]
 K = TypeVar("K", bound=Hashable)
 
 
-def tree_rows(scst: Scst, ledger: Ledger, memory: Memory) -> Rows:
-    """Return the rows of the tree that is read at every look; ledger and memory know this look."""
+def tree_rows(scst: Scst, ledger: Ledger, memory: Memory, presence: Presence) -> Rows:
+    """Return the rows of the tree that is read at every look, which the others know of."""
     rows: Rows = {family.name: [] for family in FAMILIES}
     rows["scst_info"] = [Row((scst.version, ",".join(scst.features)), 1.0)]
     for name, value, scale in (
@@ -219,6 +226,9 @@ def tree_rows(scst: Scst, ledger: Ledger, memory: Memory) -> Rows:
         _sessions(rows, target, memory)
     for identity in memory.missed():
         _add(rows, "scst_session_up", _labels(identity), 0)
+    for peer, ratio in presence.ratios.items():
+        _add(rows, "scst_initiator_presence_ratio", peer, ratio)
+        _add(rows, "scst_initiator_expected", peer, peer in presence.expected)
     _totals(rows, ledger)
     for device in scst.devices:
         if device.handler or device.exports:

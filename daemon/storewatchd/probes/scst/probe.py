@@ -26,7 +26,8 @@ from storewatchd.probes.scst.families import (
     tree_rows,
 )
 from storewatchd.probes.scst.memory import Memory
-from storewatchd.probes.scst.model import Scst
+from storewatchd.probes.scst.model import Scst, Target
+from storewatchd.probes.scst.presence import Presence, hour_of, was_taken_out
 from storewatchd.probes.scst.readings import (
     CHEAP_ROW,
     STATE_ROW,
@@ -93,16 +94,22 @@ class ScstProbe:
         self._readings = readings
         self._ledger = Ledger.from_plain(None)
         self._memory = Memory.from_plain(None)
+        self._presence = Presence()
         self._state = threading.Lock()
 
     def to_plain(self) -> object:
         with self._state:
-            return {"ledger": self._ledger.to_plain(), "memory": self._memory.to_plain()}
+            return {
+                "ledger": self._ledger.to_plain(),
+                "memory": self._memory.to_plain(),
+                "presence": self._presence.to_plain(),
+            }
 
     def restore(self, kept: object) -> None:
         if isinstance(kept, dict):
             self._ledger = Ledger.from_plain(kept.get("ledger"))
             self._memory = Memory.from_plain(kept.get("memory"))
+            self._presence = Presence.from_plain(kept.get("presence"))
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
         return (Scope(self.name),)
@@ -132,7 +139,27 @@ class ScstProbe:
                 {(target.driver, target.name) for target in targets},
                 reading.at,
             )
-            return scst, tree_rows(scst, self._ledger, self._memory)
+            self._take_presence(targets, reading.at)
+            return scst, tree_rows(scst, self._ledger, self._memory, self._presence)
+
+    def _take_presence(self, targets: list[Target], at: float) -> None:
+        here = {
+            (target.driver, target.name, session.identity.initiator): session.group
+            for target in targets
+            for session in target.sessions
+            if session.identity is not None
+        }
+        places = [(one.driver, one.name) for one in targets if one.is_enabled is not False]
+        self._presence.take(here, places, hour_of(at), at)
+        away = list(self._presence.away(here))
+        if not away:
+            return
+        there = {(one.driver, one.name): one for one in targets}
+        listed = {(one.driver, one.name): one.groups for one in self._readings.scst.exported()}
+        for peer, group in away:
+            place = peer[:2]
+            if was_taken_out(peer[2], group, there.get(place), listed.get(place, ())):
+                self._presence.forget(peer)
 
 
 class ScstSlowProbe:
