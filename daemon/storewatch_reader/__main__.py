@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--etc", default="/etc", metavar="DIR")
     parser.add_argument("--boot", default="/boot", metavar="DIR")
     parser.add_argument("--modules", default="/lib/modules", metavar="DIR")
+    parser.add_argument("--run", default="/run", metavar="DIR")
     parser.add_argument("--tool-path", default=TOOLS, metavar="DIR:DIR", help="where tools are")
     parser.add_argument(
         "--tool-env", action="append", default=[], metavar="NAME=VALUE", help="for tools"
@@ -56,6 +57,7 @@ def main() -> int:
         etc=words.etc,
         boot=words.boot,
         modules=words.modules,
+        run=words.run,
     )
     pool = Pool(roots, words.lock_directory)
     server = Server(pool, listener=listener, only=only, allowed_uids=allowed)

@@ -122,6 +122,7 @@ READS: dict[str, Callable[[Roots, str], dict[str, Any]]] = {
     "mounts": mounts,
     "proc.states": process_states,
     "vtl.daemons": vtl.daemons,
+    "vtl.units": vtl.units,
     "vtl.config": vtl.config,
     "vtl.media": vtl.media,
     "boot.kernels": boot.kernels,

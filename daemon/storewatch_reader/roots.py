@@ -11,8 +11,8 @@ TOOLS = "/usr/sbin:/usr/bin:/sbin:/bin"
 @dataclass(frozen=True)
 class Roots:
     """The kernel's trees and nodes, the configuration of other programs, where tools are found and
-    what they get as environment, and where kernels and their modules are. Commands of a class that
-    is not `allowed` are never run, whatever the table says."""
+    what they get as environment, where kernels and their modules are, and what is so until the next
+    start. Commands of a class that is not `allowed` are never run, whatever the table says."""
 
     sysfs: str = "/sys"
     procfs: str = "/proc"
@@ -23,3 +23,4 @@ class Roots:
     allowed: frozenset[str] = frozenset((PASSIVE, IDLE))
     boot: str = "/boot"
     modules: str = "/lib/modules"
+    run: str = "/run"

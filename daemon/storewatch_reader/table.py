@@ -237,6 +237,12 @@ FC_ROWS = (
     ),
 )
 
+VTL_UNITS_COMMAND = (
+    *("systemctl", "show", "--property"),
+    "Id,ActiveState,SubState,Result,ActiveExitTimestampMonotonic",
+    *("vtllibrary@*.service", "vtltape@*.service"),
+)
+
 VTL_ROWS = (
     TreeRow(
         "vtl.module",
@@ -247,13 +253,19 @@ VTL_ROWS = (
             *("bus/mhvtl/drivers/mhvtl/", "devices/mhvtl_pseudo*/adapter*/host*/"),
         ),
     ),
-    Row("vtl.daemons", "read", "/proc/PID/stat and cmdline: the daemons of mhvtl, and tgtd"),
+    Row(
+        "vtl.daemons",
+        "read",
+        "/proc/PID/stat, cmdline and cgroup: the daemons of mhvtl, and tgtd",
+    ),
+    Row("vtl.units", "read", f"{' '.join(VTL_UNITS_COMMAND)}: the units of mhvtl"),
     Row("vtl.config", "read", "/etc/mhvtl/device.conf: which libraries and drives there should be"),
     # A store has tens of thousands of files, and its file system may be slow, or hang.
     Row(
         "vtl.media",
         "read",
-        "stat(2) of the files in the media stores of /etc/mhvtl/device.conf: what they take",
+        "stat(2) of the files in the media stores of /etc/mhvtl/device.conf, and their memories:"
+        " what they take and could take; /etc/mhvtl/library_contents.*: whose they are",
         answer_by_s=60.0,
         kill_after_s=600.0,
     ),

@@ -168,8 +168,16 @@ def holders(roots: Roots, nodes: frozenset[str]) -> list[dict[str, Any]]:
 
 
 def _spawned(roots: Roots, row: ToolRow, device: Device) -> tuple[int, bytes, bytes]:
-    """Run a tool to its end; return its exit status, standard output and error."""
     argv = [word.replace("{sg}", f"{roots.dev}/{device.sg}") for word in row.argv]
+    return spawned(roots, argv, row.max_bytes)
+
+
+def spawned(roots: Roots, argv: list[str], max_bytes: int) -> tuple[int, bytes, bytes]:
+    """Run a tool to its end; return its exit status, standard output and error.
+
+    Raises:
+        OSError: it cannot be run.
+    """
     program = _found(roots.path, argv[0])
     out, out_end = os.pipe2(os.O_CLOEXEC)
     err, err_end = os.pipe2(os.O_CLOEXEC)
@@ -187,7 +195,7 @@ def _spawned(roots: Roots, row: ToolRow, device: Device) -> tuple[int, bytes, by
     )
     os.close(out_end)
     os.close(err_end)
-    stdout, stderr = _drained(out, err, (row.max_bytes, MAX_STDERR_BYTES))
+    stdout, stderr = _drained(out, err, (max_bytes, MAX_STDERR_BYTES))
     _, ended = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(ended), stdout, stderr
 

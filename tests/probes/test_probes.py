@@ -22,7 +22,8 @@ def test_every_module_of_the_package_is_in_the_tuple() -> None:
         *("block", "sensors", "thermal", "processes"),
         *("scst_state", "scst", "scst_slow", "scst_backing", "next_boot", "scst_config"),
         *("tape_drives", "tape_drive_logs", "libraries", "library_inventories"),
-        *("vtl", "vtl_units", "vtl_stores", "vtl_media", "database", "self"),
+        *("vtl", "vtl_units", "vtl_services", "vtl_kernel", "vtl_stores", "vtl_media"),
+        *("database", "self"),
     ]
 
 

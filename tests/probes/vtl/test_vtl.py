@@ -8,14 +8,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes import NOON
+from probes.boot.fix_boot import RUNNING
+from probes.boot.fix_boot import facts as boot_facts
 from probes.fix_probes import values
 from probes.tape.fix_tape import ran
 from probes.vtl.fix_vtl import (
+    DRIVE_CRASHED,
+    DRIVE_DELETED,
+    DRIVE_KILLED,
+    DRIVE_OFFLINE,
     DRIVE_SIGSTOP,
     DRIVE_STOPPED,
-    GIB,
+    HOST_WEDGED,
+    LIBRARY_KILLED,
+    LIBRARY_RESTARTED,
+    LIBRARY_SIGSTOP,
+    LIBRARY_STOPPED,
     NO_CHANGER,
-    STORE,
+    PARTS,
+    RECOVERED,
+    TARGET_STOPPED,
     TGT_SIGSTOP,
     TGT_UP,
     UP,
@@ -32,6 +44,7 @@ from storewatchd.probes.base import Remembering
 from storewatchd.probes.vtl.looks import WEDGED_AFTER_S
 from storewatchd.probes.vtl.mhvtl import Mhvtl
 from storewatchd.probes.vtl.model import Facts
+from storewatchd.probes.vtl.probe import KERNEL_AGAIN_AFTER_S
 from storewatchd.probes.vtl.stgt import Stgt
 
 DRIVES = [*(f"{A}{number}" for number in range(1, 5)), *(f"{B}{number}" for number in range(1, 5))]
@@ -42,6 +55,7 @@ def before_the_module(desk: Desk) -> None:
     """Let nothing run, as before the module was loaded for the first time."""
     desk.port.readings["vtl.module", ""] = {}
     desk.port.readings["vtl.daemons", ""] = {"daemons": []}
+    desk.port.readings["vtl.units", ""] = {"is_known": True, "units": []}
     desk.port.readings["sys.scsi", ""] = {}
 
 
@@ -51,7 +65,7 @@ def before_the_module(desk: Desk) -> None:
 def test_before_the_module_was_ever_loaded_nothing_is_said() -> None:
     desk = Desk()
     before_the_module(desk)
-    assert [desk.look(name) for name in desk.probes] == [{}] * 4
+    assert [desk.look(name) for name in desk.probes] == [{}] * 6
 
 
 def test_when_all_is_up_each_device_is() -> None:
@@ -77,18 +91,18 @@ def test_what_is_virtual_is_told_by_serial_number() -> None:
 
 
 def test_a_drive_whose_daemon_was_stopped_is_gone_altogether() -> None:
-    assert Desk(DRIVE_STOPPED).down() == {f"{A}2": "daemon device answer"}
+    assert Desk(DRIVE_STOPPED).down() == {f"{A}2": "unit daemon device answer"}
 
 
 def test_a_suspended_daemon_does_not_run_and_its_device_is_there() -> None:
-    desk = Desk(DRIVE_SIGSTOP)
-    assert desk.down() == {f"{A}2": "daemon device answer", f"{A}3": "daemon answer"}
+    desk = Desk().after(DRIVE_SIGSTOP)
+    assert desk.down() == {f"{A}2": "unit daemon device answer", f"{A}3": "daemon answer"}
     facts = desk.rows("vtl", "vtl_drive_info")
     assert (*("mhvtl", A, f"{A}3", "13", "IBM", "ULT3580-TD6"), DRIVE_13, "running", "T") in facts
 
 
 def test_a_drive_whose_daemon_does_not_run_is_not_asked() -> None:
-    desk = Desk(DRIVE_SIGSTOP)
+    desk = Desk().after(DRIVE_SIGSTOP)
     desk.port.readings["scsi.inquiry", DRIVE_13] = AssertionError  # what is asked is unpacked
     assert desk.down()[f"{A}3"] == "daemon answer"
 
@@ -96,6 +110,205 @@ def test_a_drive_whose_daemon_does_not_run_is_not_asked() -> None:
 def test_a_library_started_again_too_soon_has_a_daemon_and_no_device() -> None:
     # Its drive 12 was deleted in the state before.
     assert Desk(NO_CHANGER).down() == {A: "device answer", f"{A}2": "device answer"}
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        pytest.param(DRIVE_OFFLINE, {f"{A}1": "device answer"}, id="a drive set offline"),
+        pytest.param(DRIVE_DELETED, {f"{A}2": "device answer"}, id="a drive deleted"),
+        pytest.param(
+            LIBRARY_STOPPED,
+            {A: "unit daemon answer", f"{A}2": "device answer"},
+            id="a library stopped, whose device stays",
+        ),
+        pytest.param(LIBRARY_KILLED, {A: "unit daemon answer"}, id="a library killed"),
+        pytest.param(LIBRARY_SIGSTOP, {A: "daemon answer"}, id="a library suspended"),
+        pytest.param(DRIVE_KILLED, {f"{A}3": "unit daemon answer"}, id="a drive killed"),
+        pytest.param(DRIVE_CRASHED, {f"{A}4": "unit daemon answer"}, id="a drive crashed"),
+        pytest.param(
+            LIBRARY_RESTARTED,
+            {f"{A}4": "unit daemon answer"},
+            id="a library started again after ten seconds",
+        ),
+        pytest.param(
+            HOST_WEDGED,
+            {A: "device answer", f"{A}2": "device answer", f"{A}4": "unit daemon answer"},
+            id="a wedged host",
+        ),
+        pytest.param(
+            TARGET_STOPPED,
+            {
+                **dict.fromkeys((f"{A}1", f"{A}3", B, *DRIVES[4:]), "unit answer"),
+                **dict.fromkeys((A, f"{A}2"), "unit device answer"),
+                f"{A}4": "unit daemon answer",
+            },
+            id="everything stopped, and daemons that go on",
+        ),
+        *(pytest.param(state, {}, id=state) for state in RECOVERED),
+    ],
+)
+def test_what_was_recorded_is_told_apart(state: str, expected: dict[str, str]) -> None:
+    assert Desk().after(state).down() == expected
+
+
+def test_daemons_that_outlive_their_units_serve_nobody() -> None:
+    desk = Desk().after(TARGET_STOPPED)
+    assert desk.rows("vtl", "vtl_up") == {("mhvtl",): 0.0}
+    hangs = desk.rows("vtl_services", "vtl_stop_hang_seconds")
+    assert hangs == {
+        (*name, unit): 0.0 if unit == "vtltape@14.service" else 11.7
+        for name, unit in zip(
+            [
+                (A, ""),
+                *((A, one) for one in DRIVES[:4]),
+                (B, ""),
+                *((B, one) for one in DRIVES[4:]),
+            ],
+            [
+                *(
+                    "vtllibrary@10.service",
+                    *(f"vtltape@{number}.service" for number in range(11, 15)),
+                ),
+                *(
+                    "vtllibrary@30.service",
+                    *(f"vtltape@{number}.service" for number in range(31, 35)),
+                ),
+            ],
+            strict=True,
+        )
+    }
+
+
+# Units of systemd.
+
+
+def test_the_state_of_each_unit_is_told() -> None:
+    desk = Desk().after(DRIVE_KILLED)
+    rows = desk.rows("vtl_services", "vtl_unit_state")
+    assert len(rows) == 10 * 5
+    assert {labels[2:] for labels, value in rows.items() if value} == {
+        *((f"vtllibrary@{number}.service", "active") for number in (10, 30)),
+        *((f"vtltape@{number}.service", "active") for number in (11, 12, 14, 31, 32, 33, 34)),
+        ("vtltape@13.service", "failed"),
+    }
+
+
+def unit(desk: Desk, number: int, **facts: Any) -> None:
+    """Change what systemd says of a drive's unit."""
+    for one in desk.port.readings["vtl.units", ""]["units"]:
+        if one["unit"] == number:
+            one |= facts
+
+
+def test_a_unit_that_does_not_come_to_its_end_hangs() -> None:
+    desk = Desk(UP)
+    unit(desk, 12, state="deactivating", left_s=75.0)
+    hangs = desk.rows("vtl_services", "vtl_stop_hang_seconds")
+    assert {labels[2]: value for labels, value in hangs.items() if value} == {
+        "vtltape@12.service": 75.0
+    }
+    assert desk.down() == {f"{A}2": "unit answer"}
+
+
+def test_a_daemon_that_was_started_by_hand_is_up_without_its_unit() -> None:
+    desk = Desk(UP)
+    unit(desk, 12, state="inactive", left_s=None)
+    for one in desk.port.readings["vtl.daemons", ""]["daemons"]:
+        one["service"] = "" if one["unit"] == 12 else one["service"]
+    parts = desk.rows("vtl_units", "vtl_part_up")
+    assert {part for library, drive, part in parts if drive == f"{A}2"} == {
+        *("daemon", "device", "answer")
+    }
+    assert desk.down() == {}
+    assert not any(desk.rows("vtl_services", "vtl_stop_hang_seconds").values())
+
+
+def test_a_unit_that_is_active_without_a_daemon_is_told_apart() -> None:
+    desk = Desk(UP)
+    found = desk.port.readings["vtl.daemons", ""]["daemons"]
+    alive = [one for one in found if one["unit"] != 12]
+    desk.port.readings["vtl.daemons", ""] = {"daemons": alive}
+    assert desk.down() == {f"{A}2": "daemon answer"}
+
+
+def test_without_systemd_nothing_is_said_of_units() -> None:
+    desk = Desk(UP)
+    desk.port.readings["vtl.units", ""] = {"is_known": False}
+    assert {part for _, _, part in desk.rows("vtl_units", "vtl_part_up")} == set(PARTS[1:])
+    assert isinstance(desk.look("vtl_services")[""], ProbeAbsent)
+
+
+def test_while_systemd_does_not_answer_units_are_as_they_were_and_their_probe_fails() -> None:
+    desk = Desk().after(DRIVE_STOPPED)
+    desk.look("vtl_units")
+    desk.port.readings["vtl.units", ""] = ReadStuck("it hangs", key="vtl.units", since=NOON)
+    assert desk.down() == {f"{A}2": "unit daemon device answer"}
+    assert isinstance(desk.look("vtl_services")[""], ReadStuck)
+
+
+# Latency and errors.
+
+
+def test_the_time_of_the_last_inquiry_is_told_and_held() -> None:
+    desk = Desk(UP)
+    answer = desk.port.readings["scsi.inquiry", DRIVE_11]
+    desk.port.readings["scsi.inquiry", DRIVE_11] = {**answer, "duration_s": 0.75}
+    assert desk.rows("vtl_units", "vtl_command_latency_seconds")[A, f"{A}1"] == 0.75
+    desk.port.readings["scsi.inquiry", DRIVE_11] = ProbeDeferred("tar holds it")
+    assert desk.rows("vtl_units", "vtl_command_latency_seconds")[A, f"{A}1"] == 0.75
+    desk.port.readings["scsi.inquiry", DRIVE_11] = ReadStuck("it hangs", key="scsi", since=NOON)
+    assert (A, f"{A}1") not in desk.rows("vtl_units", "vtl_command_latency_seconds")
+
+
+def test_errors_are_those_that_the_kernel_counts() -> None:
+    desk = Desk(UP)
+    errors = desk.rows("vtl_units", "vtl_io_errors_total")
+    assert errors == {
+        **{(A, one): 2.0 for one in DRIVES[:4]},
+        **{(B, one): 2.0 for one in DRIVES[4:]},
+        (A, ""): 1.0,
+        (B, ""): 1.0,
+    }
+    garbled = {f"scsi_device/{DRIVE_11}/device/ioerr_cnt": b"\xff"}
+    desk.port.readings["sys.scsi", ""] |= garbled
+    assert (A, f"{A}1") not in desk.rows("vtl_units", "vtl_io_errors_total")
+
+
+# The module for the next kernel.
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        pytest.param({"next_has": ["mhvtl"]}, {("mhvtl",): 1.0}, id="it is there"),
+        pytest.param({"loaded": ["mhvtl"]}, {("mhvtl",): 0.0}, id="only for this one"),
+        pytest.param({"next_has": ["mhvtl"], "grub_default": "7"}, {}, id="which is not known"),
+        pytest.param({"kernels": {}}, {}, id="no module of any kernel is seen"),
+        pytest.param({"kernels": {RUNNING: ["mhvtl"]}}, {("mhvtl",): 0.0}, id="no modules at all"),
+    ],
+)
+def test_whether_the_next_kernel_has_the_module(
+    more: dict[str, Any], expected: dict[tuple[str, ...], float]
+) -> None:
+    desk = Desk(UP)
+    desk.port.readings["boot.kernels", ""] = boot_facts(**more).kernels
+    desk.port.readings["boot.modules", ""] = boot_facts(**more).modules
+    assert desk.rows("vtl_kernel", "vtl_module_for_next_kernel") == expected
+
+
+def test_the_next_kernel_is_looked_at_every_few_minutes() -> None:
+    desk = Desk(UP)
+    family = "vtl_module_for_next_kernel"
+    assert desk.rows("vtl_kernel", family) == {("mhvtl",): 1.0}
+    desk.port.readings["boot.modules", ""] = boot_facts(loaded=["mhvtl"]).modules
+    assert desk.rows("vtl_kernel", family) == {("mhvtl",): 1.0}
+    desk.clock.forward(KERNEL_AGAIN_AFTER_S)
+    assert desk.rows("vtl_kernel", family) == {("mhvtl",): 0.0}
+
+
+def test_stgt_needs_no_module() -> None:
+    assert Desk(TGT_UP).look("vtl_kernel") == {}
 
 
 def test_a_device_that_is_offline_is_not_there() -> None:
@@ -278,51 +491,6 @@ def test_a_busy_host_that_ends_commands_is_at_work() -> None:
         desk.port.readings["sys.scsi", ""] |= done
         desk.look("vtl_units")
     assert desk.down() == {}
-
-
-# Media stores.
-
-
-def test_a_store_is_told_with_its_room_and_media() -> None:
-    desk = Desk(UP)
-    assert desk.rows("vtl_stores", "vtl_store_size_bytes") == {(STORE,): 100.0 * GIB}
-    assert desk.rows("vtl_stores", "vtl_store_free_bytes") == {(STORE,): 50.0 * GIB}
-    assert desk.rows("vtl_media", "vtl_media_bytes") == {(STORE,): 5.0 * GIB}
-    assert desk.rows("vtl_media", "vtl_store_media") == {(STORE,): 80.0}
-
-
-def test_media_are_looked_at_every_hour() -> None:
-    desk = Desk(UP)
-    desk.look("vtl_media")
-    del desk.port.readings["vtl.media", ""]
-    assert desk.rows("vtl_media", "vtl_store_media") == {(STORE,): 80.0}
-    desk.clock.forward(3600)
-    assert isinstance(desk.look("vtl_media")[STORE], ProbeFailed)
-
-
-def test_media_that_could_not_be_looked_at_are_after_five_minutes() -> None:
-    desk = Desk(UP)
-    told = desk.port.readings.pop(("vtl.media", ""))
-    assert isinstance(desk.look("vtl_media")[STORE], ProbeFailed)
-    desk.port.readings["vtl.media", ""] = told
-    assert isinstance(desk.look("vtl_media")[STORE], ProbeFailed)
-    desk.clock.forward(300)
-    assert desk.rows("vtl_media", "vtl_store_media") == {(STORE,): 80.0}
-
-
-@pytest.mark.parametrize("facts", [{"exists": False}, {"exists": True, "is_whole": False}])
-def test_media_that_cannot_be_counted_are_not_told(facts: dict[str, bool]) -> None:
-    desk = Desk(UP)
-    desk.port.readings["vtl.media", ""] = {"stores": {STORE: facts}}
-    assert isinstance(desk.look("vtl_media")[STORE], ProbeFailed)
-
-
-def test_a_store_that_is_not_there_cannot_be_seen() -> None:
-    desk = Desk(UP)
-    desk.port.readings["statvfs.path", STORE] = {"exists": False}
-    desk.port.readings["vtl.media", ""] = {"stores": {}}
-    assert isinstance(desk.look("vtl_stores")[STORE], ProbeFailed)
-    assert isinstance(desk.look("vtl_media")[STORE], ProbeFailed)
 
 
 # stgt.

@@ -33,6 +33,8 @@ class Asker:
         """How the last command ended; None where it could not be sent, or is not answered."""
         self.at: float | None = None
         """When the last answer came, Unix seconds."""
+        self.duration_s: float | None = None
+        """How long the last command took, with the start of the tool that sent it."""
 
     async def ask(self, row: str) -> bytes:
         """Return the bytes that the device answers to a row.
@@ -45,6 +47,7 @@ class Asker:
         for _ in range(TRIES):
             reading = await self._port.read(row, self.address)
             value, self.at = reading.value, reading.at
+            self.duration_s = value["duration_s"]
             self.raced |= value["raced"]
             outcome = judge(value["status"], value["stderr"])
             self.ending = outcome.ending

@@ -2,14 +2,19 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from storewatchd.clock import Clock
+from storewatchd.errors import ProbeAbsent, ProbeError
 from storewatchd.port import Port
 from storewatchd.probes.base import check_permitted
 from storewatchd.probes.tape.devices import SCSI_TREE
 from storewatchd.probes.vtl.mhvtl import Mhvtl
 from storewatchd.probes.vtl.model import Attributes, Backend, Facts, Installation, Unit
 from storewatchd.probes.vtl.stgt import Stgt
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 BACKENDS: tuple[Backend, ...] = (Mhvtl(), Stgt())
 
@@ -35,6 +40,9 @@ class Looks:
     def __init__(self, clock: Clock) -> None:
         self.known: set[str] = set()
         """The names of the back ends that were used here."""
+        self.systemd: ProbeError | None = None
+        """Why the states of units are not known now; they are taken to be as they were last."""
+        self._services: Sequence[Mapping[str, Any]] = ()
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
         self._until = float("-inf")
@@ -74,7 +82,9 @@ class Looks:
         devices = (await port.read("vtl.config")).value.get("devices", [])
         scsi = (await port.read(SCSI_TREE)).value
         self._note(scsi)
-        facts = Facts(module, daemons, devices, scsi)
+        if devices:
+            await self._ask_systemd(port)
+        facts = Facts(module, daemons, devices, scsi, self._services)
         found = {}
         for backend in BACKENDS:
             one = backend.look(facts)
@@ -84,6 +94,15 @@ class Looks:
                 self.known.add(backend.name)
                 found[backend.name] = one
         return found
+
+    async def _ask_systemd(self, port: Port) -> None:
+        try:
+            told = (await port.read("vtl.units")).value
+        except ProbeError as error:
+            self.systemd = error
+            return
+        self._services = told["units"] if told["is_known"] else ()
+        self.systemd = None if told["is_known"] else ProbeAbsent("systemd does not run here")
 
     def _note(self, scsi: Attributes) -> None:
         """Take note of which hosts are busy, and whether they get on."""

@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from storewatchd.probes.tape.devices import ScsiDevice, parse_devices
-from storewatchd.probes.vtl.model import Attributes, Facts, Installation, Unit, is_serving
+from storewatchd.probes.vtl.model import (
+    Attributes,
+    Facts,
+    Installation,
+    Service,
+    Unit,
+    io_errors,
+    is_serving,
+)
 from storewatchd.scsi.inquiry import CHANGER, TAPE
 
 LIBRARY, DRIVE = "library", "drive"
@@ -25,6 +33,7 @@ class Mhvtl:
 
     def look(self, facts: Facts) -> Installation:
         states = _states(facts)
+        services = {(one["name"], one["unit"]): one for one in facts.services}
         devices = _devices(facts)
         serials = Counter(one.get("serial", "") for one in facts.devices)
 
@@ -37,6 +46,9 @@ class Mhvtl:
         for one in facts.devices:
             kind, number = one["kind"], one["number"]
             is_library = kind == LIBRARY
+            process = _DAEMONS[kind], number
+            state, home = states.get(process, ("", ""))
+            device = devices.get((one["place"], _TYPES[kind]))
             units.append(
                 Unit(
                     backend=self.name,
@@ -45,16 +57,20 @@ class Mhvtl:
                     drive="" if is_library else named(one),
                     vendor=one.get("vendor", ""),
                     product=one.get("product", ""),
-                    daemon=states.get((_DAEMONS[kind], number), ""),
-                    device=devices.get((one["place"], _TYPES[kind])),
+                    daemon=state,
+                    device=device,
+                    io_errors=io_errors(facts.scsi, device),
+                    service=_service(services.get(process), home),
                 )
             )
         homes = dict.fromkeys(one["home"] for one in facts.devices if one.get("home"))
+        configured = {(_DAEMONS[one["kind"]], one["number"]) for one in facts.devices}
+        others = [state for process, (state, _) in states.items() if process not in configured]
         module = _version(facts.module)
         return Installation(
             self.name,
             module,
-            any(is_serving(state) for state in states.values()),
+            any(unit.is_served for unit in units) or any(map(is_serving, others)),
             tuple(units),
             tuple(home for home in homes if home.startswith("/")),
             is_installed=bool(units or module or states),
@@ -72,16 +88,24 @@ def _version(module: Attributes) -> str:
     return (told.decode(errors="replace").strip() if isinstance(told, bytes) else "") or "unknown"
 
 
-def _states(facts: Facts) -> dict[tuple[str, int], str]:
-    """Return the states of the daemons by their name and device; of two, that of the one that
-    serves."""
-    found: dict[tuple[str, int], str] = {}
+def _states(facts: Facts) -> dict[tuple[str, int], tuple[str, str]]:
+    """Return the states of the daemons, and the units they run in, by their name and device; of
+    two, that of the one that serves."""
+    found: dict[tuple[str, int], tuple[str, str]] = {}
     for one in facts.daemons:
         if one["name"] in _DAEMONS.values() and one["unit"] is not None:
             key = (one["name"], one["unit"])
-            if not is_serving(found.get(key, "")):
-                found[key] = one["state"]
+            if not is_serving(found.get(key, ("", ""))[0]):
+                found[key] = one["state"], one["service"]
     return found
+
+
+def _service(told: Mapping[str, Any] | None, home: str) -> Service | None:
+    """Return the unit of a daemon that runs in `home`, which is empty where it runs in none."""
+    if told is None:
+        return None
+    name = f"{told['name']}@{told['unit']}.service"
+    return Service(name, told["state"], told["left_s"], has_daemon=home == name)
 
 
 def _devices(facts: Facts) -> dict[tuple[str, int], ScsiDevice]:

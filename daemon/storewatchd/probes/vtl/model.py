@@ -12,6 +12,9 @@ Attributes = Mapping[str, bytes | int]
 # Process states (proc(5)): zombie, dead, stopped, traced.
 _NOT_SERVING = frozenset("ZXxTt")
 
+# Of systemd's states of a unit, those in which it is up.
+_ACTIVE = frozenset(("active", "reloading", "refreshing"))
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -22,13 +25,38 @@ class Facts:
     devices: Sequence[Mapping[str, Any]]
     """Of the configuration."""
     scsi: Attributes
+    services: Sequence[Mapping[str, Any]] = ()
+    """Units of systemd; none where it has none, or does not run this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The unit of systemd that a daemon belongs to. `left_s` is how long ago it stopped being
+    active, None where it is, or never was; `has_daemon` says whether the daemon runs in it."""
+
+    name: str
+    state: str
+    left_s: float | None = None
+    has_daemon: bool = False
+
+    @property
+    def is_active(self) -> bool:
+        return self.state in _ACTIVE
+
+    @property
+    def stop_hang_s(self) -> float:
+        """For how long its stop has not come to an end: mhvtl's units have KillMode=none, so that
+        one may be over whose daemon goes on."""
+        is_hanging = self.state == "deactivating" or (self.has_daemon and not self.is_active)
+        return self.left_s if is_hanging and self.left_s is not None else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
     """A library, or a drive. `library` and `drive` are serial numbers, `drive` empty for the
     library itself; `daemon` is the state of its process, empty where there is none; `device` is
-    None where the kernel has none."""
+    None where the kernel has none, and `io_errors` counts the commands to it that ended with an
+    error; `service` is None where systemd has no unit of it."""
 
     backend: str
     number: str
@@ -38,10 +66,26 @@ class Unit:
     product: str
     daemon: str
     device: ScsiDevice | None
+    io_errors: int | None = None
+    service: Service | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return is_serving(self.daemon)
+
+    @property
+    def is_unit_up(self) -> bool | None:
+        """Whether its unit is active; None where it has none, or its daemon was started by
+        hand."""
+        if self.service is None:
+            return None
+        is_by_hand = self.is_running and not self.service.has_daemon
+        return None if is_by_hand and not self.service.is_active else self.service.is_active
 
     @property
     def is_served(self) -> bool:
-        return is_serving(self.daemon)
+        """Whether a command to it would be answered, as far as that is known without asking."""
+        return self.is_running and self.is_unit_up is not False
 
     @property
     def is_present(self) -> bool:
@@ -89,3 +133,12 @@ class Backend(Protocol):
 def is_serving(state: str) -> bool:
     """Whether a process of this state does its work; one that waits in the kernel does."""
     return state != "" and state not in _NOT_SERVING
+
+
+def io_errors(scsi: Attributes, device: ScsiDevice | None) -> int | None:
+    """Return how many commands to a device the kernel has seen end with an error."""
+    told = scsi.get(f"scsi_device/{device.address}/device/ioerr_cnt") if device else None
+    try:
+        return int(told, 16) if isinstance(told, bytes) else None
+    except ValueError:
+        return None

@@ -1,30 +1,25 @@
-"""The probes of virtual tape libraries: back ends, their devices, and their media stores."""
+"""The probes of virtual tape libraries: back ends, their units, devices, and kernel module."""
 
-import asyncio
-from typing import Any
+from dataclasses import dataclass
 
 from storewatchd.clock import Clock
-from storewatchd.core.frames import Frame, Row, Scope
-from storewatchd.errors import (
-    Malformed,
-    ProbeAbsent,
-    ProbeDeferred,
-    ProbeError,
-    ProbeFailed,
-    ReadStuck,
-)
+from storewatchd.core.frames import Frame, News, Row, Scope
+from storewatchd.errors import Malformed, ProbeAbsent, ProbeDeferred, ProbeFailed, ReadStuck
 from storewatchd.port import Port
-from storewatchd.probes.base import Probe, gauge, seen
+from storewatchd.probes.base import Probe, counter, gauge, seen
+from storewatchd.probes.boot.checks import next_kernel
 from storewatchd.probes.tape.asking import Asker
+from storewatchd.probes.vtl.changes import Sight, changes, sight
 from storewatchd.probes.vtl.looks import Looks
 from storewatchd.probes.vtl.model import Installation, Unit
+from storewatchd.probes.vtl.stores import VtlMediaProbe, VtlStoresProbe
 from storewatchd.scsi.inquiry import CHANGER, TAPE, parse_inquiry
 
-MEDIA_AGAIN_AFTER_S = 3600.0
-"""How often the files of all media are looked at."""
+KERNEL_AGAIN_AFTER_S = 300.0
+"""How often it is looked which kernel is next, and what modules it has."""
 
-MEDIA_SOONER_AFTER_S = 300.0
-"""How soon, where they could not be."""
+STATES = ("active", "activating", "deactivating", "inactive", "failed")
+"""The states of a unit that are told, as node_exporter tells them."""
 
 _INFO = ("number", "vendor", "model", "address", "state", "daemon")
 
@@ -48,24 +43,54 @@ UNIT_FAMILIES = (
     gauge("vtl_drive_up", "Whether all parts of a virtual drive are up.", "library", "drive"),
     gauge(
         "vtl_part_up",
-        "Whether the daemon runs, the SCSI device is there, and it answers.",
+        "Whether the unit is active, the daemon runs, the SCSI device is there, and it answers.",
         *("library", "drive", "part"),
     ),
+    gauge(
+        "vtl_command_latency_seconds",
+        "How long the last INQUIRY took, with the start of the tool that sent it.",
+        *("library", "drive"),
+        unit="seconds",
+    ),
+    counter(
+        "vtl_io_errors_total",
+        "Commands that ended with an error, unit attentions among them, since the device is there.",
+        *("library", "drive"),
+    ),
 )
-STORE_FAMILIES = (
-    gauge("vtl_store_size_bytes", "Size of the file system of a media store.", "store"),
-    gauge("vtl_store_free_bytes", "What is available in it.", "store"),
+SERVICE_FAMILIES = (
+    gauge(
+        "vtl_unit_state",
+        "The state of a unit of systemd: 1 for one of them.",
+        *("library", "drive", "unit", "state"),
+    ),
+    gauge(
+        "vtl_stop_hang_seconds",
+        "For how long the stop of a unit has not come to an end; its daemon may outlive it.",
+        *("library", "drive", "unit"),
+        unit="seconds",
+    ),
 )
-MEDIA_FAMILIES = (
-    gauge("vtl_store_media", "Cartridges in a media store.", "store"),
-    gauge("vtl_media_bytes", "What the cartridges in a media store take.", "store"),
+KERNEL_FAMILIES = (
+    gauge(
+        "vtl_module_for_next_kernel",
+        "Whether the kernel that starts next has the kernel module.",
+        "backend",
+    ),
 )
 
 
 def make_vtl_probes(clock: Clock) -> tuple[Probe, ...]:
     """Return the probes of virtual tape libraries."""
     looks = Looks(clock)
-    return VtlProbe(looks), VtlUnitsProbe(looks), VtlStoresProbe(looks), VtlMediaProbe(looks, clock)
+    return (
+        VtlProbe(looks),
+        VtlUnitsProbe(looks),
+        VtlServicesProbe(looks),
+        VtlKernelProbe(looks, clock),
+        VtlStoresProbe(looks, clock),
+        VtlMediaProbe(looks, clock),
+    )
 
 
 class VtlProbe:
@@ -130,7 +155,22 @@ class VtlUnitsProbe:
 
     def __init__(self, looks: Looks) -> None:
         self._looks = looks
-        self._answered: dict[Scope, bool] = {}
+        self._answered: dict[Scope, _Answer] = {}
+        self._before: dict[Scope, Sight] = {}
+
+    def to_plain(self) -> object:
+        return [
+            [dict(scope.labels), one.daemon, one.device, one.half_up]
+            for scope, one in self._before.copy().items()
+        ]
+
+    def restore(self, kept: object) -> None:
+        for one in kept if isinstance(kept, list) else ():
+            match one:
+                case [dict(labels), bool(daemon), bool(device), int(half_up)]:
+                    name = {str(key): str(value) for key, value in labels.items()}
+                    scope = Scope(self.name, tuple(sorted(name.items())))
+                    self._before[scope] = Sight(daemon, device, half_up)
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
         found = dict.fromkeys(
@@ -138,6 +178,7 @@ class VtlUnitsProbe:
             for unit in await self._looks.units(port)
         )
         self._answered = {one: told for one, told in self._answered.items() if one in found}
+        self._before = {one: was for one, was in self._before.items() if one in found}
         return tuple(found)
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
@@ -146,9 +187,17 @@ class VtlUnitsProbe:
         unit = next((one for one in await self._looks.units(port) if one.name == name), None)
         if unit is None:
             raise ProbeAbsent(f"{' '.join(name).strip()} is not configured any more")
-        return seen(scope, unit_rows(unit, answers=await self._answers(port, scope, unit)))
+        answer = await self._answer(port, scope, unit)
+        rows = unit_rows(unit, answer)
+        return seen(scope, rows, self._news(scope, unit, rows))
 
-    async def _answers(self, port: Port, scope: Scope, unit: Unit) -> bool:
+    def _news(self, scope: Scope, unit: Unit, rows: dict[str, list[Row]]) -> list[News]:
+        parts = {row.value for row in rows["vtl_part_up"]}
+        before = self._before.get(scope)
+        now = self._before[scope] = sight(unit, before, is_half_up=len(parts) > 1)
+        return [] if before is None else [*changes(unit, before, now)]
+
+    async def _answer(self, port: Port, scope: Scope, unit: Unit) -> "_Answer":
         """Return whether a device answers; one that is in use did when it was asked last.
 
         Raises:
@@ -157,12 +206,12 @@ class VtlUnitsProbe:
         """
         if not unit.is_served or not unit.is_present or unit.device is None:
             self._answered.pop(scope, None)
-            return False
+            return _Answer(is_right=False)
         try:
             told = await _asked(port, unit, unit.device.address)
         except ProbeDeferred:
             if self._looks.is_wedged(unit):
-                told = False
+                told = _Answer(is_right=False)
             elif scope in self._answered:
                 return self._answered[scope]
             else:
@@ -171,104 +220,109 @@ class VtlUnitsProbe:
         return told
 
 
-async def _asked(port: Port, unit: Unit, address: str) -> bool:
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Whether a device said that it is what it should be, and how long that took, None where it
+    said nothing."""
+
+    is_right: bool
+    latency_s: float | None = None
+
+
+async def _asked(port: Port, unit: Unit, address: str) -> _Answer:
     asker = Asker(port, address)
     try:
         inquiry = parse_inquiry(await asker.ask("scsi.inquiry"))
     except (ReadStuck, Malformed):
-        return False
+        return _Answer(is_right=False)
     except ProbeFailed:
         if asker.ending is None:
             raise  # nothing was sent
-        return False
-    return inquiry.qualifier == 0 and inquiry.device_type == (TAPE if unit.drive else CHANGER)
+        return _Answer(is_right=False)
+    wanted = TAPE if unit.drive else CHANGER
+    is_right = inquiry.qualifier == 0 and inquiry.device_type == wanted
+    return _Answer(is_right, asker.duration_s)
 
 
-def unit_rows(unit: Unit, *, answers: bool) -> dict[str, list[Row]]:
+def unit_rows(unit: Unit, answer: _Answer) -> dict[str, list[Row]]:
     """Return which parts of a library or drive are up."""
-    parts = {"daemon": unit.is_served, "device": unit.is_present, "answer": answers}
+    parts = {"daemon": unit.is_running, "device": unit.is_present, "answer": answer.is_right}
+    if unit.is_unit_up is not None:
+        parts = {"unit": unit.is_unit_up, **parts}
     is_up = float(all(parts.values()))
+    latency, errors = answer.latency_s, unit.io_errors
     return {
         "vtl_library_up": [] if unit.drive else [Row((unit.library,), is_up)],
         "vtl_drive_up": [Row(unit.name, is_up)] if unit.drive else [],
         "vtl_part_up": [Row((*unit.name, part), float(up)) for part, up in parts.items()],
+        "vtl_command_latency_seconds": [] if latency is None else [Row(unit.name, latency)],
+        "vtl_io_errors_total": [] if errors is None else [Row(unit.name, float(errors))],
     }
 
 
-async def _store_scopes(looks: Looks, port: Port, probe: str) -> tuple[Scope, ...]:
-    found = (await looks.take(port)).values()
-    stores = dict.fromkeys(store for one in found for store in one.stores)
-    return tuple(Scope(probe, (("store", store),)) for store in stores)
+class VtlServicesProbe:
+    """What systemd says of the units. While it does not answer, their states are unknown, and each
+    device is judged by what they were last."""
 
-
-class VtlStoresProbe:
-    """How full the file systems are that media lie on."""
-
-    name = "vtl_stores"
-    families = STORE_FAMILIES
+    name = "vtl_services"
+    families = SERVICE_FAMILIES
 
     def __init__(self, looks: Looks) -> None:
         self._looks = looks
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
-        return await _store_scopes(self._looks, port, self.name)
+        units = await self._looks.units(port)
+        is_asked = self._looks.systemd is not None or any(unit.service for unit in units)
+        return (Scope(self.name),) if units and is_asked else ()
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
-        ((_, store),) = scope.labels
-        facts = (await port.read("statvfs.path", store)).value
-        if not facts["exists"]:
-            raise ProbeFailed(f"the media store {store} is not there")
-        unit = facts["block_bytes"]
-        return seen(
-            scope,
-            {
-                "vtl_store_size_bytes": [Row((store,), float(facts["blocks"] * unit))],
-                "vtl_store_free_bytes": [Row((store,), float(facts["blocks_available"] * unit))],
-            },
-        )
+        units = await self._looks.units(port)
+        if self._looks.systemd is not None:
+            raise self._looks.systemd
+        rows: dict[str, list[Row]] = {"vtl_unit_state": [], "vtl_stop_hang_seconds": []}
+        for unit in units:
+            service = unit.service
+            if service is None:
+                continue
+            now = "active" if service.is_active else service.state
+            labels = (*unit.name, service.name)
+            rows["vtl_stop_hang_seconds"].append(Row(labels, service.stop_hang_s))
+            rows["vtl_unit_state"] += [
+                Row((*labels, state), float(state == now)) for state in STATES
+            ]
+        return seen(scope, rows)
 
 
-class VtlMediaProbe:
-    """What media take, looked at every hour; in between, what was found then."""
+class VtlKernelProbe:
+    """Whether the kernel that starts next has the module: another one was installed, and the module
+    was not built for it."""
 
-    name = "vtl_media"
-    families = MEDIA_FAMILIES
+    name = "vtl_kernel"
+    families = KERNEL_FAMILIES
 
     def __init__(self, looks: Looks, clock: Clock) -> None:
         self._looks = looks
         self._clock = clock
-        self._one_at_a_time = asyncio.Lock()
+        self._rows: dict[str, dict[str, list[Row]]] = {}
         self._due = float("-inf")
-        self._last: dict[str, Any] | ProbeError = {}
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
-        return await _store_scopes(self._looks, port, self.name)
+        found = (await self._looks.take(port)).values()
+        names = [one.backend for one in found if one.module is not None]
+        return tuple(Scope(self.name, (("backend", name),)) for name in names)
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
-        ((_, store),) = scope.labels
-        facts = (await self._stores(port)).get(store)
-        if facts is None or not facts["exists"]:
-            raise ProbeFailed(f"the media store {store} is not there")
-        if not facts["is_whole"]:
-            raise ProbeFailed(f"{store} has more files than are counted")
-        return seen(
-            scope,
-            {
-                "vtl_store_media": [Row((store,), float(facts["media"]))],
-                "vtl_media_bytes": [Row((store,), float(facts["bytes"]))],
-            },
-        )
-
-    async def _stores(self, port: Port) -> dict[str, Any]:
-        async with self._one_at_a_time:
-            now = self._clock.monotonic()
-            if now >= self._due:
-                self._due = now + MEDIA_AGAIN_AFTER_S
-                try:
-                    self._last = (await port.read("vtl.media")).value["stores"]
-                except ProbeError as error:
-                    self._last = error
-                    self._due = now + MEDIA_SOONER_AFTER_S
-        if isinstance(self._last, ProbeError):
-            raise self._last
-        return self._last
+        ((_, backend),) = scope.labels
+        now = self._clock.monotonic()
+        if now >= self._due:
+            self._rows.clear()
+            self._due = now + KERNEL_AGAIN_AFTER_S
+        if backend not in self._rows:
+            version, _ = next_kernel((await port.read("boot.kernels")).value)
+            modules = (await port.read("boot.modules")).value["kernels"]
+            # Where no kernel has any, they are not seen: what is loaded came from somewhere.
+            is_known = version != "" and any(modules.values())
+            has = backend in (modules.get(version) or ())
+            rows = [Row((backend,), float(has))] if is_known else []
+            self._rows[backend] = {"vtl_module_for_next_kernel": rows}
+        return seen(scope, self._rows[backend])

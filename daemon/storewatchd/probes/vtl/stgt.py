@@ -1,11 +1,13 @@
 """stgt: one daemon, tgtd, that serves libraries and drives over iSCSI.
 
 tgt 1.0.85. They are seen where this machine logs in to them itself: LUN 0 of each target is a
-controller of the vendor IET. What tgtd has besides is not asked: tgtadm hangs where tgtd does.
+controller of the vendor IET. tgtadm is not asked: it hangs where tgtd is suspended and exits 107
+where it is gone, both of which the process's state in /proc tells at once; and what else it knows,
+targets that only other machines use, nobody here could ask whether they answer.
 """
 
 from storewatchd.probes.tape.devices import parse_devices
-from storewatchd.probes.vtl.model import Facts, Installation, Unit, is_serving
+from storewatchd.probes.vtl.model import Facts, Installation, Unit, io_errors, is_serving
 from storewatchd.scsi.inquiry import CHANGER
 
 _CONTROLLER = (b"IET", b"Controller")
@@ -43,6 +45,7 @@ class Stgt:
                     product=device.product,
                     daemon=state,
                     device=device,
+                    io_errors=io_errors(facts.scsi, device),
                 )
             )
         return Installation(self.name, None, bool(serving), tuple(units))
