@@ -11,7 +11,7 @@ import pytest
 
 from fakes import NOON
 from probes.scst.fix_scst import ONE, TGT1, Appliance, attributes, seen
-from storewatch_reader.scst import QUEUED
+from storewatch_reader.scst import LATENCY, QUEUED
 from storewatchd.core.engine import Engine
 from storewatchd.core.frames import Frame, MetricType, Outcome, Row, Scope
 from storewatchd.core.incidents import Incidents
@@ -140,7 +140,9 @@ def test_every_metric_that_they_name_is_a_probes() -> None:
 def test_only_counters_are_asked_for_their_increase() -> None:
     families = [family for probe in Appliance(HEALTHY).probes.values() for family in probe.families]
     for family in families:
-        assert family.name.endswith("_total") == (family.type is MetricType.COUNTER)
+        # Those of a latency are named as a summary's are.
+        counts = family.name.endswith(("_total", "_seconds_sum", "_seconds_count"))
+        assert counts == (family.type is MetricType.COUNTER)
 
 
 def test_where_all_is_well_nothing_fires_or_pends() -> None:
@@ -680,3 +682,43 @@ def test_a_slow_disk_that_scst_does_not_use_is_no_matter() -> None:
     for look in range(26):
         watch.disks = disks(look * 30, await_s=1.0, iops=100, rotational="1")
         assert watch.look() == []
+
+
+MEASURED = "run1/10-during-io-measure_latency"
+
+
+def waits(watch: Watch, *, count: int, average_ms: float) -> None:
+    """Have the reads of a session have waited for the back end."""
+    place = f"targets/iscsi/{TGT1}/sessions/{ONE}/latency/r4096"
+    us = f"{average_ms * 1000:.1f}"
+    lines = "".join(
+        f"{stage} {count} 0.1 {us} {average} 0.3 us\n"
+        for stage, average in (("EXEC_WAIT", us), ("total", f"{average_ms * 1250:.1f}"))
+    )
+    tables = dict(attributes(MEASURED, LATENCY))
+    tables[place] = f"state count min max avg stddev\n{lines}".encode()
+    watch.appliance.readings["scst.latency", ""] = tables
+
+
+@pytest.mark.parametrize(
+    ("average_ms", "iops", "fires"),
+    [
+        pytest.param(80, 50, {"LunLatencyHigh"}, id="slow"),
+        pytest.param(20, 50, set(), id="good"),
+        pytest.param(80, 5, set(), id="hardly used"),
+        pytest.param(900, 50, {"LunLatencyHigh", "LunLatencyCritical"}, id="very slow"),
+    ],
+)
+def test_commands_that_wait_for_the_back_end_are_told_where_that_is_measured(
+    average_ms: float, iops: int, fires: set[str]
+) -> None:
+    watch = Watch(MEASURED)
+    for look in range(40):
+        waits(watch, count=100 + 30 * iops * look, average_ms=average_ms)
+        watch.look()
+    told = {one.rule for one in watch.open() if one.resource_id == ONE}
+    assert told & {"LunLatencyHigh", "LunLatencyCritical"} == fires
+    if fires == {"LunLatencyHigh"}:
+        alert = watch.alert("LunLatencyHigh")
+        assert alert.title == f"Commands of {ONE} at {TGT1} wait 80ms for the back end"
+        assert "Of the time that its commands take, 80% is that wait" in alert.message

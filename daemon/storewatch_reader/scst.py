@@ -46,10 +46,16 @@ STEADY = (
     *(f"{_SESSION}/FirstBurstLength", f"{_SESSION}/MaxBurstLength"),
     *("devices/*/handler@", "devices/*/type", "devices/*/t10_dev_id", "devices/*/usn"),
     *("devices/*/read_only", "devices/*/write_through", "devices/*/nv_cache"),
-    *("devices/*/thin_provisioned", "devices/*/o_direct"),
+    *("devices/*/thin_provisioned", "devices/*/o_direct", "devices/*/pr_state"),
     *("handlers/*/type", "sgv/*/stats", "sgv/global_stats"),
 )
 """What answers at once and hardly ever changes: asked every few minutes."""
+
+LATENCY = (
+    *(f"{_SESSION}/initiator_name", f"{_SESSION}/sid"),
+    *(f"{_SESSION}/latency/{kind}{512 << shift}" for kind in "bnrw" for shift in range(11)),
+)
+"""How long commands took, by kind and size: asked only while the operator has it measured."""
 
 QUEUED = (*("devices/*/filename", f"{_SESSION}/dif_checks_failed", "trace_cmds"),)
 """What SCST answers from a work queue, with a new kernel thread for each read: asked every few

@@ -176,6 +176,13 @@ SCST_ROWS = (
     _scst("scst.state", "/sys/kernel/scst_tgt: whether SCST is loaded", scst.STATE),
     _scst("scst.cheap", "/sys/kernel/scst_tgt: what SCST answers at once", scst.CHEAP),
     _scst("scst.steady", "/sys/kernel/scst_tgt: what hardly ever changes", scst.STEADY),
+    _scst(
+        "scst.latency",
+        "/sys/kernel/scst_tgt: how long commands took, while measure_latency is on, once a minute",
+        scst.LATENCY,
+        answer_by_s=15.0,
+        kill_after_s=60.0,
+    ),
     # One that is stuck behind a hung command must not blind the others: a key of its own.
     _scst(
         "scst.queued",

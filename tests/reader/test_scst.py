@@ -6,10 +6,10 @@ import pytest
 
 from probes.scst.fix_scst import attributes, matcher, names, whole
 from reader.fix_reader import paths_of
-from storewatch_reader.scst import CHEAP, QUEUED, STATE, STEADY
+from storewatch_reader.scst import CHEAP, LATENCY, QUEUED, STATE, STEADY
 from storewatch_reader.trees import Pass, compiled
 
-EVERYTHING = (*STATE, *CHEAP, *STEADY, *QUEUED)
+EVERYTHING = (*STATE, *CHEAP, *STEADY, *LATENCY, *QUEUED)
 
 SECRET = b"SECRET-THAT-NOBODY-READS"
 
@@ -62,7 +62,7 @@ def test_no_pattern_names_a_user_or_takes_any_attribute_of_a_target() -> None:
 
 @pytest.mark.parametrize("pattern", QUEUED)
 def test_what_scst_queues_is_not_asked_for_at_every_look(pattern: str) -> None:
-    assert not matcher((*STATE, *CHEAP, *STEADY)).fullmatch(pattern.replace("*", "x"))
+    assert not matcher((*STATE, *CHEAP, *STEADY, *LATENCY)).fullmatch(pattern.replace("*", "x"))
 
 
 def test_the_reader_tells_of_a_tree_what_these_tests_take_it_to_tell(tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_the_reader_tells_of_a_tree_what_these_tests_take_it_to_tell(tmp_path: P
             place.symlink_to(content.decode())
         else:
             place.write_bytes(content)
-    for patterns in (STATE, CHEAP, STEADY, QUEUED):
+    for patterns in (STATE, CHEAP, STEADY, LATENCY, QUEUED):
         found = Pass()
         found.take(str(tmp_path), compiled(patterns))
         contents = iter(found.parts)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fakes import HandClock, ScriptedPort
 from probes.fix_probes import assert_keeps_to_its_families
-from storewatch_reader.scst import CHEAP, QUEUED, STATE, STEADY
+from storewatch_reader.scst import CHEAP, LATENCY, QUEUED, STATE, STEADY
 from storewatchd.core.frames import Frame, Scope
 from storewatchd.port import Reading
 from storewatchd.probes.base import Remembering
@@ -23,7 +23,13 @@ SNAPSHOTS = Path(__file__).parents[2] / "data" / "scst" / "snapshots.json.xz"
 
 CONFIGS = SNAPSHOTS.parent
 
-ROWS = {"scst.state": STATE, "scst.cheap": CHEAP, "scst.steady": STEADY, "scst.queued": QUEUED}
+ROWS = {
+    "scst.state": STATE,
+    "scst.cheap": CHEAP,
+    "scst.steady": STEADY,
+    "scst.latency": LATENCY,
+    "scst.queued": QUEUED,
+}
 
 TGT = "iqn.2026-11.lab.example:{}"
 TGT1, TGT2 = TGT.format("tgt1"), TGT.format("tgt2")

@@ -61,8 +61,9 @@ def test_what_cannot_be_read_is_not_absent(appliance: Appliance, name: str) -> N
         appliance.look(name)
 
 
-def test_the_probes_are_four(appliance: Appliance) -> None:
-    assert list(appliance.probes) == ["scst_state", "scst", "scst_slow", "scst_backing"]
+def test_the_probes_are_five(appliance: Appliance) -> None:
+    names = ["scst_state", "scst", "scst_slow", "scst_backing", "scst_latency"]
+    assert list(appliance.probes) == names
 
 
 def test_no_family_is_told_by_two_probes(appliance: Appliance) -> None:

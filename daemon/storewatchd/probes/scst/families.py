@@ -136,6 +136,17 @@ SLOW_FAMILIES = (
         *("device", "handler", "filename", "t10_dev_id", "usn"),
         *("ro", "wt", "nv_cache", "thin", "o_direct"),
     ),
+    gauge("scst_device_registrants", "Paths that are registered for reservations.", "device"),
+    gauge(
+        "scst_device_reservation",
+        "Who has reserved a device persistently.",
+        *("device", "type", "holder"),
+    ),
+    counter(
+        "scst_device_reservation_changes_total",
+        "Registrations and reservations that came or went.",
+        "device",
+    ),
     gauge("scst_iscsi_session_info", "What was negotiated.", *_SESSION, *_NEGOTIATED.values()),
     counter(
         "scst_session_dif_errors_total",
@@ -258,6 +269,7 @@ def slow_rows(scst: Scst, ledger: Ledger) -> Rows:
             labels = (device.name, device.handler, device.filename or "")
             said = (device.t10_dev_id, device.usn, *map(_flag, flags))
             _add(rows, "scst_device_info", (*labels, *said), 1)
+            _reservation(rows, device)
     for sessions in _by_identity(scst):
         session, identity = sessions[0], sessions[0].identity
         assert identity is not None
@@ -389,6 +401,16 @@ def _device(rows: Rows, device: Device) -> None:
     _add(rows, "scst_device_blocked", one, device.blocked)
     _add(rows, "scst_device_block_pending", one, device.block_pending)
     _add(rows, "scst_device_exports", one, device.exports)
+
+
+def _reservation(rows: Rows, device: Device) -> None:
+    known = device.reservation
+    if known is not None:
+        one = (device.name,)
+        _add(rows, "scst_device_registrants", one, known.registrants)
+        _add(rows, "scst_device_reservation_changes_total", one, known.generation)
+        if known.type:
+            _add(rows, "scst_device_reservation", (*one, known.type, known.holder), 1)
 
 
 def _commands(rows: Rows, scst: Scst) -> None:

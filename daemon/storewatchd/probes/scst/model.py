@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from storewatchd.probes.scst.reservations import Reservation
+
 DIRECTIONS = ("read", "write", "bidi", "none", "unknown")
 
 COPY_MANAGER = "copy_manager"
@@ -124,6 +126,7 @@ class Device:
     is_thin: bool | None = None
     is_direct: bool | None = None
     exports: int = 0
+    reservation: Reservation | None = None  # None where nothing is known of it
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,9 @@ class SlowReadings:
         self.asked_again = {CHEAP_ROW: 0, QUEUED_ROW: 0}
         """How many attributes said EAGAIN, ever, by row."""
         self.durations_s: dict[str, float] = {}
+        self.measures_latency = False
+        self.sessions = 0
+        """What the last look at the whole tree said."""
         self._clock = clock
         self.lacks_filenames = False
         """Whether it is not known where all devices have their data."""

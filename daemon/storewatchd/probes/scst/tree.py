@@ -25,6 +25,7 @@ from storewatchd.probes.scst.model import (
     Target,
     TargetGroup,
 )
+from storewatchd.probes.scst.reservations import parse_reservation
 
 Content = bytes | int
 Attributes = Mapping[str, Content]
@@ -285,6 +286,7 @@ def _device(facts: Mapping[str, Content], name: str, exports: int) -> Device:
         is_thin=_flag(facts.get("thin_provisioned")),
         is_direct=_flag(facts.get("o_direct")),
         exports=exports,
+        reservation=parse_reservation(facts.get("pr_state")),
     )
 
 
