@@ -9,11 +9,13 @@ from core.fix_engine import FULL, NOON
 from fakes import ScriptedPort, ScriptedProbe
 from probes.tape.fix_tape import library
 from storewatchd.checkpoints import Checkpoints
+from storewatchd.clock import Clock
 from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
 from storewatchd.core.promql import Plan, Result, parse
 from storewatchd.core.series import SeriesTable, recording
 from storewatchd.probes.tape.drives import DrivesProbe
 from storewatchd.probes.tape.libraries import LibrariesProbe
+from storewatchd.probes.tape.reports import Reports
 
 A, B = (Scope("probe", (("repository", name),)) for name in "ab")
 OTHER = Family("other", MetricType.GAUGE, "Of another probe.")
@@ -172,7 +174,7 @@ class Garbled(DrivesProbe):
 
 
 @pytest.mark.parametrize(
-    ("old", "known"), [(DrivesProbe(), 1), (Garbled(), 0), (LibrariesProbe(), 0)]
+    ("old", "known"), [(DrivesProbe(), 1), (Garbled(), 0), (LibrariesProbe(Reports(), Clock()), 0)]
 )
 async def test_a_drive_that_is_gone_over_a_restart_is_gone(
     tmp_path: Path, old: DrivesProbe | LibrariesProbe, known: int

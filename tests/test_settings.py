@@ -70,6 +70,8 @@ def test_everything_can_be_set(file: Path) -> None:
         [probes]
         interval = 10
         disabled = ["sensors", "block"]
+        [tape]
+        alert_broker = true
         [storage]
         discover = false
         [[storage.repositories]]
@@ -111,6 +113,7 @@ def test_everything_can_be_set(file: Path) -> None:
         },
         "reader": {"socket": Path("/reader.sock")},
         "probes": {"interval": 10.0, "disabled": ("sensors", "block")},
+        "tape": {"alert_broker": True},
         "storage": {
             "discover": False,
             "repositories": (
@@ -161,8 +164,8 @@ def test_the_ends_of_a_range_are_in_it(file: Path, said: str) -> None:
         pytest.param(
             "[databse]",
             "databse",
-            "one of daemon, control, database, reader, probes, storage, rules, metrics, tasks, "
-            "events, journal (did you mean database?)",
+            "one of daemon, control, database, reader, probes, tape, storage, rules, metrics, "
+            "tasks, events, journal (did you mean database?)",
             "the unknown key 'databse'",
             id="section",
         ),

@@ -28,16 +28,16 @@ from storewatchd.core.incidents import Incidents
 from storewatchd.core.model import Alert, AlertState, Instant, Severity
 from storewatchd.core.rules import RuleFile, doubtful, load
 from storewatchd.core.series import SeriesTable
-from storewatchd.probes.tape.drive_logs import DriveLogsProbe
+from storewatchd.probes.tape.alerts import make_tape_alerts
 from storewatchd.probes.tape.drives import DrivesProbe
-from storewatchd.probes.tape.libraries import InventoriesProbe, LibrariesProbe
+from storewatchd.probes.tape.libraries import ElementStatesProbe, InventoriesProbe, LibrariesProbe
+from storewatchd.probes.tape.reports import Reports
 from storewatchd.rule_files import built_in_files
 from storewatchd.scsi.logs import FLAGS
 
 INTERVAL_S = 30.0
 FILE = importlib.resources.files("storewatchd.rules").joinpath("tape.yml")
 RULES, PROBLEMS = load([RuleFile("tape.yml", FILE.read_text(), "built-in")])
-PROBES = (DrivesProbe, DriveLogsProbe, LibrariesProbe, InventoriesProbe)
 FOR_5M = 11
 FOR_10M = 21
 """Looks until what lasts so long fires."""
@@ -54,7 +54,16 @@ class Watch:
         """Serial numbers of more drives, which are well."""
         self.holders: list[dict[str, object]] = []
         self.table = SeriesTable()
-        self.probes = [probe() for probe in PROBES]
+        reports = Reports()
+        self.libraries = make_tape_alerts(self.desk.clock.clock, is_broker=True).libraries
+        """The flags of libraries, which somebody asks for."""
+        self.probes = (
+            *(DrivesProbe(), self.desk.probe, self.desk.alerts),
+            LibrariesProbe(reports, self.desk.clock.clock),
+            InventoriesProbe(reports),
+            ElementStatesProbe(reports, self.desk.clock.clock),
+            self.libraries,
+        )
         for probe in self.probes:
             self.table.declare(probe.name, probe.families, max_age_s=5 * INTERVAL_S)
         ids = itertools.count()
@@ -80,8 +89,12 @@ class Watch:
         port.readings["sys.scsi", ""] = tree
         port.readings["scsi.holders", AT] = {"exists": True, "holders": self.holders}
         for probe in self.probes:
-            if isinstance(probe, DriveLogsProbe):
+            if probe is self.desk.probe:
                 found = [self.desk.look(INTERVAL_S)]
+            elif probe is self.desk.alerts:
+                found = [self.desk.flags()]
+            elif probe is self.libraries and self.libraries.book.of(LIBRARY).seen_at is None:
+                continue
             else:
                 scopes = asyncio.run(probe.discover(port))
                 found = [asyncio.run(probe.collect(port, scope)) for scope in scopes]
@@ -133,8 +146,8 @@ def test_the_rules_are_whole_and_ship() -> None:
         assert {"summary", "description"} <= rule.annotations.keys(), rule.name
 
 
-def test_every_metric_that_they_name_is_a_probes() -> None:
-    known = frozenset(family.name for probe in PROBES for family in probe.families)
+def test_every_metric_that_they_name_is_a_probes(watch: Watch) -> None:
+    known = frozenset(family.name for probe in watch.probes for family in probe.families)
     assert doubtful(RULES, known) == []
 
 

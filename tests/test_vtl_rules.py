@@ -31,6 +31,7 @@ from storewatchd.core.rules import RuleFile, doubtful, load
 from storewatchd.core.series import SeriesTable
 from storewatchd.errors import ReadStuck
 from storewatchd.probes.tape.libraries import InventoriesProbe
+from storewatchd.probes.tape.reports import Reports
 from storewatchd.rule_files import built_in_files
 
 INTERVAL_S = 30.0
@@ -101,7 +102,7 @@ def test_the_rules_are_whole_and_ship() -> None:
 
 
 def test_every_metric_that_they_name_is_a_probes() -> None:
-    probes = [*Desk().probes.values(), InventoriesProbe()]
+    probes = [*Desk().probes.values(), InventoriesProbe(Reports())]
     known = frozenset(family.name for probe in probes for family in probe.families)
     assert doubtful(RULES, known) == []
 

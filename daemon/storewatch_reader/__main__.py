@@ -8,7 +8,7 @@ import socket
 import stat
 import sys
 
-from storewatch_reader.roots import TOOLS, Roots
+from storewatch_reader.roots import CONSUMING, IDLE, PASSIVE, TOOLS, Roots
 from storewatch_reader.server import Server
 from storewatch_reader.workers import Pool
 
@@ -34,6 +34,11 @@ def main() -> int:
     parser.add_argument(
         "--tool-env", action="append", default=[], metavar="NAME=VALUE", help="for tools"
     )
+    parser.add_argument(
+        "--tapealert-broker",
+        action="store_true",
+        help="log page 2Eh may be read when somebody asks for TapeAlert flags, which clears them",
+    )
     words = parser.parse_args()
     try:
         os.makedirs(words.lock_directory, mode=0o700, exist_ok=True)
@@ -48,12 +53,14 @@ def main() -> int:
     except (OSError, ValueError) as error:
         sys.stderr.write(f"storewatch-reader: {error}\n")
         return 1
+    classes = {PASSIVE, IDLE, *((CONSUMING,) if words.tapealert_broker else ())}
     roots = Roots(
         words.sysfs,
         words.procfs,
         words.dev,
         path=words.tool_path,
         environ=dict(one.split("=", 1) for one in words.tool_env),
+        allowed=frozenset(classes),
         etc=words.etc,
         boot=words.boot,
         modules=words.modules,

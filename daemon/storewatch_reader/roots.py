@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-PASSIVE, IDLE = "P0", "P1"
+PASSIVE, IDLE, CONSUMING = "P0", "P1", "P2"
 
 TOOLS = "/usr/sbin:/usr/bin:/sbin:/bin"
 

@@ -4,9 +4,10 @@ Requests name a row and an object, never a command. Objects are ids; the one exc
 of `statvfs.path`, which gives away only what a path is and how full its file system is. A *key* is
 what one stuck read can block: while a worker holds it, no second one is started for it.
 
-Safety: P0 passive; P1 commands without side effects, sent only while nobody holds the device. What
-consumes something that somebody else may wait for (P2: log page 2Eh, whose read clears TapeAlert's
-flags) and what moves anything (P3) is in no row.
+Safety: P0 passive; P1 commands without side effects, sent only while nobody holds the device; P2
+(log page 2Eh, whose read clears TapeAlert's flags) consumes what somebody else may wait for, and is
+run only by a reader whose command line says so, for whoever asks for the flags. What moves anything
+(P3) is in no row.
 """
 
 import hashlib
@@ -142,6 +143,24 @@ TOOL_ROWS: tuple[ToolRow, ...] = (
             *("sg_logs", "-r", "-m", "8192", "-p", f"0x{page:02x}", "{sg}"),
         )
         for page, about in LOG_PAGES.items()
+    ),
+    # Who asks is the backup program itself, which holds the device and waits: sooner answered, and
+    # not put off for that.
+    ToolRow(
+        "scsi.tapealert",
+        "tool",
+        "LOG SENSE, page 2Eh: the TapeAlert flags, which that clears; for who asks for them",
+        object="scsi",
+        safety="P2",
+        answer_by_s=20.0,
+        kill_after_s=180.0,
+        argv=("sg_logs", "-r", "-m", "8192", "-p", "0x2e", "{sg}"),
+    ),
+    _tool(
+        "changer.mtx",
+        "mtx status: what is in a library, as a second opinion and where the report is no use",
+        *("mtx", "-f", "{sg}", "status"),
+        max_bytes=1 << 21,
     ),
     _tool(
         "tape.attributes",

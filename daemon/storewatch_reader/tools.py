@@ -2,7 +2,7 @@
 
 A command of class P1 runs only while nobody holds the device and its statistics rest: any command
 may be the one that receives a unit attention that a backup program waits for. The window cannot be
-closed, so what changed meanwhile is told.
+closed, so what changed meanwhile is told. One of class P2 is asked by who holds the device.
 """
 
 import os
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from storewatch_reader import clock
-from storewatch_reader.roots import Roots
+from storewatch_reader.roots import CONSUMING, Roots
 from storewatch_reader.table import ToolRow
 
 MAX_STDERR_BYTES = 65_536
@@ -55,18 +55,21 @@ def run(roots: Roots, row: ToolRow, address: str) -> tuple[dict[str, Any], bytes
         OSError: it could not be.
     """
     if row.safety not in roots.allowed:
+        option = ": start it with --tapealert-broker" if row.safety == CONSUMING else ""
         raise NotAllowed(
-            f"{row.name} is of class {row.safety}, which this reader was not told to run"
+            f"{row.name} is of class {row.safety}, which this reader was not told to run{option}"
         )
     device = find(roots, address)
     if device.state != RUNNING:
         raise Deferred(f"the kernel has {address} as {device.state!r}")
-    before = _rest(roots, device)
+    # What is of class P2 is asked by who waits for it: the program that holds the device.
+    is_looked_at = row.safety != CONSUMING
+    before = _rest(roots, device) if is_looked_at else ()
     began = clock.monotonic()
     status, stdout, stderr = _spawned(roots, row, device)
     duration_s = clock.monotonic() - began
     try:
-        raced = _rest(roots, device) != before
+        raced = is_looked_at and _rest(roots, device) != before
     except Deferred:
         raced = True
     value = {

@@ -9,7 +9,8 @@ killed, and where the kernel does not let it die it is abandoned and its key sta
 does. A read of a SCSI device takes one of its host's slots besides, which are locks too.
 
 A read that is slow is not stuck: what comes too late for its asker is kept for a while, and given,
-with its age, to the next one whose own read is late.
+with its age, to the next one whose own read is late. What a read of class P2 consumed is kept until
+somebody comes for it: the device does not say it again.
 """
 
 import errno
@@ -22,7 +23,7 @@ from typing import Any, NoReturn
 from storewatch_reader import attributes, clock, reads, tools
 from storewatch_reader.keys import Keys
 from storewatch_reader.message import Unpacker, pack
-from storewatch_reader.roots import Roots
+from storewatch_reader.roots import CONSUMING, Roots
 from storewatch_reader.table import Row, ToolRow, TreeRow
 
 MAX_UNDER_WAY = 64
@@ -87,6 +88,14 @@ class Late:
     header: dict[str, Any]
     blob: bytes
     since: float  # monotonic, when it came
+    is_only: bool = False  # whether nothing like it can be read again
+
+    def is_kept(self, now: float) -> bool:
+        return self.is_only or now - self.since < KEEP_LATE_S
+
+    def told(self, now: float) -> tuple[dict[str, Any], bytes]:
+        """Return it as an answer, with its age."""
+        return {**self.header, "age": now - self.since}, self.blob
 
 
 class Pool:
@@ -130,10 +139,15 @@ class Pool:
         for name, waiting in tuple(self._waiting.items()):
             if self._under_way() >= MAX_UNDER_WAY:
                 break
-            if self._is_taken(waiting):
+            kept = self._late.get(name)
+            if self._is_taken(waiting) and not (kept and kept.is_only):
                 continue
             del self._waiting[name]
-            worker = self._begin(name, waiting)
+            worker: Worker | tuple[dict[str, Any], bytes]
+            if kept and kept.is_only:
+                worker = self._late.pop(name).told(clock.monotonic())
+            else:
+                worker = self._begin(name, waiting)
             if isinstance(worker, Worker):
                 self._workers[worker.pipe] = worker
                 pipes.append(worker.pipe)
@@ -212,8 +226,9 @@ class Pool:
         if worker.answer is not None:
             if worker.host and "host_limit" in worker.answer[0]:
                 self._limits[worker.host] = worker.answer[0]["host_limit"]
-            if worker.late:
-                self._late[worker.name] = Late(*worker.answer, clock.monotonic())
+            is_only = worker.row.safety == CONSUMING and _succeeded(worker.answer[0])
+            if worker.late or (is_only and not worker.replies):
+                self._late[worker.name] = Late(*worker.answer, clock.monotonic(), is_only)
             self._answer_all(worker, *worker.answer)
         else:
             how = os.waitstatus_to_exitcode(status)
@@ -243,13 +258,9 @@ class Pool:
     def _late_or_stuck(self, name: str, key: str, since: float) -> tuple[dict[str, Any], bytes]:
         """Return what the read before gave, where that is not too old; else that this is stuck."""
         now = clock.monotonic()
-        self._late = {
-            one: late for one, late in self._late.items() if now - late.since < KEEP_LATE_S
-        }
+        self._late = {one: late for one, late in self._late.items() if late.is_kept(now)}
         late = self._late.get(name)
-        if late is None:
-            return _stuck(key, since), b""
-        return {**late.header, "age": now - late.since}, late.blob
+        return (_stuck(key, since), b"") if late is None else late.told(now)
 
     def next_deadline(self) -> float | None:
         """Return in how many seconds `tick` has something to do, None for never."""
@@ -311,6 +322,10 @@ def _kill(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
         os.kill(pid, signal.SIGKILL)
+
+
+def _succeeded(header: dict[str, Any]) -> bool:
+    return "value" in header and header["value"]["status"] == 0
 
 
 def _busy(message: str) -> dict[str, Any]:

@@ -49,6 +49,7 @@ from storewatchd.probes import make_probes
 from storewatchd.probes.base import STALE_AFTER_INTERVALS, Patient, Probe
 from storewatchd.probes.self import Own
 from storewatchd.probes.storage import REPOSITORIES
+from storewatchd.probes.tape.alerts import make_tape_alerts
 from storewatchd.reload import Reloader, doubts_of, load_settings
 from storewatchd.rule_files import read_rules
 from storewatchd.settings import Settings, Source
@@ -114,7 +115,8 @@ async def run(source: Source, clock: Clock) -> int:
         repositories = RepositoryBook()
         repositories.declare(settings.storage.named_paths())
         own = Own()
-        probes = make_probes(repositories, settings, own, clock)
+        tape_alerts = make_tape_alerts(clock, is_broker=settings.tape.alert_broker)
+        probes = make_probes(repositories, settings, own, clock, tape_alerts)
         _declare(table, probes, settings)
         checkpoints = Checkpoints(settings.daemon.state_directory, table, version, probes)
         await checkpoints.load()
@@ -127,6 +129,7 @@ async def run(source: Source, clock: Clock) -> int:
             settings.reader.socket,
             clock,
             own_lock_directory=settings.daemon.runtime_directory / "reader",
+            own_options=("--tapealert-broker",) if settings.tape.alert_broker else (),
         )
         stack.push_async_callback(reader.close)
         store = Store(settings, clock, node=journal.node)
@@ -164,6 +167,8 @@ async def run(source: Source, clock: Clock) -> int:
             health=health,
             groups=groups,
             read_rules=reloader.read_rules,
+            tape_alerts=tape_alerts,
+            keep=checkpoints.write,
             version=version,
             uptime_s=lambda: clock.monotonic() - began,
         )

@@ -46,6 +46,7 @@ class Checkpoints:
         self._path = directory / "samples"
         self._table = table
         self._version = version
+        self._writing = asyncio.Lock()
 
     async def load(self) -> None:
         """Take over what the file holds, if it is one of ours."""
@@ -73,6 +74,10 @@ class Checkpoints:
     async def write(self) -> None:
         """Write the file, one probe after the other, so that no more of it than that is in memory;
         the loop is let go between families."""
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
         series, probes = self._table.parts()
         memories = {probe.name: await asyncio.to_thread(probe.to_plain) for probe in self._probes}
         fresh = self._path.with_name("samples.new")

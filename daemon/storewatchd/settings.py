@@ -79,6 +79,11 @@ class ProbesSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class TapeSettings:
+    alert_broker: bool = False  # whether page 2Eh is ours to read, for who asks for the flags
+
+
+@dataclass(frozen=True, slots=True)
 class RepositorySettings:
     name: str = ""
     path: str = ""
@@ -129,6 +134,7 @@ class Settings:
     database: DatabaseSettings = field(default_factory=DatabaseSettings)
     reader: ReaderSettings = field(default_factory=ReaderSettings)
     probes: ProbesSettings = field(default_factory=ProbesSettings)
+    tape: TapeSettings = field(default_factory=TapeSettings)
     storage: StorageSettings = field(default_factory=StorageSettings)
     rules: RulesSettings = field(default_factory=RulesSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)

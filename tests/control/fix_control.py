@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from control.fix_client import LineClient, request
-from fakes import ScriptedPort, ScriptedProbe
+from fakes import HandClock, ScriptedPort, ScriptedProbe
 from fix_node import MAX_AGE_S, Node, open_node, running
 from storewatch.wire.methods import METHODS
 from storewatchd.collector import Collector
@@ -30,6 +30,7 @@ from storewatchd.core.sight import (
 from storewatchd.journal import DRAIN
 from storewatchd.port.tap import TappedPort
 from storewatchd.probes.storage import RepositoriesProbe
+from storewatchd.probes.tape.alerts import TapeAlerts, make_tape_alerts
 from storewatchd.settings import DatabaseKind, DatabaseSettings, Settings
 from storewatchd.store import Store
 from storewatchd.store.ledger import write
@@ -118,6 +119,14 @@ class Outside:
     port: ScriptedPort = field(default_factory=ScriptedPort)
     probe: ScriptedProbe = field(default_factory=lambda: ScriptedProbe(SCRIPTED, families=(VALUE,)))
     rule_files: list[RuleFile] = field(default_factory=list)
+    tape_alerts: TapeAlerts = field(
+        default_factory=lambda: make_tape_alerts(HandClock().clock, is_broker=True)
+    )
+    kept: int = 0
+    """How often what probes remember was written."""
+
+    async def keep(self) -> None:
+        self.kept += 1
 
     def __post_init__(self) -> None:
         self.port.readings["mounts", ""] = MOUNTS
@@ -191,9 +200,11 @@ async def open_control(
     settings: Settings = AWAY,
     rules: str = "",
     with_repositories: bool = True,
+    with_tapes: bool = False,
     keep: int = 100_000,
 ) -> AsyncIterator[Control]:
-    """Run a node and its control plane; without repositories their probe is disabled."""
+    """Run a node and its control plane; without repositories their probe is disabled, and
+    without tapes theirs are."""
     outside = Outside()
     path = directory / "control.sock"
     async with AsyncExitStack() as stack:
@@ -205,6 +216,7 @@ async def open_control(
             (COLLECTOR, COLLECTOR_FAMILIES),
             (BLINDNESS, BLINDNESS_FAMILIES),
             (SCRIPTED, (VALUE,)),
+            *((probe.name, probe.families) for probe in outside.tape_alerts.probes),
         ):
             node.books.table.declare(name, families, max_age_s=MAX_AGE_S)
         repositories = RepositoriesProbe(node.books.repositories, discovers=False)
@@ -212,7 +224,11 @@ async def open_control(
         stack.push_async_callback(store.close)
         port = TappedPort(outside.port)
         collector = Collector(
-            (outside.probe, *([repositories] if with_repositories else [])),
+            (
+                outside.probe,
+                *(outside.tape_alerts.probes if with_tapes else ()),
+                *([repositories] if with_repositories else []),
+            ),
             port,
             clock,
             interval_s=30.0,
@@ -230,6 +246,8 @@ async def open_control(
             health=health,
             groups=NO_GROUPS,
             read_rules=lambda: load(outside.rule_files),
+            tape_alerts=outside.tape_alerts,
+            keep=outside.keep,
             version="1.2.3",
             uptime_s=lambda: UPTIME_S,
         )

@@ -30,6 +30,8 @@ COMMANDS = {
         f"tape.log.{page}": ("P1", f"sg_logs -r -m 8192 -p 0x{page} {{sg}}")
         for page in ("00", "02", "03", "0c", "0d", "11", "12", "14", "17", "18", "1b", "31")
     },
+    "scsi.tapealert": ("P2", "sg_logs -r -m 8192 -p 0x2e {sg}"),
+    "changer.mtx": ("P1", "mtx -f {sg} status"),
     "tape.attributes": ("P1", "sg_read_attr -r {sg}"),
 }
 

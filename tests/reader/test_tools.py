@@ -1,5 +1,6 @@
 """Tools: what is looked at before and after, when none is run, and what becomes of a hung one."""
 
+import dataclasses
 import os
 import signal
 import stat
@@ -174,7 +175,7 @@ def test_a_host_with_room_may_be_busy(machine: Machine) -> None:
 
 def test_what_consumes_is_run_where_that_was_allowed(machine: Machine) -> None:
     machine.tool("ask", "true")
-    with pytest.raises(NotAllowed, match="class P2"):
+    with pytest.raises(NotAllowed, match=r"class P2.*start it with --tapealert-broker"):
         machine.run(row("ask", safety="P2"))
     allowed = Roots(**{**vars(machine.roots), "allowed": frozenset(("P2",))})
     assert tools.run(allowed, row("ask", safety="P2"), DRIVE)[0]["status"] == 0
@@ -305,3 +306,26 @@ def test_a_tool_in_the_kernel_keeps_its_device_closed_until_it_is_let_go(
         reply = ask(desk, row("true"))
         desk.settle()
         assert reply.header["value"]["status"] == 0
+
+
+# What consumes.
+
+
+def test_what_consumes_is_asked_while_the_asker_holds_the_device(machine: Machine) -> None:
+    machine.roots = dataclasses.replace(machine.roots, allowed=frozenset(("P0", "P1", "P2")))
+    machine.tool("ask", "echo flags")
+    machine.say("class/scsi_tape/st0/stats/in_flight", 1)
+    with (machine.root / "dev" / "nst0").open("rb") as held:
+        holder = subprocess.Popen(
+            [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(held.fileno(),)
+        )
+    try:
+        with pytest.raises(Deferred):
+            machine.run(row("ask"))
+        value, output = machine.run(row("ask", safety="P2"))
+        assert (output, value["raced"]) == (b"flags\n", False)
+        machine.say(f"class/scsi_device/{DRIVE}/device/state", "offline")
+        with pytest.raises(Deferred, match="offline"):
+            machine.run(row("ask", safety="P2"))
+    finally:
+        holder.communicate()

@@ -17,7 +17,7 @@ from lab.dstate import HangingMount
 from reader.fix_reader import Desk, Reply, SlowKernel, as_another_user
 from storewatch_reader import attributes, clock
 from storewatch_reader.roots import Roots
-from storewatch_reader.table import ROWS, Row, TreeRow
+from storewatch_reader.table import ROWS, Row, ToolRow, TreeRow
 from storewatch_reader.workers import KEEP_LATE_S, MAX_STUCK, MAX_UNDER_WAY, MAX_WAITING
 
 PATH = ROWS["statvfs.path"]
@@ -367,6 +367,65 @@ def test_a_read_that_had_to_be_killed_leaves_nothing_to_be_given(
     assert answer_of(slow, NEVER_KILLED).header["error"] == "stuck"
     kernel.release()
     slow.settle()
+
+
+def consumed(tmp_path: Path) -> ToolRow:
+    """Return a row whose tool gives what it has once, when `go` is there; the rest is silence."""
+    machine = tmp_path / "machine"
+    for name in ("class/scsi_device/3:0:1:0/device/scsi_generic/sg4", "bin"):
+        (machine / name).mkdir(parents=True)
+    (machine / "class/scsi_device/3:0:1:0/device/state").write_text("running\n")
+    tool = machine / "bin" / "take"
+    tool.write_text(f'#!/bin/sh\nread go < {machine}/go\nprintf %s "$go"\n')
+    tool.chmod(0o755)
+    os.mkfifo(machine / "go")
+    return ToolRow(
+        *("take", "tool", ""),
+        object="scsi",
+        safety="P2",
+        answer_by_s=0.2,
+        kill_after_s=60.0,
+        argv=("take",),
+    )
+
+
+def consuming(tmp_path: Path) -> Desk:
+    machine = tmp_path / "machine"
+    roots = Roots(
+        sysfs=os.fspath(machine),
+        path=f"{machine}/bin:/usr/bin:/bin",
+        allowed=frozenset(("P0", "P1", "P2")),
+    )
+    return Desk(roots, tmp_path / "locks")
+
+
+def test_what_was_consumed_too_late_waits_for_the_next_asker_however_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = consuming(tmp_path)
+    row = consumed(tmp_path)
+    assert answer_of(desk, row, "3:0:1:0").header["error"] == "stuck"
+    (tmp_path / "machine/go").write_text("flags\n")
+    desk.settle()
+    now = clock.monotonic()
+    monkeypatch.setattr(clock, "monotonic", lambda: now + 100 * KEEP_LATE_S)
+    (answer,) = ask(desk, row, "3:0:1:0").answers
+    assert answer[1] == b"flags"
+    assert answer[0]["age"] == pytest.approx(100 * KEEP_LATE_S, abs=5)
+
+
+def test_what_was_consumed_for_an_asker_that_is_gone_is_for_the_next(tmp_path: Path) -> None:
+    desk = consuming(tmp_path)
+    row = consumed(tmp_path)
+    desk.pool.forget_asker({ask(desk, row, "3:0:1:0")})
+    (tmp_path / "machine/go").write_text("flags\n")
+    desk.settle()
+    assert ask(desk, row, "3:0:1:0").answers[0][1] == b"flags"
+    late = ask(desk, row, "3:0:1:0")
+    assert late.answers == [], "it was given once, and is read anew"
+    (tmp_path / "machine/go").write_text("more\n")
+    desk.work(lambda: bool(late.answers))
+    assert late.answers[0][1] == b"more"
 
 
 def test_a_stuck_worker_is_killed_and_its_key_is_open_again(slow: Desk, kernel: SlowKernel) -> None:

@@ -3,17 +3,16 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lab.tape.library import EmulatedLibrary
 from lab.tape.tools import flags
 from system.appliance import Appliance, wait_for
+from system.fix_tape import INTERVAL_S, events, outcomes, rows, value, wait_looks, watch
 
 pytestmark = pytest.mark.timeout(90)  # real programs start
 
-INTERVAL_S = 1.0
 LOG_SENSE = 0x4D
 PAGES_THAT_CLEAR = (0x2E,)
 
@@ -27,50 +26,8 @@ def library(tmp_path: Path) -> Iterator[EmulatedLibrary]:
 @pytest.fixture
 def watched(appliance: Appliance, library: EmulatedLibrary) -> Appliance:
     """A daemon that watches the library by a reader whose roots are those of the laboratory."""
-    appliance.configure(interval_s=INTERVAL_S, more='[database]\nkind = "none"')
-    tools = [
-        word
-        for name in ("LD_PRELOAD", "SGSHIM_MAP")
-        for word in ("--tool-env", f"{name}={library.env[name]}")
-    ]
-    roots = ("--sysfs", str(library.sysfs), "--dev", str(library.dev))
-    appliance.start_reader(*roots, *tools)
-    appliance.start()
-    wait_for("the inventory", lambda: rows(appliance, "library_elements"))
+    watch(appliance, library)
     return appliance
-
-
-def rows(appliance: Appliance, expr: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = appliance.call("metrics.query", expr=expr)["rows"]
-    return found
-
-
-def value(appliance: Appliance, expr: str) -> float | None:
-    """Return the value of an expression that is known and has one row; else None."""
-    found = [one for one in rows(appliance, expr) if one["state"] == "exact"]
-    return float(found[0]["value"]) if len(found) == 1 else None
-
-
-def events(appliance: Appliance) -> list[tuple[str, dict[str, Any]]]:
-    """Return what was told of tapes so far, oldest first."""
-    told = appliance.call("events.list", types=["tape"], limit=1000)["events"]
-    return [(one["kind"], one["data"]) for one in told]
-
-
-def outcomes(appliance: Appliance, probe: str) -> set[str]:
-    return {one["outcome"] for one in appliance.call("probes.list", probe=probe)["probes"]}
-
-
-def wait_looks(appliance: Appliance, probe: str, count: int = 2) -> None:
-    """Wait until every scope of a probe was looked at so often from now on."""
-    seen: dict[str, set[str]] = {}
-
-    def looked() -> bool:
-        for one in appliance.call("probes.list", probe=probe)["probes"]:
-            seen.setdefault(str(one["scope"]), set()).add(one["last_run"])
-        return bool(seen) and all(len(runs) > count for runs in seen.values())
-
-    wait_for("looks", looked, within_s=30)
 
 
 def test_a_library_is_seen_with_its_drives_slots_and_cartridges(
@@ -84,7 +41,7 @@ def test_a_library_is_seen_with_its_drives_slots_and_cartridges(
         "total_slots": 20,
         "occupied_slots": 12,
     }
-    bays = rows(watched, "library_drive_bay")
+    bays = wait_for("bays", lambda: rows(watched, "library_drive_bay"))
     assert {one["labels"]["drive"] for one in bays} == {
         library.drives[0].serial,
         library.drives[1].serial,

@@ -11,7 +11,7 @@ import pytest
 
 from lab.tape.library import EmulatedLibrary
 from system.appliance import Appliance, wait_for
-from system.test_tape import rows, value
+from system.fix_tape import rows, value
 
 pytestmark = pytest.mark.timeout(90)  # real programs start
 

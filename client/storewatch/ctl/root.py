@@ -12,6 +12,7 @@ from storewatch.ctl.commands import (
     repositories,
     rules,
     status,
+    tape,
     tasks,
     tokens,
     version,
@@ -56,6 +57,7 @@ for command in (
     repositories.repositories,
     probes.probes,
     boot.boot,
+    tape.tape,
     tokens.tokens,
     version.version,
 ):

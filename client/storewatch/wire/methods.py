@@ -53,6 +53,8 @@ METHODS: dict[str, Method] = {
     "probes.record": Method(params.ProbesRecord, types.RecordingStarted, ADMIN),
     "probes.plan": Method(params.ProbesPlan, types.Plan, READ),
     "boot.check": Method(params.Nothing, types.BootReport, READ),
+    "tape.alert": Method(params.TapeAlert, types.TapeAlertReport, WRITE),
+    "tape.told": Method(params.TapeTold, bool, WRITE),
     "tokens.create": Method(params.TokenCreate, types.NewToken, ADMIN),
     "tokens.list": Method(params.Nothing, types.TokenList, ADMIN),
     "tokens.revoke": Method(params.TokenId, types.Token, ADMIN),

@@ -189,6 +189,22 @@ class MetricsQuery(Params):
     expr: Annotated[str, Meta(min_length=1, max_length=16384)]
 
 
+class TapeAlert(Params):
+    """A drive or library by its serial number, or by the name of one of its nodes. `asker` tells
+    who asks from others of the same user: each is told of every flag once."""
+
+    device: Annotated[str, Meta(min_length=1, max_length=4096)]
+    asker: Name | None = None
+
+
+class TapeTold(Params):
+    """What `tape.alert` said and arrived, by its `device` and `mark`."""
+
+    device: Annotated[str, Meta(min_length=1, max_length=4096)]
+    mark: Annotated[int, Meta(ge=0, le=2**62)]
+    asker: Name | None = None
+
+
 class TokenCreate(Params):
     name: Name
     permissions: Annotated[list[PermissionName], Meta(min_length=1)]

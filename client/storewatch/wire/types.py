@@ -292,6 +292,28 @@ class BootReport(msgspec.Struct, kw_only=True):
     checks: list[BootCheck]
 
 
+class TapeAlertFlag(msgspec.Struct, kw_only=True):
+    """A TapeAlert flag that was set, and when that was seen."""
+
+    number: int
+    name: str
+    severity: Severity | None  # None for a number that T10 has not assigned
+    advice: str
+    timestamp: str
+
+
+class TapeAlertReport(msgspec.Struct, kw_only=True):
+    """The flags of a drive or library that this asker was not told of. They count as told when
+    `tape.told` brings the mark back. `unread` says why the drive could not be asked now, and is
+    empty where it was: there may be more flags."""
+
+    device: str  # its serial number
+    kind: Literal["drive", "library"]
+    flags: list[TapeAlertFlag]
+    mark: int
+    unread: str
+
+
 class Rule(msgspec.Struct, kw_only=True):
     """A rule as it is in force. Exactly one of `alert` and `record` is set."""
 

@@ -1,6 +1,6 @@
 """Puts the control plane together: every method, the subscriptions, the server."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -8,7 +8,17 @@ from storewatchd.bus import Bus
 from storewatchd.collector import Collector
 from storewatchd.control.dispatch import Dispatcher
 from storewatchd.control.health import HealthChecks
-from storewatchd.control.methods import alerts, boot, daemon, events, probes, rules, tasks, tokens
+from storewatchd.control.methods import (
+    alerts,
+    boot,
+    daemon,
+    events,
+    probes,
+    rules,
+    tape,
+    tasks,
+    tokens,
+)
 from storewatchd.control.methods.rules import ReadRules
 from storewatchd.control.recordings import Recordings
 from storewatchd.control.replay import Replay
@@ -21,6 +31,7 @@ from storewatchd.journal import Journal
 from storewatchd.monitor import Monitor
 from storewatchd.port.tap import TappedPort
 from storewatchd.probes import family_names
+from storewatchd.probes.tape.alerts import TapeAlerts
 from storewatchd.store import Store
 
 _OPEN = AlertQuery(states=frozenset({AlertState.FIRING, AlertState.PENDING}))
@@ -37,10 +48,12 @@ def control_plane(
     health: HealthChecks,
     groups: PeerGroups,
     read_rules: ReadRules,
+    tape_alerts: TapeAlerts,
+    keep: Callable[[], Awaitable[None]],
     version: str,
     uptime_s: Callable[[], float],
 ) -> ControlServer:
-    """Return the server with every method of the contract."""
+    """Return the server with every method of the contract; `keep` writes what probes remember."""
     replay = Replay(journal, unwritten=monitor.unwritten)
     subscriptions = Subscriptions(bus, replay, is_good=partial(_is_good_token, monitor))
 
@@ -69,6 +82,7 @@ def control_plane(
         **boot.handlers(monitor),
         **probes.handlers(monitor, collector, Recordings(monitor, port, version)),
         **rules.handlers(monitor, read_rules, known_metrics),
+        **tape.handlers(collector, port, tape_alerts, keep),
         **tasks.handlers(monitor, store),
         **tokens.handlers(monitor, subscriptions),
     }

@@ -44,7 +44,8 @@ class ReaderPort:
     """A connection to the reader, made when it is needed and made again when it breaks.
 
     Where no reader listens at the socket, one of our own is started, by a socket pair. It stands in
-    until one listens there: `look_again_s` is how often that is tried.
+    until one listens there: `look_again_s` is how often that is tried. `own_options` are what it is
+    started with besides.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class ReaderPort:
         clock: Clock,
         *,
         own_lock_directory: Path,
+        own_options: Sequence[str] = (),
         program: Sequence[str] = (sys.executable, "-m", "storewatch_reader"),
         rows: Mapping[str, Row] = ROWS,
         margin_s: float = MARGIN_S,
@@ -61,6 +63,7 @@ class ReaderPort:
         self._path = path
         self._clock = clock
         self._own_lock_directory = own_lock_directory
+        self._own_options = own_options
         self._program = program
         self._rows = rows
         self._margin_s = margin_s
@@ -232,6 +235,7 @@ class ReaderPort:
                     [
                         *(*self._program, "--fd", str(theirs.fileno())),
                         *("--lock-directory", str(self._own_lock_directory)),
+                        *self._own_options,
                     ],
                     pass_fds=(theirs.fileno(),),
                     env={"PYTHONPATH": _package_root()},

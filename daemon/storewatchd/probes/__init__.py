@@ -14,9 +14,11 @@ from storewatchd.probes.scst.readings import SlowReadings
 from storewatchd.probes.self import DatabaseProbe, Own, SelfProbe
 from storewatchd.probes.storage import FileSystemsProbe, RepositoriesProbe, RepositoryStatesProbe
 from storewatchd.probes.system import SystemProbe
+from storewatchd.probes.tape.alerts import TapeAlerts, make_tape_alerts
 from storewatchd.probes.tape.drive_logs import DriveLogsProbe
 from storewatchd.probes.tape.drives import DrivesProbe
-from storewatchd.probes.tape.libraries import InventoriesProbe, LibrariesProbe
+from storewatchd.probes.tape.libraries import ElementStatesProbe, InventoriesProbe, LibrariesProbe
+from storewatchd.probes.tape.reports import Reports
 from storewatchd.probes.vtl.probe import make_vtl_probes
 from storewatchd.settings import Settings
 
@@ -49,11 +51,14 @@ def make_probes(
     settings: Settings,
     own: Own | None = None,
     clock: Clock | None = None,
+    alerts: TapeAlerts | None = None,
 ) -> tuple[Probe, ...]:
     """Return the probes that the settings leave enabled; `own` is what the daemon says of
-    itself."""
+    itself, `alerts` what people ask for TapeAlert flags."""
     own = Own() if own is None else own
     clock = clock or Clock()
+    alerts = alerts or make_tape_alerts(clock)
+    libraries = Reports()
     scst = SlowReadings(clock)
     probes: tuple[Probe, ...] = (
         SystemProbe(),
@@ -70,9 +75,11 @@ def make_probes(
         NextBootProbe(clock),
         ScstConfigProbe(scst, clock),
         DrivesProbe(),
-        DriveLogsProbe(),
-        LibrariesProbe(),
-        InventoriesProbe(),
+        DriveLogsProbe(alerts.drives.book),
+        *alerts.probes,
+        LibrariesProbe(libraries, clock),
+        InventoriesProbe(libraries),
+        ElementStatesProbe(libraries, clock),
         *make_vtl_probes(clock),
         DatabaseProbe(own),
         SelfProbe(own),

@@ -269,6 +269,7 @@ def test_an_answer_of_another_shape_is_told_and_not_shown(peer: WirePeer, ctl: C
             "probes run",
             "probes plan",
             "boot check",
+            "tape alert",
             "tokens create",
             "tokens list",
             "tokens revoke",
@@ -1176,3 +1177,83 @@ def test_the_next_start_is_a_table_and_an_exit_code(
     ended, out, _ = ctl("boot", "check", "--json")
     assert (ended, json.loads(out)) == (status, report)
     assert peer.wait_for("boot.check") == [{}, {}]
+
+
+# Tapes.
+
+FLAG = {
+    "number": 20,
+    "name": "clean now",
+    "severity": "critical",
+    "advice": "The drive must be cleaned before any more work.",
+    "timestamp": "2026-01-01T12:00:00.000Z",
+}
+
+
+def tape_report(**changes: Any) -> dict[str, Any]:
+    report = {"device": "DRV1", "kind": "drive", "flags": [FLAG], "mark": 7, "unread": ""}
+    return {**report, **changes}
+
+
+def test_flags_are_told_as_backup_programs_read_them_and_confirmed(
+    peer: WirePeer, ctl: Ctl
+) -> None:
+    peer.answers["tape.alert"] = lambda _: tape_report()
+    peer.answers["tape.told"] = lambda _: True
+    assert ctl("tape", "alert", "/dev/nst0", "--asker", "x") == (
+        0,
+        "TapeAlert[20]: clean now: The drive must be cleaned before any more work.\n",
+        "",
+    )
+    assert peer.wait_for("tape.alert") == [{"device": "/dev/nst0", "asker": "x"}]
+    assert peer.wait_for("tape.told") == [{"device": "DRV1", "mark": 7, "asker": "x"}]
+
+
+def test_the_flags_of_a_library_are_none_of_a_drive(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["tape.alert"] = lambda _: tape_report(kind="library")
+    peer.answers["tape.told"] = lambda _: True
+    assert ctl("tape", "alert", "LIB1")[1].startswith("Library TapeAlert[20]: ")
+
+
+def test_no_flags_are_no_output(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["tape.alert"] = lambda _: tape_report(flags=[])
+    peer.answers["tape.told"] = lambda _: True
+    assert ctl("tape", "alert", "DRV1") == (0, "", "")
+
+
+def test_flags_as_json_are_the_report(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["tape.alert"] = lambda _: tape_report()
+    peer.answers["tape.told"] = lambda _: True
+    assert json.loads(ctl("tape", "alert", "DRV1", "--json")[1]) == tape_report()
+
+
+def test_a_link_to_a_node_is_followed_here(peer: WirePeer, ctl: Ctl, tmp_path: Path) -> None:
+    peer.answers["tape.alert"] = lambda _: tape_report()
+    peer.answers["tape.told"] = lambda _: True
+    (tmp_path / "by-id").symlink_to("/dev/null")
+    ctl("tape", "alert", str(tmp_path / "by-id"))
+    assert peer.wait_for("tape.alert") == [{"device": "/dev/null"}]
+
+
+def test_a_drive_that_could_not_be_asked_is_a_failure_after_what_is_known(
+    peer: WirePeer, ctl: Ctl
+) -> None:
+    peer.answers["tape.alert"] = lambda _: tape_report(unread="it is reserved")
+    peer.answers["tape.told"] = lambda _: True
+    status, out, err = ctl("tape", "alert", "/dev/nst0")
+    assert (status, out.startswith("TapeAlert[20]: ")) == (1, True)
+    assert "/dev/nst0 may have more TapeAlert flags" in err
+    assert "it is reserved" in err
+
+
+def test_a_daemon_that_is_away_is_no_good_news(ctl: Ctl, tmp_path: Path) -> None:
+    status, out, err = ctl("--socket", str(tmp_path / "none"), "tape", "alert", "/dev/nst0")
+    assert (status, out) == (3, "")
+    assert "the TapeAlert flags of /dev/nst0 are not known, and were not read" in err
+
+
+def test_a_confirmation_that_does_not_arrive_is_no_failure(peer: WirePeer, ctl: Ctl) -> None:
+    peer.answers["tape.alert"] = lambda _: tape_report()
+    status, out, err = ctl("tape", "alert", "DRV1")
+    assert (status, out.startswith("TapeAlert[20]: ")) == (0, True)
+    assert "another time they are told again" in err

@@ -69,6 +69,7 @@ class Changer(Device):
         # How a failed read looks that says GOOD.
         self.shows_empty = False
         self.shows_no_tags = False
+        self.shows_empty_to_curdata = False  # to who asks for what is known, without motion
         self.extra_elements = 0
         super().__init__(serial)
 
@@ -185,6 +186,7 @@ class Changer(Device):
             raise bad_field(1)
         if has_tags and not self.has_barcodes:
             raise bad_field(1)
+        shows_empty = self.shows_empty or (self.shows_empty_to_curdata and bool(cdb[6] & 2))
         pages: list[bytes] = []
         found: list[Element] = []
         for each, elements in self.places.items():
@@ -194,7 +196,10 @@ class Changer(Device):
             if not wanted:
                 continue
             found += wanted
-            described = [self._describe(e, has_tags, has_identifiers) for e in wanted]
+            described = [
+                self._describe(e, has_tags, has_identifiers, shows_empty=shows_empty)
+                for e in wanted
+            ]
             size_each = len(described[0])
             head = (each, 0x80 if has_tags else 0, size_each, size_each * len(described))
             pages += [struct.pack(">BBHI", *head), *described]
@@ -205,8 +210,10 @@ class Changer(Device):
         count = max(0, len(found) + self.extra_elements)
         return (struct.pack(">HHI", first, count, len(body)) + body)[:size]
 
-    def _describe(self, element: Element, has_tags: bool, has_identifiers: bool) -> bytes:
-        tape = None if self.shows_empty else element.tape
+    def _describe(
+        self, element: Element, has_tags: bool, has_identifiers: bool, *, shows_empty: bool
+    ) -> bytes:
+        tape = None if shows_empty else element.tape
         flags = 0x01 if tape else 0
         flags |= 0x02 if element.is_from_operator else 0
         flags |= 0x04 if element.exception else 0

@@ -6,13 +6,14 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fakes import NOON, ScriptedPort
+from fakes import NOON, HandClock, ScriptedPort
 from probes.fix_probes import assert_keeps_to_its_families
 from probes.tape.fix_tape import device, ran
 from scsi.fix_logs import log_page, parameter
 from storewatchd.core.frames import Frame, News, Scope
 from storewatchd.core.model import EventType
 from storewatchd.port import Reading
+from storewatchd.probes.tape.alerts import make_tape_alerts
 from storewatchd.probes.tape.drive_logs import DriveLogsProbe
 
 DRIVE = "DRV0001"
@@ -131,7 +132,9 @@ class Desk(ScriptedPort):
     def __init__(self, drive: FakeDrive | None = None) -> None:
         super().__init__()
         self.drive = drive or FakeDrive()
-        self.probe = DriveLogsProbe()
+        self.clock = HandClock()
+        self.alerts = make_tape_alerts(self.clock.clock).drives
+        self.probe = DriveLogsProbe(self.alerts.book)
         self.now = NOON
         self.tree = device(AT, 1, DRIVE, "sg4", "st0")
         self.asked_for: list[str] = []
@@ -173,6 +176,18 @@ class Desk(ScriptedPort):
             assert max(Counter(row.labels for row in rows).values(), default=1) == 1, name
             assert all(row.labels[0] == DRIVE for row in rows)
         return frame
+
+    def flags(self) -> Frame:
+        """Return what is known of the flags after the last look."""
+        self.clock.forward(self.now - self.clock.wall())
+        frame = asyncio.run(self.alerts.collect(self, self.alerts.scope(DRIVE)))
+        assert_keeps_to_its_families(self.alerts, frame)
+        return frame
+
+    def flag_news(self) -> list[dict[str, Any]]:
+        """Look at all pages, and return the news of flags."""
+        self.look()
+        return of_kind(self.flags().news, "tapealert")
 
     def news(self, kind: str, after_s: float = 30.0) -> list[dict[str, Any]]:
         """Look, and return the news of a kind."""

@@ -21,6 +21,7 @@ from storewatchd.core.frames import News, Scope
 from storewatchd.core.model import EventType
 from storewatchd.errors import ProbeFailed
 from storewatchd.probes.tape.libraries import InventoriesProbe
+from storewatchd.probes.tape.reports import Reports
 
 SCOPE = Scope("library_inventories", (("library", LIBRARY),))
 
@@ -29,7 +30,7 @@ class Watch:
     """A probe that looks at one library again and again."""
 
     def __init__(self) -> None:
-        self.probe = InventoriesProbe()
+        self.probe = InventoriesProbe(Reports())
         self.port = ScriptedPort()
 
     def see(self, found: FakeLibrary) -> list[tuple[str, dict[str, Any]]]:

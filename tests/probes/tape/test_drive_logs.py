@@ -28,7 +28,7 @@ from scsi.fix_logs import log_page, parameter
 from storewatch_reader.table import LOG_PAGES
 from storewatchd.errors import ProbeAbsent, ProbeDeferred, ProbeFailed
 from storewatchd.probes.base import Patient
-from storewatchd.probes.tape.drive_logs import MAX_HEARD, READ_ANEW_S, DriveLogsProbe
+from storewatchd.probes.tape.drive_logs import MAX_HEARD, READ_ANEW_S
 from storewatchd.probes.tape.pages import KNOWN_PAGES
 
 A = Tape("A00001L8", "SN1", loads=7, threads=8)
@@ -459,9 +459,9 @@ def test_errors_of_a_sas_port_are_told() -> None:
 
 def test_a_flag_that_becomes_set_is_news_once_and_counted() -> None:
     desk = loaded(flags=frozenset({21}))
-    assert desk.news("tapealert") == [], "it was set when we began to look"
+    assert desk.flag_news() == [], "it was set when we began to look"
     desk.drive.flags = frozenset({4, 21})
-    (told,) = desk.news("tapealert")
+    (told,) = desk.flag_news()
     assert told["advice"].startswith("The cartridge is at fault")
     assert {**told, "advice": ""} == {
         "drive": DRIVE,
@@ -471,8 +471,9 @@ def test_a_flag_that_becomes_set_is_news_once_and_counted() -> None:
         "severity": "critical",
         "advice": "",
     }
-    frame = desk.look()
-    assert of_kind(frame.news, "tapealert") == []
+    desk.look()
+    frame = desk.flags()
+    assert frame.news == ()
     assert values(frame, "tape_drive_tapealert_active") == {
         (DRIVE, "4", "media", "critical"): 1.0,
         (DRIVE, "21", "clean periodic", "warning"): 1.0,
@@ -480,9 +481,11 @@ def test_a_flag_that_becomes_set_is_news_once_and_counted() -> None:
     assert values(frame, "tape_drive_tapealert_info")[DRIVE, "4", told["advice"]] == 1.0
     assert values(frame, "tape_drive_tapealert_total") == {(DRIVE, "4"): 1.0}
     desk.drive.flags = frozenset()
-    assert values(desk.look(), "tape_drive_tapealert_active") == {}
+    desk.look()
+    assert values(desk.flags(), "tape_drive_tapealert_active") == {}
     desk.drive.flags = frozenset({4})
-    assert values(desk.look(), "tape_drive_tapealert_total") == {(DRIVE, "4"): 2.0}
+    desk.look()
+    assert values(desk.flags(), "tape_drive_tapealert_total") == {(DRIVE, "4"): 2.0}
 
 
 def test_a_flag_is_not_lost_where_the_look_fails() -> None:
@@ -491,8 +494,10 @@ def test_a_flag_is_not_lost_where_the_look_fails() -> None:
     desk.drive.instead["tape.log.02"] = ran(bytes(4))
     with pytest.raises(ProbeFailed):
         desk.look()
+    with pytest.raises(ProbeDeferred, match="its pages cannot be read"):
+        desk.flags()
     desk.drive.instead.clear()
-    assert [one["number"] for one in desk.news("tapealert")] == [3]
+    assert [one["number"] for one in desk.flag_news()] == [3]
 
 
 def test_a_unit_attention_is_told_once_also_where_the_look_failed() -> None:
@@ -540,5 +545,5 @@ def test_a_mount_is_told_at_unload() -> None:
 
 def test_every_drive_is_a_scope() -> None:
     desk = Desk()
-    (scope,) = asyncio.run(DriveLogsProbe().discover(desk))
+    (scope,) = asyncio.run(desk.probe.discover(desk))
     assert scope.labels == (("drive", DRIVE),)

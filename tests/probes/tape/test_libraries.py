@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import ScriptedPort
+from fakes import HandClock, ScriptedPort
 from probes.fix_probes import assert_keeps_to_its_families, values
 from probes.tape.fix_tape import (
     CHANGER_AT,
@@ -24,14 +24,27 @@ from storewatchd.errors import ProbeAbsent, ProbeDeferred, ProbeFailed, ReadRefu
 from storewatchd.probes.base import Patient
 from storewatchd.probes.tape.libraries import (
     CONVINCING_LOOKS,
+    ElementStatesProbe,
     InventoriesProbe,
     LibrariesProbe,
 )
+from storewatchd.probes.tape.reports import Reports
 
 SCOPE = Scope("library_inventories", (("library", LIBRARY),))
 
 
-def look(probe: InventoriesProbe | LibrariesProbe, port: ScriptedPort) -> Frame:
+Probe = InventoriesProbe | LibrariesProbe | ElementStatesProbe
+
+
+def inventories() -> InventoriesProbe:
+    return InventoriesProbe(Reports())
+
+
+def libraries() -> LibrariesProbe:
+    return LibrariesProbe(Reports(), HandClock().clock)
+
+
+def look(probe: Probe, port: ScriptedPort) -> Frame:
     scope = Scope(probe.name, SCOPE.labels)
     frame = asyncio.run(probe.collect(port, scope))
     assert_keeps_to_its_families(probe, frame)
@@ -41,7 +54,14 @@ def look(probe: InventoriesProbe | LibrariesProbe, port: ScriptedPort) -> Frame:
 def inventory_of(found: FakeLibrary) -> Frame:
     port = ScriptedPort()
     found.tell(port)
-    return look(InventoriesProbe(), port)
+    return look(inventories(), port)
+
+
+def states_of(found: FakeLibrary) -> Frame:
+    port, reports = ScriptedPort(), Reports()
+    found.tell(port)
+    look(InventoriesProbe(reports), port)
+    return look(ElementStatesProbe(reports, HandClock().clock), port)
 
 
 # There or not.
@@ -50,10 +70,10 @@ def inventory_of(found: FakeLibrary) -> Frame:
 def test_a_library_is_found_by_its_serial_number() -> None:
     port = ScriptedPort()
     library("A").tell(port, DRV0001="st0")
-    for probe in (LibrariesProbe(), InventoriesProbe()):
+    for probe in (libraries(), inventories()):
         scopes = asyncio.run(probe.discover(port))
         assert scopes == (Scope(probe.name, (("library", LIBRARY),)),)
-    frame = look(LibrariesProbe(), port)
+    frame = look(libraries(), port)
     assert values(frame, "library_up") == {(LIBRARY,): 1.0}
     assert values(frame, "library_info") == {
         (LIBRARY, "ACME", "Tape 9", "1.00", "sg3", CHANGER_AT, "running"): 1.0
@@ -65,19 +85,19 @@ def test_a_library_that_the_kernel_took_offline_is_down() -> None:
     tree = device(CHANGER_AT, 8, LIBRARY, "sg3")
     tree[f"scsi_device/{CHANGER_AT}/device/state"] = b"offline\n"
     port.readings["sys.scsi", ""] = tree
-    assert values(look(LibrariesProbe(), port), "library_up") == {(LIBRARY,): 0.0}
+    assert values(look(libraries(), port), "library_up") == {(LIBRARY,): 0.0}
 
 
 def test_a_machine_without_libraries_has_no_scopes() -> None:
     port = ScriptedPort()
     port.readings["sys.scsi", ""] = {}
-    for probe in (LibrariesProbe(), InventoriesProbe()):
+    for probe in (libraries(), inventories()):
         assert asyncio.run(probe.discover(port)) == ()
 
 
 def test_a_library_that_is_gone_is_down_and_its_inventory_cannot_be_seen() -> None:
     port = ScriptedPort()
-    for probe in (LibrariesProbe(), InventoriesProbe()):
+    for probe in (libraries(), inventories()):
         library("A").tell(port)
         scopes = asyncio.run(probe.discover(port))
         port.readings["sys.scsi", ""] = {}
@@ -92,7 +112,7 @@ def test_a_library_that_is_gone_is_down_and_its_inventory_cannot_be_seen() -> No
 def test_a_serial_number_that_sysfs_does_not_have_is_asked_once() -> None:
     port = ScriptedPort()
     library("A", serial=None).tell(port)
-    probe = LibrariesProbe()
+    probe = libraries()
     assert asyncio.run(probe.discover(port)) == ()  # it hangs: who it is, nobody knows yet
     port.readings["scsi.serial", CHANGER_AT] = ran(bytes((8, 0x80, 0, 7)) + LIBRARY.encode())
     assert asyncio.run(probe.discover(port)) == (Scope("libraries", SCOPE.labels),)
@@ -103,7 +123,7 @@ def test_a_serial_number_that_sysfs_does_not_have_is_asked_once() -> None:
 def test_a_library_without_a_serial_number_is_where_it_is() -> None:
     port = ScriptedPort()
     library("A", serial="").tell(port)
-    (scope,) = asyncio.run(LibrariesProbe().discover(port))
+    (scope,) = asyncio.run(libraries().discover(port))
     assert scope.labels == (("library", f"ACME Tape 9 at {CHANGER_AT}"),)
 
 
@@ -135,7 +155,7 @@ def test_the_same_bar_code_twice_is_named() -> None:
 def test_an_exception_and_what_is_out_of_reach_are_told() -> None:
     found = library("A")
     found.places.append(Place(MAIL, 11, "X", code=(0x83, 0x02), is_accessible=False))
-    frame = inventory_of(found)
+    frame = states_of(found)
     assert values(frame, "library_elements_abnormal")[LIBRARY, "import_export"] == 1.0
     assert values(frame, "library_elements_inaccessible")[LIBRARY, "import_export"] == 1.0
     ((labels, value),) = values(frame, "library_element_exception").items()
@@ -148,25 +168,30 @@ def test_a_loaded_drive_that_says_so_is_not_out_of_reach() -> None:
         Place(DRIVE, 501, "B", is_accessible=False, drive="DRV0002"),
         Place(DRIVE, 502, None, is_accessible=False, drive="DRV0003"),
     ]
-    assert values(inventory_of(found), "library_elements_inaccessible")[LIBRARY, "drive"] == 1.0
+    frame = states_of(found)
+    assert values(frame, "library_elements_inaccessible")[LIBRARY, "drive"] == 1.0
+    assert values(frame, "library_element_access") == {
+        (LIBRARY, "drive", "500"): 1.0,
+        (LIBRARY, "drive", "501"): 1.0,
+        (LIBRARY, "drive", "502"): 0.0,
+    }
 
 
 def test_a_loaded_drive_is_told_with_its_cartridge() -> None:
     found = library("A")
     found.places += [Place(DRIVE, 501, "B", drive="DRV0002")]
-    frame = inventory_of(found)
-    assert values(frame, "library_drive_bay") == {
+    assert values(states_of(found), "library_drive_bay") == {
         (LIBRARY, "0", "500", "DRV0001"): 1.0,
         (LIBRARY, "1", "501", "DRV0002"): 1.0,
     }
-    assert values(frame, "tape_drive_loaded") == {(LIBRARY, "1", "DRV0002", "B"): 1.0}
+    assert values(inventory_of(found), "tape_drive_loaded") == {(LIBRARY, "1", "DRV0002", "B"): 1.0}
 
 
 def test_a_library_with_thousands_of_slots_is_read_by_the_large_row() -> None:
     port = ScriptedPort()
     library(*(f"T{number:05}" for number in range(2000))).tell(port)
     del port.readings["changer.elements", CHANGER_AT]
-    frame = look(InventoriesProbe(), port)
+    frame = look(inventories(), port)
     assert values(frame, "library_elements_full")[LIBRARY, "storage"] == 2000.0
 
 
@@ -178,7 +203,7 @@ FULL = library(*(f"T{number}" for number in range(40)))
 
 def watching(port: ScriptedPort) -> InventoriesProbe:
     """Return a probe that has seen a full library."""
-    probe = InventoriesProbe()
+    probe = inventories()
     FULL.tell(port)
     look(probe, port)
     return probe
@@ -275,7 +300,7 @@ def test_what_is_no_inventory_is_told_as_what_it_is(
     library("A").tell(port)
     port.readings["changer.elements", CHANGER_AT] = answer
     with pytest.raises(kind, match=words):
-        look(InventoriesProbe(), port)
+        look(inventories(), port)
 
 
 def test_a_report_that_was_cut_never_empties_a_library() -> None:
@@ -286,7 +311,7 @@ def test_a_report_that_was_cut_never_empties_a_library() -> None:
     for length in range(len(whole)):
         port.readings["changer.elements", CHANGER_AT] = ran(whole[:length])
         with pytest.raises(ProbeFailed):
-            look(InventoriesProbe(), port)
+            look(inventories(), port)
 
 
 @given(raw=st.binary(max_size=200))
@@ -295,7 +320,7 @@ def test_garbage_is_a_failure(raw: bytes) -> None:
     library("A").tell(port)
     port.readings["changer.elements", CHANGER_AT] = ran(raw)
     with pytest.raises(ProbeFailed):
-        look(InventoriesProbe(), port)
+        look(inventories(), port)
 
 
 def test_a_unit_attention_is_heard_and_the_command_is_sent_again() -> None:
@@ -313,7 +338,7 @@ def test_a_unit_attention_is_heard_and_the_command_is_sent_again() -> None:
     port = Once()
     library("A").tell(port)
     port.readings["changer.addresses", CHANGER_AT] = attention
-    assert values(look(InventoriesProbe(), port), "library_elements")[LIBRARY, "storage"] == 1.0
+    assert values(look(inventories(), port), "library_elements")[LIBRARY, "storage"] == 1.0
 
 
 def test_a_library_that_always_has_something_else_to_tell_is_failed() -> None:
@@ -321,10 +346,10 @@ def test_a_library_that_always_has_something_else_to_tell_is_failed() -> None:
     library("A").tell(port)
     port.readings["changer.addresses", CHANGER_AT] = ran(status=6)
     with pytest.raises(ProbeFailed, match="something to tell"):
-        look(InventoriesProbe(), port)
+        look(inventories(), port)
 
 
 def test_what_was_seen_holds_while_a_library_is_busy_all_night() -> None:
-    assert isinstance(InventoriesProbe(), Patient)
-    assert InventoriesProbe().max_age_s >= 12 * 3600
-    assert not isinstance(LibrariesProbe(), Patient)
+    assert isinstance(inventories(), Patient)
+    assert inventories().max_age_s >= 12 * 3600
+    assert not isinstance(libraries(), Patient)

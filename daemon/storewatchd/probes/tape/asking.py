@@ -13,7 +13,7 @@ from storewatchd.scsi.sg_tools import Ending, Outcome, judge
 if TYPE_CHECKING:
     from storewatchd.scsi.sense import Sense
 
-_OCCUPIED = (Ending.BUSY, Ending.RESERVATION_CONFLICT, Ending.HELD)
+OCCUPIED = (Ending.BUSY, Ending.RESERVATION_CONFLICT, Ending.HELD)
 TRIES = 3
 """How often a command is sent where the device has something else to tell first: a library may have
 several things."""
@@ -56,7 +56,7 @@ class Asker:
                 return _whole(value["stdout"], outcome)
             if outcome.ending is not Ending.UNIT_ATTENTION:
                 break
-        if outcome.ending in _OCCUPIED:
+        if outcome.ending in OCCUPIED:
             raise ProbeDeferred(outcome.sentence)
         if outcome.errno is not None:
             raise ReadRefused(outcome.sentence, errno=outcome.errno)

@@ -34,6 +34,7 @@ class ScsiDevice:
     serial: str | None
     sg: str
     tape: str = ""
+    changer: str = ""
     statistics: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -42,6 +43,15 @@ class ScsiDevice:
         if self.serial == "":
             return f"{self.vendor} {self.product} at {self.address}"
         return self.serial
+
+    def is_at(self, name: str) -> bool:
+        """Return whether a name is that of one of its nodes, with or without /dev/, or its
+        address."""
+        node = name.removeprefix("/dev/")
+        # Every st node has three siblings of other modes, each with one that does not rewind.
+        tape = re.fullmatch(r"n?(st\d+)[alm]?", node)
+        known = (self.sg, self.changer, self.address)
+        return bool(node) and (node in known or (tape is not None and tape[1] == self.tape))
 
 
 def parse_devices(attributes: Attributes) -> list[ScsiDevice]:
@@ -74,6 +84,7 @@ def _device(
         serial=_serial(facts.get("vpd_pg80")),
         sg=next(iter(_nodes(facts, "scsi_generic")), ""),
         tape=tape,
+        changer=next(iter(_nodes(facts, "scsi_changer")), ""),
         statistics=_statistics(tape, attributes) if tape else {},
     )
 

@@ -1,27 +1,27 @@
 """What every tape drive and the cartridge in it say of themselves, asked while nobody uses it.
 
 A drive that rests is asked two things at each look: what it does (page 11h) and its TapeAlert flags
-(page 12h, which reading does not clear; page 2Eh is never read). The rest is asked when these, the
-kernel's statistics or a unit attention say that something happened, and otherwise every five
+(page 12h, which reading does not clear; page 2Eh is not read here). The rest is asked when these,
+the kernel's statistics or a unit attention say that something happened, and otherwise every five
 minutes. A page that a drive does not list, or refuses, is not asked of it again.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from storewatchd.core.frames import Frame, News, Scope
-from storewatchd.core.model import EventType
+from storewatchd.core.model import EventType, parse_time
 from storewatchd.errors import Malformed, ProbeFailed
 from storewatchd.port import Port
 from storewatchd.probes.base import seen
+from storewatchd.probes.tape.alert_book import AlertBook, Flags
 from storewatchd.probes.tape.asking import Asker
 from storewatchd.probes.tape.cartridge_rows import CARTRIDGE_FAMILIES, cartridge_rows
 from storewatchd.probes.tape.changes import attentions
 from storewatchd.probes.tape.devices import Devices, ScsiDevice
 from storewatchd.probes.tape.drive_rows import DRIVE_FAMILIES, drive_rows
-from storewatchd.probes.tape.mounts import Mounts, Sight
+from storewatchd.probes.tape.mounts import Mounts, Sight, is_good
 from storewatchd.probes.tape.pages import (
     AT_EVERY_LOOK,
     KNOWN_PAGES,
@@ -35,7 +35,6 @@ from storewatchd.scsi.inquiry import TAPE
 from storewatchd.scsi.logs import SUPPORTED_PAGES, parse_supported_pages
 from storewatchd.scsi.mam import Medium, parse_medium
 from storewatchd.scsi.sg_tools import Ending
-from storewatchd.scsi.tapealert import DRIVE_FLAGS
 
 if TYPE_CHECKING:
     from storewatchd.scsi.sense import Sense
@@ -63,7 +62,6 @@ class _Drive:
     read_at: float | None = None  # all pages
     has_memory: bool = False  # whether that of this cartridge was read, or cannot be
     heard: "list[Sense]" = field(default_factory=list)
-    raised: Counter[int] = field(default_factory=Counter)
 
 
 class DriveLogsProbe:
@@ -73,7 +71,8 @@ class DriveLogsProbe:
     families = (*DRIVE_FAMILIES, *CARTRIDGE_FAMILIES)
     max_age_s = 24 * 3600.0  # a drive that is busy all night is not failed
 
-    def __init__(self) -> None:
+    def __init__(self, book: AlertBook) -> None:
+        self._book = book
         self._devices = Devices(TAPE, "drive")
         self._listed: dict[tuple[str, str, str], set[int]] = {}
         self._drives: dict[Scope, _Drive] = {}
@@ -92,11 +91,15 @@ class DriveLogsProbe:
         name = device.identity or ""
         drive = self._drives.setdefault(scope, _Drive(Mounts(name)))
         asker = Asker(port, device.address)
-        before = drive.pages
+        flags = self._book.of(name)
         try:
             is_new = await self._look(asker, device, drive)
         except Malformed as error:
+            flags.is_blind = True
             raise ProbeFailed(str(error)) from error
+        except ProbeFailed:
+            flags.is_blind = True
+            raise
         finally:
             drive.heard = [*drive.heard, *asker.heard][-MAX_HEARD:]
         news = [*attentions("drive", name, drive.heard)]
@@ -104,13 +107,16 @@ class DriveLogsProbe:
             # It may have new firmware, and other pages.
             self._listed.pop(_version(device), None)
             drive.heard.clear()
-        for flag in _newly_active(before, drive.pages):
-            drive.raised[flag] += 1
-            news.append(_tapealert(name, drive.pages.barcode, flag))
-        if drive.pages.is_loaded is not None and asker.at is not None:
-            records = drive.mounts.take(_sight(drive.pages, device, asker.at, is_new=is_new))
+        pages = drive.pages
+        _note_flags(flags, pages, asker.at)
+        if pages.is_loaded is not None and asker.at is not None:
+            sight = _sight(pages, device, asker.at, flags=flags, is_new=is_new)
+            records = drive.mounts.take(sight)
+            for record in filter(is_good, records):
+                flags.see_good_mount(parse_time(record["from"]) or 0.0)
             news += [News(EventType.TAPE, "mount", facts) for facts in records]
-        rows = drive_rows(name, drive.pages, drive.raised) | cartridge_rows(name, drive.pages)
+        known = None if flags.seen_at is None else flags.active
+        rows = drive_rows(name, pages, known) | cartridge_rows(name, pages)
         return seen(scope, rows, news)
 
     async def _look(self, asker: Asker, device: ScsiDevice, drive: _Drive) -> bool:
@@ -240,27 +246,15 @@ def _is_new_load(before: Pages, now: Pages, heard: "Iterable[Sense]") -> bool:
     return any(one.asc == MEDIUM_CHANGED for one in heard)
 
 
-def _newly_active(before: Pages, now: Pages) -> list[int]:
-    """Return the flags that became set; those that were when we began to look are not news."""
-    if before.alerts is None or now.alerts is None:
-        return []
-    return sorted(now.alerts.active - before.alerts.active)
+def _note_flags(flags: Flags, pages: Pages, at: float | None) -> None:
+    flags.barcode = pages.barcode if pages.is_loaded is not False else ""
+    if pages.alerts is None:
+        flags.has_response_page, flags.is_blind = False, False
+    elif at is not None:
+        flags.see_response(pages.alerts, at)
 
 
-def _tapealert(drive: str, barcode: str, number: int) -> News:
-    flag = DRIVE_FLAGS[number]
-    facts = {
-        "drive": drive,
-        "barcode": barcode,
-        "number": number,
-        "name": flag.name,
-        "severity": flag.severity or "",
-        "advice": flag.advice,
-    }
-    return News(EventType.TAPE, "tapealert", facts)
-
-
-def _sight(pages: Pages, device: ScsiDevice, at: float, *, is_new: bool) -> Sight:
+def _sight(pages: Pages, device: ScsiDevice, at: float, *, flags: Flags, is_new: bool) -> Sight:
     errors = {
         f"{kind}_{direction}_errors": count
         for direction, counters in (("write", pages.write_errors), ("read", pages.read_errors))
@@ -284,5 +278,6 @@ def _sight(pages: Pages, device: ScsiDevice, at: float, *, is_new: bool) -> Sigh
         read_bytes=access.host_read_bytes if access else None,
         errors=errors,
         flags=pages.alerts.active if pages.alerts else frozenset(),
+        told=flags.told_at,
         celsius=pages.temperature.celsius if pages.temperature else None,
     )

@@ -1,13 +1,12 @@
 """The rows of a drive, by what its log pages say; what no page gives is left out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 
 from storewatchd.core.frames import Family, Row
 from storewatchd.probes.base import counter, gauge
 from storewatchd.probes.tape.pages import Pages
 from storewatchd.scsi.device_status import Activity
 from storewatchd.scsi.logs import SequentialAccess
-from storewatchd.scsi.tapealert import DRIVE_FLAGS
 
 CLEAN_NOW, CLEAN_PERIODIC = 20, 21
 
@@ -87,21 +86,6 @@ DRIVE_FAMILIES: tuple[Family, ...] = (
     gauge("tape_drive_state", "What a drive does, 1 for one of the states.", "drive", "state"),
     gauge("tape_drive_cleaning_required", "Whether a drive must be cleaned.", "drive"),
     gauge("tape_drive_cleaning_requested", "Whether a drive should be cleaned.", "drive"),
-    gauge(
-        "tape_drive_tapealert_active",
-        "A TapeAlert flag that is set.",
-        *("drive", "flag", "name", "severity"),
-    ),
-    gauge(
-        "tape_drive_tapealert_info",
-        "What to do about a TapeAlert flag that is set.",
-        *("drive", "flag", "advice"),
-    ),
-    counter(
-        "tape_drive_tapealert_total",
-        "How often a TapeAlert flag was seen to become set.",
-        *("drive", "flag"),
-    ),
     gauge("tape_drive_temperature_celsius", "Temperature.", "drive", unit="celsius"),
     *(family for family, _ in _LIFE),
     counter(
@@ -146,20 +130,21 @@ DRIVE_FAMILIES: tuple[Family, ...] = (
 Found = Iterator[tuple[str, tuple[str, ...], float | None]]
 
 
-def drive_rows(drive: str, pages: Pages, raised: Mapping[int, int]) -> dict[str, list[Row]]:
-    """Return the rows of a drive; `raised` is how often each flag was seen to become set."""
+def drive_rows(
+    drive: str, pages: Pages, flags: Collection[int] | None = None
+) -> dict[str, list[Row]]:
+    """Return the rows of a drive; `flags` are the TapeAlert flags that are set, None where nobody
+    has seen them."""
     rows: dict[str, list[Row]] = {family.name: [] for family in DRIVE_FAMILIES}
-    for part in (_states(pages), _alerts(pages), _life(pages), _ports(pages), _mount(pages)):
+    for part in (_states(pages, flags), _life(pages), _ports(pages), _mount(pages)):
         for family, labels, value in part:
             if value is not None:
                 rows[family].append(Row((drive, *labels), float(value)))
-    for flag, count in sorted(raised.items()):
-        rows["tape_drive_tapealert_total"].append(Row((drive, str(flag)), float(count)))
     return rows
 
 
-def _states(pages: Pages) -> Found:
-    status, alerts, access = pages.status, pages.alerts, pages.access
+def _states(pages: Pages, flags: Collection[int] | None) -> Found:
+    status, access = pages.status, pages.access
     if status is not None and status.activity is not None:
         state = _STATES.get(status.activity, OTHER)
         for one in sorted({*_STATES.values(), OTHER}):
@@ -167,11 +152,11 @@ def _states(pages: Pages) -> Found:
     required = [
         None if status is None else status.is_cleaning_required,
         None if access is None else access.is_cleaning_required,
-        None if alerts is None else CLEAN_NOW in alerts.active,
+        None if flags is None else CLEAN_NOW in flags,
     ]
     requested = [
         None if status is None else status.is_cleaning_requested,
-        None if alerts is None else CLEAN_PERIODIC in alerts.active,
+        None if flags is None else CLEAN_PERIODIC in flags,
     ]
     yield "tape_drive_cleaning_required", (), _any(required)
     yield "tape_drive_cleaning_requested", (), _any(requested)
@@ -182,13 +167,6 @@ def _states(pages: Pages) -> Found:
 def _any(claims: list[bool | None]) -> bool | None:
     known = [claim for claim in claims if claim is not None]
     return any(known) if known else None
-
-
-def _alerts(pages: Pages) -> Found:
-    for number in sorted(pages.alerts.active) if pages.alerts else ():
-        flag = DRIVE_FLAGS[number]
-        yield "tape_drive_tapealert_active", (str(number), flag.name, flag.severity or ""), 1.0
-        yield "tape_drive_tapealert_info", (str(number), flag.advice), 1.0
 
 
 def _life(pages: Pages) -> Found:

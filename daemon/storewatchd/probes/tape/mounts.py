@@ -21,7 +21,8 @@ class Sight:
 
     `is_new` says that the cartridge is not the one of the look before. `loads` are those of the
     drive's life. `statistics` are the kernel's; `written_bytes` and `read_bytes` are the drive's
-    own count for this cartridge. `errors` are counted since the load.
+    own count for this cartridge. `errors` are counted since the load. `flags` are set now; `told`
+    are those that were read once, and when.
     """
 
     at: float
@@ -35,6 +36,7 @@ class Sight:
     read_bytes: int | None = None
     errors: Mapping[str, int] = field(default_factory=dict)
     flags: frozenset[int] = frozenset()
+    told: Mapping[int, float] = field(default_factory=dict)
     celsius: int | None = None
 
 
@@ -91,7 +93,8 @@ class _Mount:
         self.barcode, self.serial = self.barcode or now.barcode, self.serial or now.serial
         for kind, count in now.errors.items():
             self.errors[kind] = max(count, self.errors.get(kind, 0))
-        self.flags |= now.flags
+        # One that was told before the load is another cartridge's.
+        self.flags |= now.flags.union(flag for flag, at in now.told.items() if at >= self.since)
         if now.celsius is not None:
             self.celsius = max(now.celsius, self.celsius or now.celsius)
 
@@ -111,6 +114,12 @@ class _Mount:
         if self.celsius is not None:
             facts["max_temperature_celsius"] = self.celsius
         return facts
+
+
+def is_good(record: Mapping[str, Any]) -> bool:
+    """Return whether a cartridge surely did its work, and without an error or a flag."""
+    failures = [count for kind, count in record.items() if kind.startswith("uncorrected_")]
+    return bool(record["complete"]) and not record["flags"] and not any(failures)
 
 
 def _growth(before: Sight | None, now: Sight) -> int:

@@ -1,0 +1,173 @@
+"""What is known of a library's inventory, and how it was read: by the library's own report, or by
+`mtx status` where that is no use.
+
+What mtx cannot know is left out: exceptions, access bits and serial numbers of drives. Its listing
+is believed only by the rules of `storewatchd.scsi.mtx`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from storewatchd.errors import Malformed, ProbeDeferred, ProbeFailed
+from storewatchd.port import Port
+from storewatchd.probes.tape.asking import OCCUPIED, Asker
+from storewatchd.scsi.elements import (
+    Assignment,
+    Element,
+    ElementType,
+    parse_assignment,
+    parse_elements,
+)
+from storewatchd.scsi.mtx import MtxStatus, judge_mtx, parse_mtx_status
+from storewatchd.scsi.sg_tools import Ending
+
+MANY_ELEMENTS = 400
+"""From so many elements on a report may be longer than 65,528 bytes: 8 + 8 for each type, and for
+each element at most 12 bytes, two bar codes of 36 and a designator of 4 + 34."""
+
+BAD_REPORTS = 3
+"""After how many reports in a row that are no use mtx is asked of a library that gave good ones."""
+
+_REFUSED = (Ending.ILLEGAL_REQUEST, Ending.UNSUPPORTED)
+
+
+class Source(StrEnum):
+    """By what an inventory was read."""
+
+    REPORT = "report"
+    MTX = "mtx"
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Every element of a library. `reason` says why mtx was asked; `is_spoilt` that the library's
+    own report came and makes no sense, as after a transfer that ended short."""
+
+    elements: tuple[Element, ...]
+    source: Source = Source.REPORT
+    reason: str = ""
+    is_spoilt: bool = False
+
+
+class NoUse(ProbeFailed):
+    """The library's report is refused, or makes no sense."""
+
+    def __init__(self, reason: str, *, is_spoilt: bool) -> None:
+        super().__init__(reason)
+        self.is_spoilt = is_spoilt
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of one library. `at` is when the inventory was read, Unix seconds; `failure`
+    is why the last look failed, empty where it did not."""
+
+    inventory: Inventory | None = None
+    at: float | None = None
+    failure: str = ""
+    reported: tuple[Element, ...] = ()  # the last good report of its own
+    bad_reports: int = 0  # in a row
+    conflicts: int = 0  # looks that found it reserved by another host
+    moves: int = 0
+
+
+class Reports:
+    """Every library, by its identity; the probes of libraries share it."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, Known] = {}
+
+    def of(self, library: str) -> Known:
+        return self._known.setdefault(library, Known())
+
+
+async def take_inventory(port: Port, asker: Asker, known: Known) -> Inventory:
+    """Return every element of a library.
+
+    Raises:
+        ProbeDeferred: somebody uses it.
+        ProbeFailed: neither its report nor mtx can be believed.
+    """
+    try:
+        elements = await _reported(asker)
+    except NoUse as error:
+        known.bad_reports += 1
+        if known.reported and known.bad_reports < BAD_REPORTS:
+            raise
+        try:
+            listing = await listed(port, asker.address)
+        except ProbeFailed as other:
+            raise ProbeFailed(f"{error.reason}; and of mtx: {other.reason}") from other
+        places = placed(listing, known.reported)
+        return Inventory(places, Source.MTX, error.reason, error.is_spoilt)
+    known.bad_reports, known.reported = 0, elements
+    return Inventory(elements)
+
+
+async def _reported(asker: Asker) -> tuple[Element, ...]:
+    try:
+        expected = parse_assignment(await asker.ask("changer.addresses"))
+        row = "changer.elements.all" if _is_large(expected) else "changer.elements"
+        return parse_elements(await asker.ask(row), expected=expected)
+    except Malformed as error:
+        raise NoUse(str(error), is_spoilt=True) from error
+    except ProbeFailed as error:
+        if asker.ending in _REFUSED:
+            raise NoUse(error.reason, is_spoilt=False) from error
+        raise
+
+
+def _is_large(expected: Assignment) -> bool:
+    return sum(expected.counts.values()) >= MANY_ELEMENTS
+
+
+async def listed(port: Port, address: str) -> MtxStatus:
+    """Return what mtx says of a library.
+
+    Raises:
+        ProbeDeferred: somebody uses it.
+        ProbeFailed: mtx cannot be run, or what it says cannot be believed.
+    """
+    value = (await port.read("changer.mtx", address)).value
+    outcome = judge_mtx(value["status"], value["stderr"])
+    if outcome.ending in OCCUPIED:
+        raise ProbeDeferred(outcome.sentence)
+    if not outcome.is_ok:
+        raise ProbeFailed(outcome.sentence)
+    try:
+        listing = parse_mtx_status(value["stdout"], stderr=value["stderr"], status=value["status"])
+    except Malformed as error:
+        raise ProbeFailed(str(error)) from error
+    if listing.suspect:
+        raise ProbeFailed(f"its listing cannot be believed: {'; '.join(listing.suspect)}")
+    return listing
+
+
+def placed(listing: MtxStatus, reported: Sequence[Element]) -> tuple[Element, ...]:
+    """Return a listing as elements. Their addresses are those of the library's last good report,
+    where that had as many places of a kind; otherwise the numbers that mtx gives them."""
+    found = []
+    for kind in (ElementType.STORAGE, ElementType.IMPORT_EXPORT, ElementType.DRIVE):
+        ours = sorted(listing.of_type(kind), key=lambda one: one.number)
+        addresses = sorted(one.address for one in reported if one.type is kind)
+        if len(addresses) != len(ours):
+            addresses = [one.number for one in ours]
+        found += [
+            Element(
+                type=kind,
+                address=address,
+                is_full=one.is_full,
+                is_exception=False,
+                is_accessible=None,
+                is_disabled=False,
+                asc=None,
+                ascq=None,
+                medium_type=None,
+                source=None,
+                tag=one.tag,
+                alternate_tag=one.alternate_tag,
+            )
+            for address, one in zip(addresses, ours, strict=True)
+        ]
+    return tuple(found)
