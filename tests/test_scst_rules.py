@@ -612,6 +612,24 @@ def test_what_lies_on_a_hung_mount_stays_as_it_was(watch: Watch) -> None:
     assert watch.alert("LunBackingMissing").stale_since is not None
 
 
+def test_errors_of_back_ends_are_told_for_an_hour() -> None:
+    watch = Watch()
+    watch.appliance.tell("io", "io")  # before anybody looked
+    assert watch.looks(25) == [[]] * 25
+    watch.appliance.tell("io", "other", "connection")
+    assert watch.looks(2)[-1] == ["LunBackendErrors"]
+    assert watch.alert("LunBackendErrors").severity is Severity.CRITICAL
+    quiet = watch.looks(150)
+    assert 120 <= quiet.index([]) <= 142, "an hour, after ten minutes"
+
+
+@pytest.mark.parametrize("kind", ["other", "connection", "timeout", "event_lost"])
+def test_other_errors_in_the_log_are_none_of_back_ends(watch: Watch, kind: str) -> None:
+    watch.looks(25)
+    watch.appliance.tell(kind)
+    assert watch.looks(5) == [[]] * 5
+
+
 # Data integrity.
 
 

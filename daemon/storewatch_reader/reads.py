@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable
 from typing import Any
 
-from storewatch_reader import boot, tools, vtl
+from storewatch_reader import boot, scst_log, tools, vtl
 from storewatch_reader.roots import Roots
 from storewatch_reader.table import TreeRow
 from storewatch_reader.trees import Pass, compiled
@@ -121,6 +121,7 @@ READS: dict[str, Callable[[Roots, str], dict[str, Any]]] = {
     "scsi.holders": scsi_holders,
     "mounts": mounts,
     "proc.states": process_states,
+    "scst.log": scst_log.errors,
     "vtl.daemons": vtl.daemons,
     "vtl.units": vtl.units,
     "vtl.config": vtl.config,

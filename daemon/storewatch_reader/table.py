@@ -391,6 +391,7 @@ ROWS: dict[str, Row] = {
             ),
         ),
         *FC_ROWS,
+        Row("scst.log", "read", "/dev/kmsg: how often SCST told of errors, by kind; no text of it"),
         *SCST_ROWS,
         *VTL_ROWS,
         *BOOT_ROWS,

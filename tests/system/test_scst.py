@@ -148,6 +148,22 @@ async def test_an_initiator_that_usually_is_here_is_missed(
     wait_for("its end", lambda: not appliance.alerts(rule=rule, state=["pending", "firing"]))
 
 
+def test_errors_of_a_back_end_are_told_by_the_kernels_log(
+    appliance: Appliance, tree: ScstTree, target: Target, tmp_path: Path
+) -> None:
+    log = tmp_path / "dev" / "kmsg"
+    log.parent.mkdir()
+    log.write_text("6,7,1,-;a quiet machine\n")
+    appliance.configure(interval_s=1, more='[database]\nkind = "none"')
+    appliance.start_reader("--sysfs", f"{tmp_path}/sys", "--dev", os.fspath(log.parent))
+    appliance.start()
+    errors = 'scst_log_errors_total{kind="io"}'
+    wait_for("the log", lambda: value(appliance, errors) == 0)
+    with log.open("a") as file:
+        file.write("3,8,2,-;[9]: dev_vdisk: ***ERROR***: BLOCKIO for cmd 1 finished with error -5\n")
+    wait_for("the error", lambda: value(appliance, errors) == 1)
+
+
 # Fibre Channel.
 
 WWPN = "21:00:00:24:ff:7e:3c:01"

@@ -112,6 +112,7 @@ class Appliance(ScriptedPort):
         super().__init__()
         self.clock = HandClock()
         self.asked_for: list[tuple[str, str]] = []
+        self.readings["scst.log", ""] = {"exists": True, "boot": "a", "last": 99, "lines": []}
         self.be(name)
         self.start()
 
@@ -128,6 +129,13 @@ class Appliance(ScriptedPort):
             found = dict(attributes(name, patterns))
             found |= {path: content for path, content in changes.items() if path in found}
             self.readings[row, ""] = found
+
+    def tell(self, *kinds: str) -> None:
+        """Have SCST tell of errors in the kernel's log."""
+        log = self.readings["scst.log", ""]
+        for kind in kinds:
+            log["last"] += 1
+            log["lines"].append((log["last"], kind))
 
     async def read(self, row: str, object_id: str = "") -> Reading:
         self.asked_for.append((row, object_id))

@@ -61,8 +61,8 @@ def test_what_cannot_be_read_is_not_absent(appliance: Appliance, name: str) -> N
         appliance.look(name)
 
 
-def test_the_probes_are_five(appliance: Appliance) -> None:
-    names = ["scst_state", "scst", "scst_slow", "scst_backing", "scst_latency"]
+def test_the_probes_are_six(appliance: Appliance) -> None:
+    names = ["scst_state", "scst", "scst_slow", "scst_backing", "scst_latency", "scst_log"]
     assert list(appliance.probes) == names
 
 

@@ -26,6 +26,7 @@ from storewatchd.probes.scst.families import (
     tree_rows,
 )
 from storewatchd.probes.scst.latency import ScstLatencyProbe
+from storewatchd.probes.scst.log import ScstLogProbe
 from storewatchd.probes.scst.memory import Memory
 from storewatchd.probes.scst.model import Scst, Target
 from storewatchd.probes.scst.presence import Presence, hour_of, was_taken_out
@@ -52,6 +53,7 @@ def make_scst_probes(clock: Clock, readings: SlowReadings | None = None) -> tupl
         ScstSlowProbe(readings),
         ScstBackingProbe(readings, clock),
         ScstLatencyProbe(readings, clock),
+        ScstLogProbe(readings),
     )
 
 
@@ -122,6 +124,7 @@ class ScstProbe:
         scst, rows = await asyncio.to_thread(self._taken, reading)
         self._readings.asked_again[CHEAP_ROW] += scst.asked_again
         self._readings.durations_s[CHEAP_ROW] = reading.duration_s
+        self._readings.was_loaded = True
         self._readings.measures_latency = scst.measures_latency is True
         self._readings.sessions = sum(len(target.sessions) for target in scst.exported())
         return seen(scope, rows)

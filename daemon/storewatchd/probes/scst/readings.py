@@ -51,6 +51,7 @@ class SlowReadings:
         self.asked_again = {CHEAP_ROW: 0, QUEUED_ROW: 0}
         """How many attributes said EAGAIN, ever, by row."""
         self.durations_s: dict[str, float] = {}
+        self.was_loaded = False
         self.measures_latency = False
         self.sessions = 0
         """What the last look at the whole tree said."""
