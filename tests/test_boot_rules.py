@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from probes.boot.fix_boot import NEXT, facts, tell
+from probes.boot.fix_boot import NEXT, facts, plan, tell
 from probes.scst.fix_scst import TGT1, Appliance, saved_text
 from storewatchd.core.engine import Engine
 from storewatchd.core.frames import Frame, Outcome
@@ -126,6 +126,37 @@ def test_a_kernel_without_scst_is_told_before_the_machine_is_started(watch: Watc
     assert f"`dkms autoinstall -k {NEXT}`" in alert.message
     watch.be()
     assert watch.look() == []
+
+
+@pytest.mark.parametrize(
+    ("planned", "words"),
+    [
+        ({"at": 7200.0}, "A start is planned in 1h 5"),
+        ({"is_required": True}, "Packages ask for a start (/run/reboot-required)."),
+    ],
+)
+def test_where_a_start_is_near_it_is_critical_and_told_soon(
+    watch: Watch, planned: dict[str, float], words: str
+) -> None:
+    watch.be(next_has=["scst_vdisk", "iscsi_scst", "scst_local"])
+    watch.fires_after()
+    assert [one.severity for one in watch.firing()] == [Severity.WARNING]
+    if "at" in planned:
+        planned = {"at": watch.appliance.clock.wall() + planned["at"]}
+    plan(watch.appliance, **planned)  # type: ignore[arg-type]  # the keywords of a function
+    watch.look()
+    watch.look()
+    (alert,) = watch.firing()
+    assert alert.severity is Severity.CRITICAL
+    assert alert.message.startswith(words)
+    plan(watch.appliance)
+    watch.look()
+    assert [one.severity for one in watch.firing()] in ([], [Severity.WARNING])
+
+
+def test_a_start_of_a_machine_that_is_ready_is_no_alert(watch: Watch) -> None:
+    plan(watch.appliance, at=watch.appliance.clock.wall() + 60, is_required=True)
+    assert [watch.look() for _ in range(5)] == [[]] * 5
 
 
 def test_each_problem_is_an_alert_of_its_own(watch: Watch) -> None:

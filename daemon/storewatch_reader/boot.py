@@ -1,4 +1,5 @@
-"""What the next start of the machine depends on: kernels, modules, units, fstab and scst.conf.
+"""What the next start of the machine depends on: kernels, modules, units, fstab, crypttab, and the
+configuration of SCST and of backup programs.
 
 The texts of configuration are judged in the daemon; what may be a secret never leaves the worker.
 Names that are no UTF-8 are told escaped, as everywhere.
@@ -11,6 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from storewatch_reader.modules import name_of
 from storewatch_reader.roots import Roots
 
 MODULES = (
@@ -29,7 +31,8 @@ _KERNEL = "vmlinuz-"
 _NOT_KERNELS = re.compile(r"0-rescue-.*|.*\.(?:old|bak|dpkg-.*|hmac|rpm.*)")
 _GRUB_DEFAULT = re.compile(r"\s*GRUB_DEFAULT=(.*)")
 _GRUB_ENTRY = re.compile(r"(saved_entry|next_entry)=(.*)")
-_MODULE = re.compile(r"(?:.*/)?([^/]+)\.ko(?:\.(?:xz|zst|gz))?")
+_INITRAMFS = re.compile(r"initrd\.img-(.+)|initramfs-(.+)\.img|initrd-(.+)")
+_NOT_INITRAMFS = re.compile(r".*(?:kdump|-fallback|\.old|\.bak|\.new|\.dpkg-.*)(?:\.img)?")
 
 # Statements of scst.conf that have a block, or are an object; all others are attributes.
 _OBJECTS = "HANDLER|DEVICE|TARGET_DRIVER|TARGET|LUN|GROUP|INITIATOR|DEVICE_GROUP|TARGET_GROUP"
@@ -39,12 +42,25 @@ _ATTRIBUTE = re.compile(r"(?:filename|enabled|read_only|rel_tgt_id|active)\s+[^{
 
 _TAGS = {"UUID": "by-uuid", "LABEL": "by-label", "PARTUUID": "by-partuuid"}
 _TAGS["PARTLABEL"] = "by-partlabel"
-_FSTAB_ENTRIES = 1000
+_MOST_ENTRIES = 1000
+
+# Bareos and Bacula take a directive's name with spaces or without, in any case.
+_TAPE_NAME = re.compile(
+    r"\s*(?P<directive>(?:archive|changer|control)\s*device)\s*=\s*\"?(?P<path>/dev/[\w./:+@-]+)\"?"
+    r"\s*(?:[;#].*)?",
+    re.IGNORECASE | re.ASCII,
+)
+_TAPE_CONFIGS = ("bareos/bareos-sd.conf", "bacula/bacula-sd.conf")
+_TAPE_FOLDERS = (
+    *("bareos/bareos-sd.d/device", "bareos/bareos-sd.d/autochanger"),
+    *("bacula/bacula-sd.d", "bacula/conf.d"),
+)
 
 
 def kernels(roots: Roots, _: str) -> dict[str, Any]:
     """Return which kernels are installed, which one runs, and what says which one is next: the
-    link `vmlinuz`, GRUB's GRUB_DEFAULT (None without GRUB), and the entries in its environment."""
+    link `vmlinuz`, GRUB's GRUB_DEFAULT (None without GRUB), and the entries in its environment.
+    Of each initial file system its size, and how much room there is for another: both in bytes."""
     installed = sorted(
         _shown(name.removeprefix(_KERNEL))
         for name in _names(roots.boot)
@@ -61,7 +77,30 @@ def kernels(roots: Roots, _: str) -> dict[str, Any]:
         "link": _shown(link).removeprefix(_KERNEL),
         "grub_default": _grub_default(roots),
         "grub_entries": _grub_entries(roots),
+        "initramfs": _initramfs(roots),
+        "free_bytes": _free(roots.boot),
     }
+
+
+def _initramfs(roots: Roots) -> dict[str, int]:
+    """Return the sizes of initial file systems, by kernel."""
+    found = {}
+    for name in _names(roots.boot):
+        match = None if _NOT_INITRAMFS.fullmatch(name) else _INITRAMFS.fullmatch(name)
+        if match:
+            with contextlib.suppress(FileNotFoundError):
+                size = os.stat(f"{roots.boot}/{name}").st_size
+                found[_shown(match[1] or match[2] or match[3])] = size
+    return found
+
+
+def _free(place: str) -> int | None:
+    """Return how much room root has in a file system; None where there is no such place."""
+    try:
+        sizes = os.statvfs(place)
+    except FileNotFoundError:
+        return None
+    return sizes.f_bfree * sizes.f_frsize
 
 
 def _grub_default(roots: Roots) -> str | None:
@@ -87,41 +126,41 @@ def _grub_entries(roots: Roots) -> dict[str, str]:
 
 def modules(roots: Roots, _: str) -> dict[str, Any]:
     """Return which of MODULES each kernel has, built in, or listed in its modules.dep and there
-    (None without modules.dep: nothing can be loaded); which are loaded; whether mhvtl is
-    configured."""
+    (None without modules.dep: nothing can be loaded), with the marks of their files, by which one
+    that was built anew is told; which are loaded; whether mhvtl is configured."""
     found: dict[str, list[str] | None] = {}
+    files: dict[str, dict[str, str]] = {}
     for version in _names(roots.modules):
         place = f"{roots.modules}/{version}"
         if os.path.isdir(place):
-            found[_shown(version)] = _modules_of(place)
+            found[_shown(version)], files[_shown(version)] = _modules_of(place)
     loaded = _text(f"{roots.procfs}/modules")
     names = {line.partition(" ")[0] for line in (loaded or "").splitlines()}
     return {
         "kernels": found,
+        "files": files,
         "loaded": sorted(names.intersection(MODULES)),
         "has_mhvtl_config": os.path.exists(f"{roots.etc}/mhvtl/device.conf"),
     }
 
 
-def _modules_of(place: str) -> list[str] | None:
+def _modules_of(place: str) -> tuple[list[str] | None, dict[str, str]]:
+    """Return the modules of a kernel, and the marks of those that are files."""
     text = _text(f"{place}/modules.dep", DEPENDENCIES_BYTES)
     if text is None:
-        return None
+        return None, {}
     built_in = _text(f"{place}/modules.builtin") or ""
-    has = {_module_of(path) for path in built_in.splitlines()}.intersection(MODULES)
+    has = {name_of(path) for path in built_in.splitlines()}.intersection(MODULES)
+    files = {}
     for line in text.splitlines():
         path = line.partition(":")[0]
-        name = _module_of(path)
-        # os.path.join takes an absolute path as it is, which old versions of depmod wrote.
-        if name in MODULES and os.path.isfile(os.path.join(place, path)):
-            has.add(name)
-    return sorted(has)
-
-
-def _module_of(path: str) -> str:
-    """Return the module of a file; empty for one that is none."""
-    match = _MODULE.fullmatch(path)
-    return match[1].replace("-", "_") if match else ""
+        name = name_of(path)
+        if name in MODULES:
+            # os.path.join takes an absolute path as it is, which old versions of depmod wrote.
+            with contextlib.suppress(FileNotFoundError):
+                about = os.stat(os.path.join(place, path))
+                files[name] = f"{about.st_ino} {about.st_size} {about.st_mtime_ns}"
+    return sorted(has.union(files)), files
 
 
 def units(roots: Roots, _: str) -> dict[str, Any]:
@@ -168,7 +207,64 @@ def fstab(roots: Roots, _: str) -> dict[str, Any]:
                 "exists": exists,
             }
         )
-    return {"exists": text is not None, "entries": entries[:_FSTAB_ENTRIES]}
+    return {"exists": text is not None, "entries": entries[:_MOST_ENTRIES]}
+
+
+def crypttab(roots: Roots, _: str) -> dict[str, Any]:
+    """Return the devices of crypttab(5) and whether each is there. Neither keys nor options are
+    told."""
+    text = _text(f"{roots.etc}/crypttab")
+    entries = []
+    for line in (text or "").splitlines():
+        words = line.split()
+        if len(words) < 2 or words[0].startswith("#"):
+            continue
+        exists = _exists(roots, words[1])
+        if exists is None:
+            continue
+        options = words[3].split(",") if len(words) > 3 else []
+        entries.append(
+            {
+                "source": _shown(words[1]),
+                "name": _shown(words[0]),
+                "is_needed": not {"noauto", "nofail"}.intersection(options),
+                "exists": exists,
+            }
+        )
+    return {"exists": text is not None, "entries": entries[:_MOST_ENTRIES]}
+
+
+def tape_names(roots: Roots, _: str) -> dict[str, Any]:
+    """Return by which names backup programs know their drives and libraries: of the configuration
+    of Bareos' and Bacula's storage daemons only these lines are told, and they hold no password."""
+    files = list(_TAPE_CONFIGS)
+    for folder in _TAPE_FOLDERS:
+        names = [name for name in _names(f"{roots.etc}/{folder}") if name.endswith(".conf")]
+        files += [f"{folder}/{name}" for name in names]
+    found = []
+    for file in files:
+        text = _text(f"{roots.etc}/{file}")
+        for line in (text or "").splitlines():
+            match = _TAPE_NAME.fullmatch(line)
+            if match:
+                directive = " ".join(
+                    match["directive"].lower().replace("device", " device").split()
+                )
+                found.append({"file": _shown(file), "directive": directive, "path": match["path"]})
+    return {"devices": found[:_MOST_ENTRIES]}
+
+
+def reboot(roots: Roots, _: str) -> dict[str, Any]:
+    """Return whether somebody means to start the machine anew: when, Unix seconds, and how, as
+    shutdown(8) has noted it, None where nothing is; and whether packages ask for it."""
+    text = _text(f"{roots.run}/systemd/shutdown/scheduled") or ""
+    facts = dict(line.partition("=")[::2] for line in text.splitlines())
+    told = facts.get("USEC", "")
+    return {
+        "at": int(told) / 1e6 if re.fullmatch(r"[0-9]{1,16}", told) else None,
+        "mode": _shown(facts.get("MODE", "")),
+        "is_required": os.path.exists(f"{roots.run}/reboot-required"),
+    }
 
 
 def _exists(roots: Roots, source: str) -> bool | None:

@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable
 from typing import Any
 
-from storewatch_reader import boot, scst_log, tools, vtl
+from storewatch_reader import boot, modules, scst_log, tools, vtl
 from storewatch_reader.roots import Roots
 from storewatch_reader.table import TreeRow
 from storewatch_reader.trees import Pass, compiled
@@ -130,7 +130,11 @@ READS: dict[str, Callable[[Roots, str], dict[str, Any]]] = {
     "boot.modules": boot.modules,
     "boot.units": boot.units,
     "boot.fstab": boot.fstab,
+    "boot.crypttab": boot.crypttab,
     "boot.scst": boot.scst_config,
+    "boot.module": modules.module,
+    "boot.tape_names": boot.tape_names,
+    "boot.reboot": boot.reboot,
 }
 
 

@@ -210,8 +210,10 @@ _OBJECTS = {
     "hwmon": "a chip, hwmonN",
     "zone": "a zone, thermal_zoneN",
     "fc_host": "a Fibre Channel port, hostN",
+    "module": "a kernel and a module of it, KERNEL/NAME",
 }
 _NAMES = {
+    "module": re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}/[a-z0-9_]{1,64}"),
     "scsi": re.compile(r"[0-9]{1,5}:[0-9]{1,5}:[0-9]{1,10}:[0-9]{1,20}"),
     "hwmon": re.compile(r"hwmon[0-9]{1,10}"),
     "zone": re.compile(r"thermal_zone[0-9]{1,10}"),

@@ -298,7 +298,7 @@ VTL_ROWS = (
 )
 
 BOOT_ROWS = (
-    Row("boot.kernels", "read", "/boot: installed kernels, and which one GRUB starts next"),
+    Row("boot.kernels", "read", "/boot: kernels, initial file systems, what GRUB starts, room"),
     Row(
         "boot.modules",
         "read",
@@ -308,7 +308,39 @@ BOOT_ROWS = (
     ),
     Row("boot.units", "read", "/etc/systemd/system and /etc/rc?.d: what starts with the machine"),
     Row("boot.fstab", "read", "/etc/fstab, without options, and whether its devices are there"),
+    Row(
+        "boot.crypttab",
+        "read",
+        "/etc/crypttab, without keys and options, and whether each is there",
+    ),
     Row("boot.scst", "read", "/etc/scst.conf: targets, LUNs and devices, without any secret"),
+    Row(
+        "boot.module",
+        "read",
+        "/lib/modules/KERNEL/: for which kernel a module was built, and whether it is signed",
+        object="module",
+        answer_by_s=15.0,
+        kill_after_s=60.0,
+    ),
+    TreeRow(
+        "boot.security",
+        "tree",
+        "/sys/kernel/security/lockdown, sig_enforce and efivars: must modules be signed?",
+        attributes=(
+            *("kernel/security/lockdown", "module/module/parameters/sig_enforce"),
+            "firmware/efi/efivars/SecureBoot-*",
+        ),
+    ),
+    Row(
+        "boot.tape_names",
+        "read",
+        "/etc/bareos and /etc/bacula: the lines Archive Device and Changer Device, and no other",
+    ),
+    Row(
+        "boot.reboot",
+        "read",
+        "/run/systemd/shutdown/scheduled and /run/reboot-required: is a start planned?",
+    ),
 )
 
 ROWS: dict[str, Row] = {

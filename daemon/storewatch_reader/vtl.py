@@ -150,12 +150,15 @@ def parse_units(text: str, now_s: float) -> list[dict[str, Any]]:
 
 
 def config(roots: Roots, _: str) -> dict[str, Any]:
-    """Return the devices that mhvtl is configured to have; `exists` alone where it is not."""
+    """Return the devices that mhvtl is configured to have, and of which libraries there is a file
+    of their contents; `exists` alone where it is not."""
     try:
         raw = _bytes(f"{roots.etc}/mhvtl/device.conf", MAX_CONFIG_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         return {"exists": False}
-    return {"exists": True, "devices": parse_config(raw.decode(errors="replace"))}
+    contents = [number for number, _ in _contents(roots)]
+    devices = parse_config(raw.decode(errors="replace"))
+    return {"exists": True, "devices": devices, "contents": contents}
 
 
 def parse_config(text: str) -> list[dict[str, Any]]:
@@ -202,19 +205,22 @@ def _owners(roots: Roots) -> dict[str, int]:
     """Return which library each bar code belongs to; one that several list has no owner."""
     found: dict[str, int] = {}
     several = set()
-    try:
-        names = sorted(os.listdir(f"{roots.etc}/mhvtl"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    for name in names:
-        match = _CONTENTS.fullmatch(name)
-        if match is None:
-            continue
-        raw = _bytes(f"{roots.etc}/mhvtl/{name}", MAX_CONFIG_BYTES)
-        for tag in parse_contents(raw.decode(errors="replace")):
-            if found.setdefault(tag, int(match["number"])) != int(match["number"]):
+    for number, path in _contents(roots):
+        for tag in parse_contents(_bytes(path, MAX_CONFIG_BYTES).decode(errors="replace")):
+            if found.setdefault(tag, number) != number:
                 several.add(tag)
     return {tag: number for tag, number in found.items() if tag not in several}
+
+
+def _contents(roots: Roots) -> list[tuple[int, str]]:
+    """Return the files of what libraries have in them, by their numbers."""
+    place = f"{roots.etc}/mhvtl"
+    try:
+        names = os.listdir(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    matches = filter(None, map(_CONTENTS.fullmatch, names))
+    return sorted((int(match["number"]), f"{place}/{match[0]}") for match in matches)
 
 
 def parse_contents(text: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,13 +44,17 @@ def test_kernels_are_told_with_what_says_which_is_next(roots: Roots) -> None:
     put(roots.etc, "default/grub", '# GRUB_DEFAULT=7\nGRUB_DEFAULT="saved" # as chosen\n')
     put(roots.boot, "grub/grubenv", "# GRUB Environment Block\nsaved_entry=a>b\nnext_entry=\n####")
     put(roots.procfs, "sys/kernel/osrelease", "6.1.0-9-amd64\n")
-    assert boot.kernels(roots, "") == {
+    found = boot.kernels(roots, "")
+    assert found == {
         "running": "6.1.0-9-amd64",
         "installed": ["6.1.0-56-amd64", "6.1.0-9-amd64"],
         "link": "6.1.0-56-amd64",
         "grub_default": "saved",
         "grub_entries": {"saved_entry": "a>b"},
+        "initramfs": {"6.1.0-56-amd64": 0},
+        "free_bytes": found["free_bytes"],
     }
+    assert found["free_bytes"] > 0
 
 
 def test_the_kernel_that_runs_is_told_by_the_machines_own_procfs(roots: Roots) -> None:
@@ -57,13 +63,17 @@ def test_the_kernel_that_runs_is_told_by_the_machines_own_procfs(roots: Roots) -
 
 
 def test_where_there_is_no_kernel_that_is_told(roots: Roots) -> None:
-    assert boot.kernels(roots, "") == {
+    found = boot.kernels(roots, "")
+    assert found == {
         "running": "",
         "installed": [],
         "link": "",
         "grub_default": None,
         "grub_entries": {},
+        "initramfs": {},
+        "free_bytes": found["free_bytes"],
     }
+    assert boot.kernels(replace(roots, boot=f"{roots.boot}/none"), "")["free_bytes"] is None
 
 
 # Modules.
@@ -82,17 +92,49 @@ def test_a_module_is_there_that_is_listed_and_a_file(roots: Roots, ending: str) 
     put(roots.modules, f"6.1/updates/scst_user.{ending}")  # depmod did not run
     put(roots.modules, "6.1/modules.builtin", "kernel/drivers/scst/iscsi-scst.ko\nkernel/ext4.ko\n")
     put(roots.modules, "6.9/build")
-    assert boot.modules(roots, "")["kernels"] == {
-        "6.1": ["iscsi_scst", "scst", "scst_vdisk"],
-        "6.9": None,
+    found = boot.modules(roots, "")
+    assert found["kernels"] == {"6.1": ["iscsi_scst", "scst", "scst_vdisk"], "6.9": None}
+    assert {version: set(marks) for version, marks in found["files"].items()} == {
+        "6.1": {"scst", "scst_vdisk"},
+        "6.9": set(),
     }
+    before = found["files"]["6.1"]["scst"]
+    put(roots.modules, f"6.1/updates/dkms/scst.{ending}", "anew")
+    assert boot.modules(roots, "")["files"]["6.1"]["scst"] != before
 
 
 def test_modules_that_are_loaded_are_told_if_anybody_asks_for_them(roots: Roots) -> None:
     put(roots.procfs, "modules", "scst 1 2 scst_vdisk, Live 0x0\next4 1 0 - Live 0x0\n")
     put(roots.etc, "mhvtl/device.conf")
     found = boot.modules(roots, "")
-    assert found == {"kernels": {}, "loaded": ["scst"], "has_mhvtl_config": True}
+    assert found == {
+        "kernels": {},
+        "files": {},
+        "loaded": ["scst"],
+        "has_mhvtl_config": True,
+    }
+
+
+# Initial file systems.
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("initrd.img-6.1.0-56-amd64", "6.1.0-56-amd64"),
+        ("initramfs-5.14.0-1.el9.x86_64.img", "5.14.0-1.el9.x86_64"),
+        ("initrd-6.4.0-150600.21-default", "6.4.0-150600.21-default"),
+        ("initramfs-5.14.0-1.el9.x86_64kdump.img", None),
+        ("initrd.img-6.1.0-56-amd64.old", None),
+        ("initrd.img-6.1.0-56-amd64.new", None),
+        ("initrd.img", None),
+    ],
+)
+def test_initial_file_systems_are_told_by_kernel(
+    roots: Roots, name: str, version: str | None
+) -> None:
+    put(roots.boot, name, "x" * 10)
+    assert boot.kernels(roots, "")["initramfs"] == ({version: 10} if version else {})
 
 
 # Units.
@@ -146,6 +188,106 @@ def test_devices_of_fstab_are_there_or_not_and_options_are_not_told(roots: Roots
 
 def test_a_machine_without_fstab_has_no_devices_to_miss(roots: Roots) -> None:
     assert boot.fstab(roots, "") == {"exists": False, "entries": []}
+
+
+# crypttab.
+
+
+def test_devices_of_crypttab_are_there_or_not_and_keys_are_not_told(roots: Roots) -> None:
+    put(roots.dev, "disk/by-uuid/1234-abcd")
+    put(
+        roots.etc,
+        "crypttab",
+        "# name device key options\n"
+        "here UUID=1234-abcd /etc/keys/hush luks\n"
+        "gone UUID=5\n"
+        "late /dev/sdx1 none luks,nofail\n"
+        "file /srv/container none\nword\n\n",
+    )
+    found = boot.crypttab(roots, "")
+    assert found["exists"]
+    assert [tuple(one.values()) for one in found["entries"]] == [
+        ("UUID=1234-abcd", "here", True, True),
+        ("UUID=5", "gone", True, False),
+        ("/dev/sdx1", "late", False, False),
+    ]
+    assert "hush" not in json.dumps(found)
+
+
+def test_a_machine_without_crypttab_has_no_devices_to_miss(roots: Roots) -> None:
+    assert boot.crypttab(roots, "") == {"exists": False, "entries": []}
+
+
+# What backup programs are told.
+
+BAREOS = """\
+Device {
+  Name = LTO-1
+  Media Type = LTO
+  Archive Device = /dev/nst0
+  Password = "hush"   # Archive Device = /dev/nst9
+  # ArchiveDevice = /dev/nst8
+  Changer Command = "/usr/lib/bareos/scripts/mtx-changer %c %o hush"
+}
+Device { Name = F; ArchiveDevice = /dev/nst7; Password = hush }
+  archivedevice="/dev/tape/by-id/scsi-3500-nst" ;
+  Archive Device = /srv/hush
+  CHANGER  DEVICE = /dev/sg3 # the robot
+  Control Device = "/dev/sg4" hush
+"""
+
+
+def test_of_a_backup_programs_configuration_only_names_of_devices_are_told(roots: Roots) -> None:
+    put(roots.etc, "bareos/bareos-sd.conf", BAREOS)
+    put(roots.etc, "bareos/bareos-sd.d/device/LTO-2.conf", "Archive Device = /dev/nst1\n")
+    put(roots.etc, "bareos/bareos-sd.d/device/LTO-2.conf.rpmsave", "Archive Device = /dev/nst5\n")
+    put(roots.etc, "bacula/bacula-sd.conf", "ArchiveDevice = /dev/nst2")
+    found = boot.tape_names(roots, "")["devices"]
+    assert [(one["file"], one["directive"], one["path"]) for one in found] == [
+        ("bareos/bareos-sd.conf", "archive device", "/dev/nst0"),
+        ("bareos/bareos-sd.conf", "archive device", "/dev/tape/by-id/scsi-3500-nst"),
+        ("bareos/bareos-sd.conf", "changer device", "/dev/sg3"),
+        ("bacula/bacula-sd.conf", "archive device", "/dev/nst2"),
+        ("bareos/bareos-sd.d/device/LTO-2.conf", "archive device", "/dev/nst1"),
+    ]
+    assert "hush" not in json.dumps(found)
+
+
+def test_without_a_backup_program_there_are_no_names(roots: Roots) -> None:
+    assert boot.tape_names(roots, "") == {"devices": []}
+
+
+@given(st.text(), st.text(alphabet="s3cr3tX"), st.integers(0, len(BAREOS)))
+def test_no_line_but_those_of_devices_is_told(before: str, secret: str, length: int) -> None:
+    for line in (f"{before}Password = {secret}", *BAREOS[:length].splitlines()):
+        match = boot._TAPE_NAME.fullmatch(line)
+        assert match is None or match["path"].startswith("/dev/")
+        assert match is None or "hush" not in match["path"]
+
+
+# Whether a start is planned.
+
+
+def test_a_start_that_is_planned_is_told(roots: Roots, tmp_path: Path) -> None:
+    roots = replace(roots, run=os.fspath(tmp_path / "run"))
+    assert boot.reboot(roots, "") == {"at": None, "mode": "", "is_required": False}
+    put(roots.run, "reboot-required", "*** System restart required ***\n")
+    # systemd 252 writes this for `shutdown -r +60`.
+    text = "USEC=1795474888123456\nWARN_WALL=1\nMODE=reboot\n"
+    put(roots.run, "systemd/shutdown/scheduled", text)
+    expected = {"at": 1795474888.123456, "mode": "reboot", "is_required": True}
+    assert boot.reboot(roots, "") == expected
+
+
+@given(st.text())
+def test_of_garbage_no_start_is_planned(text: str) -> None:
+    facts = dict(line.partition("=")[::2] for line in text.splitlines())
+    with tempfile.TemporaryDirectory() as directory:
+        put(directory, "systemd/shutdown/scheduled", "")
+        path = Path(directory, "systemd/shutdown/scheduled")
+        path.write_bytes(text.encode(errors="backslashreplace"))
+        found = boot.reboot(Roots(run=directory), "")
+    assert (found["at"] is None) == (re.fullmatch("[0-9]{1,16}", facts.get("USEC", "")) is None)
 
 
 # scst.conf.

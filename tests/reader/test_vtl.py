@@ -184,7 +184,10 @@ def test_the_configuration_is_where_the_command_line_says(tmp_path: Path) -> Non
     assert vtl.config(Roots(etc=os.fspath(tmp_path)), "") == {"exists": False}
     (tmp_path / "mhvtl").mkdir()
     (tmp_path / "mhvtl" / "device.conf").write_bytes(b"VERSION: 5\n\xff\n")
-    assert vtl.config(Roots(etc=os.fspath(tmp_path)), "") == {"exists": True, "devices": []}
+    for name in ("library_contents.30", "library_contents.10", "library_contents.10.bak"):
+        (tmp_path / "mhvtl" / name).touch()
+    found = vtl.config(Roots(etc=os.fspath(tmp_path)), "")
+    assert found == {"exists": True, "devices": [], "contents": [10, 30]}
 
 
 def test_what_is_behind_an_empty_line_belongs_to_no_device() -> None:

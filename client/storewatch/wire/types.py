@@ -286,9 +286,12 @@ class BootCheck(msgspec.Struct, kw_only=True):
 
 
 class BootReport(msgspec.Struct, kw_only=True):
-    """Whether the machine will come back as it is: `ready` means that every check is well."""
+    """Whether the machine will come back as it is: `ready` means that every check is well, `score`
+    is the share of those that are, 0 to 100, and `scheduled` when it is planned to start anew."""
 
     ready: bool
+    score: int
+    scheduled: str | None = None
     checks: list[BootCheck]
 
 

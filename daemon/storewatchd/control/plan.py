@@ -39,6 +39,7 @@ def planned(
         NotFound: nothing is read of that.
     """
     objects = [*_paths(collector), *_sensors(collector), *_devices(table, at)]
+    objects += _modules(table, at)
     reads = [_shape(row, "") for row in ROWS.values() if not row.object and device is None]
     reads += [
         _shape(row, one.object_id)
@@ -101,3 +102,8 @@ def _devices(table: SeriesTable, at: float) -> Iterator[Asked]:
             nodes = [node for node in (labels["sg"], labels.get("nst", "")) if node]
             names = frozenset((labels[label], *nodes, *(f"/dev/{node}" for node in nodes)))
             yield Asked(labels["address"], "scsi", rows, names)
+
+
+def _modules(table: SeriesTable, at: float) -> Iterator[Asked]:
+    for reading in table.read("node_next_boot_module_info", at):
+        yield Asked(f"{reading.labels['kernel']}/{reading.labels['module']}", "module")

@@ -1164,12 +1164,17 @@ NOT_KNOWN = {"check": "module_scst", "state": "unknown", "about": "no GRUB", "ad
 def test_the_next_start_is_a_table_and_an_exit_code(
     peer: WirePeer, ctl: Ctl, checks: list[dict[str, str]], ready: bool, status: int
 ) -> None:
-    report = {"ready": ready, "checks": checks}
+    score = 100 // len(checks)
+    planned = "2026-01-01T12:00:00.000Z" if status else None
+    report = {"ready": ready, "score": score, "scheduled": planned, "checks": checks}
     peer.answers["boot.check"] = lambda _: report
     ended, out, err = ctl("boot", "check")
     assert (ended, err) == (status, "")
     titles, *rows = out.splitlines()
     assert titles.split() == ["CHECK", "STATE", "WHAT", "ADVICE"]
+    if status:
+        assert rows.pop().startswith("a start is planned for 2026-01-01")
+    assert rows.pop() == f"score {score} %: 1 of {len(checks)} checks are well"
     for row, check in zip(rows, checks, strict=True):
         assert row.split()[:2] == [check["check"], check["state"]]
         assert check["about"] in row

@@ -117,3 +117,22 @@ async def test_what_would_vanish_of_scst_is_told_first(
     assert (ready, name, state) == (False, SCST_CONFIG, "problem")
     assert about == f"at the next start: {told}{more}"
     assert "scstadmin -write_config" in advice
+
+
+async def test_the_score_is_the_share_of_checks_that_are_well(seen: Control) -> None:
+    assert (await seen.call("boot.check"))["score"] == 100
+    others = [("fstab", "problem", "a"), ("units", "unknown", "b")]
+    feed(seen, NEXT_BOOT, node_next_boot_check_info=[KERNEL, *others])
+    assert (await seen.call("boot.check"))["score"] == 33
+    feed(seen, NEXT_BOOT)
+    assert (await seen.call("boot.check"))["score"] == 100
+
+
+async def test_a_start_that_is_planned_is_told(seen: Control) -> None:
+    assert (await seen.call("boot.check"))["scheduled"] is None
+    table, at = seen.node.books.table, seen.node.clock.wall()
+    planned = {"node_reboot_scheduled_timestamp_seconds": [Row((), 1_767_268_800.0)]}
+    table.feed(Frame(Scope(NEXT_BOOT), at, rows=planned))
+    assert (await seen.call("boot.check"))["scheduled"] == "2026-01-01T12:00:00.000Z"
+    table.feed(Frame(Scope(NEXT_BOOT), at, Outcome.FAILED, reason="no"))
+    assert (await seen.call("boot.check"))["scheduled"] is None

@@ -1,12 +1,13 @@
 """What is judged of the next start."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from probes.boot.fix_boot import NEXT, RUNNING, facts
+from probes.boot.fix_boot import MHVTL, NEXT, RUNNING, facts
 from storewatchd.probes.boot.checks import Check, State, judged, next_kernel
 
 
@@ -17,6 +18,8 @@ def kernels(**more: Any) -> dict[str, Any]:
         "link": "",
         "grub_default": "0",
         "grub_entries": {},
+        "initramfs": {},
+        "free_bytes": None,
         **more,
     }
 
@@ -158,6 +161,141 @@ def test_a_kernel_without_modules_has_none() -> None:
     assert found == {"module_scst": f"{NEXT} has no modules.dep"}
 
 
+def only(name: str, **more: Any) -> Check:
+    """Return one check of a machine that needs scst, which is there."""
+    return checks(loaded=["scst"], next_has=["scst"], enabled=["scst.service"], **more)[name]
+
+
+OTHER = f"{RUNNING} SMP preempt mod_unload modversions"
+BARE = f"{RUNNING} SMP preempt mod_unload"
+
+
+@pytest.mark.parametrize(
+    ("built", "state", "about"),
+    [
+        pytest.param({}, State.OK, f"scst is there for {NEXT}", id="right"),
+        pytest.param(
+            {"vermagic": BARE, "of_kernel": f"{NEXT} SMP preempt mod_unload"},
+            State.PROBLEM,
+            f"the module scst of {NEXT} was built for {RUNNING}: the kernel refuses it",
+            id="another kernel's",
+        ),
+        pytest.param(
+            {"vermagic": OTHER},
+            State.UNKNOWN,
+            f"the module scst of {NEXT} was built for {RUNNING}: it may be refused",
+            id="another kernel's, with versions of symbols",
+        ),
+        pytest.param(
+            {"vermagic": OTHER, "is_weak": True}, State.OK, f"scst is there for {NEXT}", id="weak"
+        ),
+        pytest.param(
+            {"vermagic": f"{NEXT} SMP mod_unload modversions"},
+            State.PROBLEM,
+            "the module scst was built for 'SMP mod_unload modversions', and"
+            f" {NEXT} is 'SMP preempt mod_unload modversions': the kernel refuses it",
+            id="another configuration's",
+        ),
+        pytest.param(
+            {"of_kernel": None}, State.OK, f"scst is there for {NEXT}", id="nothing to compare with"
+        ),
+        pytest.param(
+            {"vermagic": None},
+            State.UNKNOWN,
+            f"scst is there for {NEXT}, and what it was built for cannot be read",
+            id="nothing is said",
+        ),
+        pytest.param(
+            {"exists": False},
+            State.UNKNOWN,
+            f"scst is there for {NEXT}, and what it was built for cannot be read",
+            id="gone meanwhile",
+        ),
+    ],
+)
+def test_a_module_has_to_be_built_for_its_kernel(
+    built: dict[str, Any], state: State, about: str
+) -> None:
+    found = only("module_scst", built={"scst": built})
+    assert (found.state, found.about) == (state, about)
+
+
+def test_a_module_that_was_not_looked_at_is_unknown() -> None:
+    known = facts(loaded=["scst"], next_has=["scst"], enabled=["scst.service"])
+    (found,) = (one for one in judged(replace(known, files={})) if one.name == "module_scst")
+    assert found.state is State.UNKNOWN
+
+
+def test_a_module_that_is_built_in_fits() -> None:
+    known = facts(loaded=["scst"], next_has=["scst"], enabled=["scst.service"])
+    known = replace(known, modules={**known.modules, "files": {}}, files={})
+    (found,) = (one for one in judged(known) if one.name == "module_scst")
+    assert (found.state, found.about) == (State.OK, f"scst is built into {NEXT}")
+
+
+SECURE_BOOT = "firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+LOCKDOWN = "kernel/security/lockdown"
+ENFORCE = "module/module/parameters/sig_enforce"
+
+
+@pytest.mark.parametrize(
+    ("security", "why"),
+    [
+        ({}, ""),
+        ({SECURE_BOOT: b"\6\0\0\0\1"}, "Secure Boot is on"),
+        ({SECURE_BOOT: b"\6\0\0\0\0"}, ""),
+        ({SECURE_BOOT: b"\1"}, ""),
+        ({SECURE_BOOT: -5}, ""),
+        ({LOCKDOWN: b"none [integrity] confidentiality\n"}, "the kernel is locked down"),
+        ({LOCKDOWN: b"none integrity [confidentiality]\n"}, "the kernel is locked down"),
+        ({LOCKDOWN: b"[none] integrity confidentiality\n"}, ""),
+        ({ENFORCE: b"N\n"}, ""),
+        ({ENFORCE: b"Y\n"}, "the kernel was told to insist on it (module.sig_enforce)"),
+    ],
+)
+def test_where_modules_must_be_signed_this_has_to_be(
+    security: dict[str, bytes | int], why: str
+) -> None:
+    found = only("module_scst", security=security)
+    assert found.state is (State.PROBLEM if why else State.OK)
+    assert why in found.about
+    signed = only("module_scst", security=security, built={"scst": {"is_signed": True}})
+    assert signed.state is State.OK
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([SECURE_BOOT, LOCKDOWN, ENFORCE]), st.binary() | st.integers(-200, -1)
+    )
+)
+def test_any_words_of_the_kernel_are_judged(security: dict[str, bytes | int]) -> None:
+    assert only("module_scst", security=security).state in (State.OK, State.PROBLEM)
+
+
+# Initial file systems.
+
+MIB = 1 << 20
+
+
+def test_the_next_kernel_needs_an_initial_file_system_where_others_have_one() -> None:
+    assert "initramfs" not in checks()
+    assert checks(initramfs={NEXT: 40 * MIB})["initramfs"].state is State.OK
+    found = problems(initramfs={RUNNING: 40 * MIB})
+    assert found == {"initramfs": f"{NEXT} has none"}
+    found = problems(initramfs={RUNNING: 40 * MIB, NEXT: 0})
+    assert found == {"initramfs": f"that of {NEXT} is empty"}
+    assert "initramfs" not in checks(initramfs={RUNNING: 1}, grub_default="7")
+
+
+@pytest.mark.parametrize(
+    ("free", "state"),
+    [(40 * MIB, State.OK), (40 * MIB - 1, State.PROBLEM), (None, State.UNKNOWN)],
+)
+def test_another_initial_file_system_has_to_fit(free: int | None, state: State) -> None:
+    found = checks(initramfs={RUNNING: 40 * MIB, NEXT: 30 * MIB}, free_bytes=free)
+    assert found["boot_space"].state is state
+
+
 # Units.
 
 
@@ -200,6 +338,97 @@ def test_a_device_of_fstab_that_is_needed_has_to_be_there() -> None:
     assert checks(fstab=[{**entry, "exists": True}])["fstab"].state is State.OK
 
 
+def test_a_device_of_crypttab_that_is_needed_has_to_be_there() -> None:
+    entry = {"source": "UUID=5", "name": "backup", "is_needed": True, "exists": False}
+    found = checks(crypttab=[entry, {**entry, "is_needed": False}])
+    assert found["crypttab"].state is State.PROBLEM
+    assert found["crypttab"].about == "not there: UUID=5 for backup"
+    assert checks(crypttab=[{**entry, "exists": True}])["crypttab"].state is State.OK
+    assert checks(crypttab=[])["crypttab"].state is State.OK
+
+
+@pytest.mark.parametrize(
+    ("path", "is_stable"),
+    [
+        ("/dev/tape/by-id/scsi-3500-nst", True),
+        ("/dev/tape/by-path/pci-0-nst", True),
+        ("/dev/library1", True),
+        *((f"/dev/{name}", False) for name in ("nst0", "st12", "sg3", "sch0", "nst1a", "tape")),
+    ],
+)
+def test_a_backup_program_has_to_know_tapes_by_lasting_names(path: str, is_stable: bool) -> None:
+    found = checks(tape_names=["/dev/tape/by-id/x", path])["tape_names"]
+    assert found.state is (State.OK if is_stable else State.PROBLEM)
+    told = f"{path} (archive device, bareos-sd.conf)"
+    assert is_stable or found.about == f"after a start these may be other devices: {told}"
+
+
+def test_without_a_backup_program_nothing_is_said_of_it() -> None:
+    assert "tape_names" not in checks()
+
+
+# mhvtl's configuration.
+
+
+def mhvtl(**more: Any) -> Check:
+    return checks(has_mhvtl=True, next_has=["mhvtl"], enabled=["mhvtl.target"], **more)[
+        "mhvtl_conf"
+    ]
+
+
+def daemon(name: str, unit: int | None) -> dict[str, Any]:
+    return {"name": name, "unit": unit, "state": "S", "service": ""}
+
+
+def test_a_configuration_of_mhvtl_that_has_all_that_runs_is_well() -> None:
+    found = mhvtl(
+        vtl_daemons=[daemon("vtllibrary", 10), daemon("vtltape", 11), daemon("tgtd", None)]
+    )
+    assert (found.state, found.about) == (
+        State.OK,
+        "it has all that runs (libraries: 1, drives: 1)",
+    )
+
+
+def test_a_configuration_of_mhvtl_that_is_gone_while_it_runs_is_told() -> None:
+    found = problems(vtl_config={}, vtl_daemons=[daemon("vtltape", 11)])
+    expected = "vtltape 11 runs, and is not configured, device.conf has no device"
+    assert found == {"mhvtl_conf": expected}
+
+
+@pytest.mark.parametrize(
+    ("more", "about"),
+    [
+        (
+            {"vtl_daemons": [daemon("vtltape", 10), daemon("vtllibrary", 10)]},
+            "vtltape 10 runs, and is not configured",
+        ),
+        ({"vtl_config": {**MHVTL, "contents": []}}, "library_contents.10 is missing"),
+        (
+            {"vtl_config": {**MHVTL, "devices": [], "contents": []}},
+            "device.conf has no device",
+        ),
+        (
+            {
+                "vtl_config": {
+                    **MHVTL,
+                    "devices": [
+                        {"kind": "library", "number": 10},
+                        {"kind": "drive", "number": 31, "library": 30},
+                    ],
+                }
+            },
+            "the drive 31 is in library 30, which is not configured",
+        ),
+    ],
+)
+def test_a_configuration_of_mhvtl_that_lacks_something_is_told(
+    more: dict[str, Any], about: str
+) -> None:
+    found = mhvtl(**more)
+    assert (found.state, found.about) == (State.PROBLEM, about)
+
+
 @pytest.mark.parametrize("count", [6, 500])
 def test_of_many_only_a_few_are_listed(count: int) -> None:
     entry = {"mount_point": "/a", "is_needed": True, "exists": False}
@@ -209,6 +438,16 @@ def test_of_many_only_a_few_are_listed(count: int) -> None:
 
 def test_every_problem_comes_with_advice() -> None:
     entry = {"source": "UUID=5", "mount_point": "/srv", "is_needed": True, "exists": False}
+    crypttab = [{"source": "UUID=5", "name": "a", "is_needed": True, "exists": False}]
+    more: dict[str, Any] = {
+        "has_mhvtl": True,
+        "fstab": [entry],
+        "crypttab": crypttab,
+        "tape_names": ["/dev/nst0"],
+        "initramfs": {RUNNING: 1},
+        "free_bytes": 0,
+        "vtl_config": {},
+    }
     for config in (CONFIG, "}"):
-        for one in checks(config=config, has_mhvtl=True, fstab=[entry]).values():
+        for one in checks(config=config, **more).values():
             assert bool(one.advice) == (one.state is not State.OK)

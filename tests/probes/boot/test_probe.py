@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from fakes import HandClock, ScriptedPort
-from probes.boot.fix_boot import NEXT, facts, tell
+from fakes import NOON, HandClock, ScriptedPort
+from probes.boot.fix_boot import NEXT, RIGHT, facts, plan, tell
 from probes.fix_probes import assert_keeps_to_its_families, values
 from probes.scst.fix_scst import TGT1, Appliance, saved_text
 from storewatchd.core.frames import Frame, Scope
@@ -105,6 +105,55 @@ def test_what_cannot_be_read_fails_and_is_due(clock: HandClock, port: ScriptedPo
 
 
 # What is saved of SCST.
+
+
+def test_a_start_that_is_planned_is_told_at_each_look(clock: HandClock, port: ScriptedPort) -> None:
+    probe = NextBootProbe(clock.clock)
+    frame = look(probe, port)
+    assert values(frame, "node_reboot_scheduled") == {(): 0.0}
+    assert values(frame, "node_reboot_scheduled_timestamp_seconds") == {}
+    assert values(frame, "reboot_required") == {(): 0.0}
+    plan(port, at=NOON, is_required=True)
+    frame = look(probe, port)
+    assert values(frame, "node_reboot_scheduled") == {(): 1.0}
+    assert values(frame, "node_reboot_scheduled_timestamp_seconds") == {(): NOON}
+    assert values(frame, "reboot_required") == {(): 1.0}
+
+
+def test_the_file_of_a_module_is_looked_at_when_it_is_another(
+    clock: HandClock, appliance: Appliance
+) -> None:
+    port = appliance
+    known = facts(loaded=["scst"], next_has=["scst"], enabled=["scst.service"])
+    tell(port, known)
+    probe = NextBootProbe(clock.clock)
+    asked = ("boot.module", f"{NEXT}/scst")
+    for _ in range(3):
+        clock.forward(AGAIN_AFTER_S)
+        assert values(look(probe, port), "node_next_boot_ready")["module_scst",] == 1.0
+    assert port.asked_for.count(asked) == 1
+    assert values(look(probe, port), "node_next_boot_module_info") == {
+        (NEXT, "scst", f"{NEXT} SMP preempt mod_unload modversions", "false"): 1.0
+    }
+    marks = {**known.modules, "files": {NEXT: {"scst": "1 2 4"}}}
+    port.readings["boot.modules", ""] = marks
+    port.readings["boot.module", asked[1]] = {**RIGHT, "vermagic": "5.10.0 SMP"}
+    clock.forward(AGAIN_AFTER_S)
+    assert values(look(probe, port), "node_next_boot_ready")["module_scst",] == 0.0
+    assert port.asked_for.count(asked) == 2
+
+
+def test_a_module_that_cannot_be_read_is_unknown_and_asked_again(
+    clock: HandClock, port: ScriptedPort
+) -> None:
+    tell(port, facts(loaded=["scst"], next_has=["scst"], enabled=["scst.service"]))
+    right = port.readings["boot.module", f"{NEXT}/scst"]
+    port.readings["boot.module", f"{NEXT}/scst"] = ProbeFailed("no")
+    probe = NextBootProbe(clock.clock)
+    assert ("module_scst",) not in values(look(probe, port), "node_next_boot_ready")
+    port.readings["boot.module", f"{NEXT}/scst"] = right
+    clock.forward(SOONER_AFTER_S)
+    assert values(look(probe, port), "node_next_boot_ready")["module_scst",] == 1.0
 
 
 @pytest.fixture

@@ -29,8 +29,10 @@ def boot() -> None: ...
     "check",
     help=(
         "Check whether this machine will come back from its next start as it is now: the next "
-        "kernel and its modules, units, fstab, and what is saved of SCST. It is looked at every "
-        "few minutes. Exits 1 where something is wrong, or not known."
+        "kernel, its initial file system and modules, units, fstab and crypttab, what is saved of "
+        "SCST and mhvtl, and by which names backup programs know tapes. It is looked at every few "
+        "minutes. The score is the share of checks that are well. Exits 1 where something is "
+        "wrong, or not known."
     ),
     examples=(
         "storewatchctl boot check",
@@ -54,6 +56,10 @@ def check(session: Session) -> int:
             ],
             empty="this machine needs nothing that could be missing",
         )
+        well = sum(one.state == "ok" for one in found.checks)
+        session.out.line(f"score {found.score} %: {well} of {len(found.checks)} checks are well")
+        if found.scheduled:
+            session.out.line(f"a start is planned for {words.full_time(found.scheduled)}")
 
     found = session.show("boot.check", None, types.BootReport, show)
     return 0 if found.ready else Exit.FAILED

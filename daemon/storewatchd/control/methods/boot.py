@@ -6,6 +6,7 @@ from typing import Any
 from storewatch.wire import params
 from storewatchd.control.dispatch import Call, Handler
 from storewatchd.core.frames import Outcome
+from storewatchd.core.model import format_time
 from storewatchd.core.series import SeriesTable
 from storewatchd.monitor import Monitor
 from storewatchd.probes.boot.checks import State
@@ -26,9 +27,23 @@ def handlers(monitor: Monitor) -> Mapping[str, Handler]:
     def check(_: Call, __: params.Nothing) -> dict[str, Any]:
         table, at = monitor.books.table, monitor.now().wall
         checks = [*_next_boot(table, at), *_scst_config(table, at)]
-        return {"ready": all(one["state"] == State.OK for one in checks), "checks": checks}
+        well = sum(one["state"] == State.OK for one in checks)
+        return {
+            "ready": well == len(checks),
+            "score": round(100 * well / len(checks)) if checks else 100,
+            "scheduled": _scheduled(table, at),
+            "checks": checks,
+        }
 
     return {"boot.check": check}
+
+
+def _scheduled(table: SeriesTable, at: float) -> str | None:
+    """Return when the next start is planned to be; None where nothing is known of any."""
+    for planned in table.read("node_reboot_scheduled_timestamp_seconds", at):
+        if planned.exact:
+            return format_time(planned.value)
+    return None
 
 
 def _shape(name: str, state: State, about: str, advice: str = "") -> dict[str, Any]:

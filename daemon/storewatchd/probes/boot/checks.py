@@ -5,7 +5,7 @@ known is unknown, and neither a problem nor well.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -28,6 +28,10 @@ _OF_DRIVER = {
     "ib_srpt": "ib_srpt",
 }
 _MOST_NAMES = 5
+_MIB = 1 << 20
+
+# The names of tape devices that the kernel gives in the order in which it finds them.
+_UNSTABLE_TAPE = re.compile(r"/dev/(?:n?st\d+[alm]?|sg\d+|sch\d+|changer|tape|nst|st)", re.ASCII)
 
 # The ids and titles that grub-mkconfig gives; an entry of the Boot Loader Specification just ends
 # in the version.
@@ -51,31 +55,42 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """What the reader's rows `boot.*` tell."""
+    """What the reader's rows `boot.*` tell, and `vtl.config` and `vtl.daemons`. `files` is what the
+    modules that are needed say of themselves, those of the kernel that is next; one that could not
+    be looked at is left out."""
 
     kernels: Mapping[str, Any]
     modules: Mapping[str, Any]
     units: Mapping[str, Any]
     fstab: Mapping[str, Any]
     scst: Mapping[str, Any]
+    crypttab: Mapping[str, Any]
+    tape_names: Mapping[str, Any]
+    security: Mapping[str, bytes | int]
+    vtl_config: Mapping[str, Any]
+    vtl_daemons: Sequence[Mapping[str, Any]]
+    files: Mapping[str, Mapping[str, Any]]
+
+
+def needed(modules: Mapping[str, Any], scst: Mapping[str, Any]) -> list[str]:
+    """Return the modules that are loaded now, or without which a configuration is of no use."""
+    saved, _ = _parsed(scst)
+    return _needed(modules, scst, saved)
 
 
 def judged(facts: Facts) -> list[Check]:
     """Return the checks that this machine needs."""
-    problem = ""
-    saved = None
-    if facts.scst["exists"]:
-        try:
-            saved = parse_saved(facts.scst["text"])
-        except Malformed as error:
-            problem = str(error)
-    needed = _needed(facts, saved)
+    saved, problem = _parsed(facts.scst)
+    needed = _needed(facts.modules, facts.scst, saved)
     checks = [_kernel(facts)] if needed or facts.kernels["installed"] else []
+    checks += _initramfs(facts)
     checks += [_module(facts, name) for name in needed]
     if "scst" in needed:
         checks.append(_unit(facts, "scst", ("scst",), "scst.service"))
     if "mhvtl" in needed:
         checks.append(_unit(facts, "mhvtl", ("mhvtl", "vtllibrary@", "vtltape@"), "mhvtl.target"))
+    if facts.modules["has_mhvtl_config"] or any(_is_mhvtls(one) for one in facts.vtl_daemons):
+        checks.append(_mhvtl_conf(facts))
     if problem:
         advice = "Write it anew (`scstadmin -write_config /etc/scst.conf`) while SCST runs."
         checks.append(
@@ -85,7 +100,21 @@ def judged(facts: Facts) -> list[Check]:
         checks += [_saved(saved), _stable_names(saved)]
     if facts.fstab["exists"]:
         checks.append(_fstab(facts))
+    if facts.crypttab["exists"]:
+        checks.append(_crypttab(facts))
+    if facts.tape_names["devices"]:
+        checks.append(_tape_names(facts))
     return checks
+
+
+def _parsed(scst: Mapping[str, Any]) -> tuple[Saved | None, str]:
+    """Return what is saved of SCST, or why nobody can tell."""
+    if not scst["exists"]:
+        return None, ""
+    try:
+        return parse_saved(scst["text"]), ""
+    except Malformed as error:
+        return None, str(error)
 
 
 def next_kernel(kernels: Mapping[str, Any]) -> tuple[str, str]:
@@ -132,17 +161,44 @@ def _kernel(facts: Facts) -> Check:
     return Check("kernel", State.UNKNOWN, f"which one is next is not known: {why}", advice)
 
 
-def _needed(facts: Facts, saved: Saved | None) -> list[str]:
-    """Return the modules that are loaded now, or without which a configuration is of no use."""
-    needed = list(facts.modules["loaded"])
-    if facts.scst["exists"]:
+def _initramfs(facts: Facts) -> list[Check]:
+    """Return how it stands with initial file systems; nothing where no kernel has one."""
+    version, _ = next_kernel(facts.kernels)
+    sizes, free = facts.kernels["initramfs"], facts.kernels["free_bytes"]
+    if not version or not sizes:
+        return []
+    found = [Check("initramfs", State.OK, f"{version} has one")]
+    if not sizes.get(version):
+        about = f"{version} has none" if version not in sizes else f"that of {version} is empty"
+        advice = f"`update-initramfs -c -k {version}`, or `dracut --force --kver {version}`."
+        found = [Check("initramfs", State.PROBLEM, about, advice)]
+    largest = max(sizes.values())
+    room = f"/boot has room for {(free or 0) / _MIB:.0f} MiB"
+    if free is None:
+        found.append(Check("boot_space", State.UNKNOWN, "how full /boot is cannot be seen"))
+    elif free < largest:
+        # A new one is written beside the old one, which it then replaces.
+        about = f"{room}, and an initial file system takes {largest / _MIB:.0f} MiB"
+        advice = (
+            "Remove kernels that nobody starts any more (`apt autoremove --purge`), or the next"
+        )
+        advice += " one that is built is cut off."
+        found.append(Check("boot_space", State.PROBLEM, about, advice))
+    else:
+        found.append(Check("boot_space", State.OK, room))
+    return found
+
+
+def _needed(modules: Mapping[str, Any], scst: Mapping[str, Any], saved: Saved | None) -> list[str]:
+    needed = list(modules["loaded"])
+    if scst["exists"]:
         needed.append("scst")
     if saved is not None:
         handlers = {device.handler for device in saved.devices.values()}
         drivers = {driver for driver, _ in saved.targets}
         needed += [_OF_HANDLER[one] for one in handlers if one in _OF_HANDLER]
         needed += [_OF_DRIVER[one] for one in drivers if one in _OF_DRIVER]
-    if facts.modules["has_mhvtl_config"]:
+    if modules["has_mhvtl_config"]:
         needed.append("mhvtl")
     return sorted(set(needed))
 
@@ -158,7 +214,7 @@ def _module(facts: Facts, name: str) -> Check:
         return Check(check, State.UNKNOWN, "the modules of no kernel can be seen")
     has = kernels.get(version)
     if has is not None and name in has:
-        return Check(check, State.OK, f"{name} is there for {version}")
+        return _fitting(facts, name, version)
     running = facts.kernels["running"]
     advice = (
         f"Build it for {version} before the next start (`dkms autoinstall -k {version}`, or make"
@@ -168,6 +224,54 @@ def _module(facts: Facts, name: str) -> Check:
         advice += f" Or let {running}, which runs now, be the next one."
     missing = f"{version} has no modules.dep" if has is None else f"{version} has no module {name}"
     return Check(check, State.PROBLEM, missing, advice)
+
+
+def _fitting(facts: Facts, name: str, version: str) -> Check:
+    """Judge a module that is there: whether the kernel will take it."""
+    check = f"module_{name}"
+    if name not in facts.modules["files"].get(version, {}):
+        return Check(check, State.OK, f"{name} is built into {version}")
+    file = facts.files.get(name)
+    if file is None or not file["exists"] or file["vermagic"] is None:
+        about = f"{name} is there for {version}, and what it was built for cannot be read"
+        advice = f"Look whether `modinfo -k {version} {name}` names {version} as its vermagic."
+        return Check(check, State.UNKNOWN, about, advice)
+    rebuild = (
+        f"Build it anew for {version} (`dkms install --force -k {version}`, or from its sources)."
+    )
+    built_for, _, flags = file["vermagic"].partition(" ")
+    if built_for != version and not file["is_weak"]:
+        about = f"the module {name} of {version} was built for {built_for}"
+        if "modversions" not in flags.split():
+            return Check(check, State.PROBLEM, f"{about}: the kernel refuses it", rebuild)
+        return Check(check, State.UNKNOWN, f"{about}: it may be refused", rebuild)
+    wanted = (file["of_kernel"] or "").partition(" ")[2]
+    if wanted and wanted != flags:
+        about = f"the module {name} was built for {flags!r}, and {version} is {wanted!r}"
+        return Check(check, State.PROBLEM, f"{about}: the kernel refuses it", rebuild)
+    why = _signed_only(facts.security)
+    if why and not file["is_signed"]:
+        about = f"the module {name} of {version} is not signed, and {why}: the kernel refuses it"
+        advice = "Sign it with a key that the firmware knows (`mokutil`; dkms does so by itself"
+        advice += " where it has one), or the machine starts without it."
+        return Check(check, State.PROBLEM, about, advice)
+    return Check(check, State.OK, f"{name} is there for {version}")
+
+
+def _signed_only(security: Mapping[str, bytes | int]) -> str:
+    """Return why the kernel takes only modules that are signed; empty where it takes any, or that
+    cannot be known."""
+    for path, content in security.items():
+        if not isinstance(content, bytes):
+            continue
+        # UEFI 2.10, 3.3: SecureBoot is 1 byte; efivarfs puts 4 of attributes before it.
+        if "/SecureBoot-" in path and content[4:] == b"\1":
+            return "Secure Boot is on"
+        if path.endswith("/lockdown") and re.search(rb"\[(?:integrity|confidentiality)\]", content):
+            return "the kernel is locked down"
+        if path.endswith("/sig_enforce") and content.strip() == b"Y":
+            return "the kernel was told to insist on it (module.sig_enforce)"
+    return ""
 
 
 def _unit(facts: Facts, name: str, beginnings: tuple[str, ...], unit: str) -> Check:
@@ -208,6 +312,61 @@ def _fstab(facts: Facts) -> Check:
     listed = _listed(f"{one['source']} for {one['mount_point']}" for one in missing)
     advice = "The start would stop in emergency mode: correct /etc/fstab, or add nofail."
     return Check("fstab", State.PROBLEM, f"not there: {listed}", advice)
+
+
+def _crypttab(facts: Facts) -> Check:
+    entries = facts.crypttab["entries"]
+    missing = [one for one in entries if one["is_needed"] and not one["exists"]]
+    if not missing:
+        return Check("crypttab", State.OK, "each device that it needs is there")
+    listed = _listed(f"{one['source']} for {one['name']}" for one in missing)
+    advice = "The start would wait for them: correct /etc/crypttab, or add nofail."
+    return Check("crypttab", State.PROBLEM, f"not there: {listed}", advice)
+
+
+def _tape_names(facts: Facts) -> Check:
+    found = [one for one in facts.tape_names["devices"] if _UNSTABLE_TAPE.fullmatch(one["path"])]
+    if not found:
+        return Check("tape_names", State.OK, "backup programs know tape devices by lasting names")
+    listed = _listed(f"{one['path']} ({one['directive']}, {one['file']})" for one in found)
+    return Check(
+        "tape_names",
+        State.PROBLEM,
+        f"after a start these may be other devices: {listed}",
+        "Give the backup program names below /dev/tape/by-id instead.",
+    )
+
+
+def _is_mhvtls(daemon: Mapping[str, Any]) -> bool:
+    return daemon["name"] != "tgtd" and daemon["unit"] is not None
+
+
+def _mhvtl_conf(facts: Facts) -> Check:
+    """Judge mhvtl's configuration: whether what runs would be there again."""
+    devices = facts.vtl_config.get("devices", [])
+    libraries = {one["number"] for one in devices if one["kind"] == "library"}
+    configured = {
+        ("vtllibrary" if one["kind"] == "library" else "vtltape", one["number"]) for one in devices
+    }
+    wrong = [
+        f"{one['name']} {one['unit']} runs, and is not configured"
+        for one in facts.vtl_daemons
+        if _is_mhvtls(one) and (one["name"], one["unit"]) not in configured
+    ]
+    wrong += [
+        f"the drive {one['number']} is in library {one['library']}, which is not configured"
+        for one in devices
+        if one["kind"] == "drive" and one.get("library") not in {None, *libraries}
+    ]
+    contents = set(facts.vtl_config.get("contents", []))
+    wrong += [f"library_contents.{one} is missing" for one in sorted(libraries - contents)]
+    if not devices:
+        wrong.append("device.conf has no device")
+    if not wrong:
+        counts = f"libraries: {len(libraries)}, drives: {len(devices) - len(libraries)}"
+        return Check("mhvtl_conf", State.OK, f"it has all that runs ({counts})")
+    advice = "Put /etc/mhvtl right, from a backup if need be; `make_vtl_media` makes contents anew."
+    return Check("mhvtl_conf", State.PROBLEM, _listed(wrong), advice)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -5,13 +5,15 @@ They are two: while SCST hangs, the first still knows what it knows.
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from storewatchd.clock import Clock
 from storewatchd.core.frames import Frame, Row, Scope
-from storewatchd.errors import Malformed, ProbeFailed
+from storewatchd.errors import Malformed, ProbeError, ProbeFailed
 from storewatchd.port import Port
-from storewatchd.probes.base import gauge, seen
-from storewatchd.probes.boot.checks import Facts, State, judged
+from storewatchd.probes.base import check_permitted, gauge, seen
+from storewatchd.probes.boot.checks import Facts, State, judged, needed, next_kernel
 from storewatchd.probes.scst.drift import KINDS, Drift, drifts
 from storewatchd.probes.scst.model import Scst
 from storewatchd.probes.scst.readings import CHEAP_ROW, STEADY_ROW, SlowReadings, check_readable
@@ -42,6 +44,18 @@ NEXT_BOOT_FAMILIES = (
         "What is wrong with the next start, and what to do.",
         *("check", "problem", "advice"),
     ),
+    gauge(
+        "node_next_boot_module_info",
+        "A module that the next start needs, as its file describes itself.",
+        *("kernel", "module", "vermagic", "signed"),
+    ),
+    gauge("node_reboot_scheduled", "Whether somebody has told systemd to end and start again."),
+    gauge(
+        "node_reboot_scheduled_timestamp_seconds",
+        "When that will be; nothing where it is not planned.",
+        unit="seconds",
+    ),
+    gauge("reboot_required", "Whether packages ask for a start (/run/reboot-required)."),
 )
 SCST_CONFIG_FAMILIES = (
     gauge(
@@ -60,7 +74,8 @@ Rows = dict[str, list[Row]]
 
 
 class NextBootProbe:
-    """Kernel, modules, units, fstab and scst.conf."""
+    """Kernel, modules, units, fstab, crypttab, scst.conf and what backup programs are told. Whether
+    a start is planned is looked at each time: minutes may be all that is left."""
 
     name = NEXT_BOOT
     families = NEXT_BOOT_FAMILIES
@@ -69,6 +84,7 @@ class NextBootProbe:
         self._clock = clock
         self._rows: Rows = {}
         self._due = float("-inf")
+        self._files: dict[str, tuple[str, dict[str, Any]]] = {}  # by object, with its mark
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
         return (Scope(self.name),)
@@ -76,20 +92,67 @@ class NextBootProbe:
     async def collect(self, port: Port, scope: Scope) -> Frame:
         now = self._clock.monotonic()
         if now >= self._due:
-            facts = Facts(
-                kernels=(await port.read("boot.kernels")).value,
-                modules=(await port.read("boot.modules")).value,
-                units=(await port.read("boot.units")).value,
-                fstab=(await port.read("boot.fstab")).value,
-                scst=(await port.read("boot.scst")).value,
-            )
-            self._rows, is_well = _next_boot_rows(facts)
+            self._rows, is_well = _next_boot_rows(await self._facts(port))
             self._due = now + (AGAIN_AFTER_S if is_well else SOONER_AFTER_S)
-        return seen(scope, self._rows)
+        planned = (await port.read("boot.reboot")).value
+        return seen(scope, {**self._rows, **_reboot_rows(planned)})
+
+    async def _facts(self, port: Port) -> Facts:
+        kernels = (await port.read("boot.kernels")).value
+        modules = (await port.read("boot.modules")).value
+        scst = (await port.read("boot.scst")).value
+        security = (await port.read("boot.security")).value
+        check_permitted(security)
+        has_mhvtl = modules["has_mhvtl_config"] or "mhvtl" in modules["loaded"]
+        return Facts(
+            kernels=kernels,
+            modules=modules,
+            units=(await port.read("boot.units")).value,
+            fstab=(await port.read("boot.fstab")).value,
+            scst=scst,
+            crypttab=(await port.read("boot.crypttab")).value,
+            tape_names=(await port.read("boot.tape_names")).value,
+            security=security,
+            vtl_config=(await port.read("vtl.config")).value if has_mhvtl else {},
+            vtl_daemons=(await port.read("vtl.daemons")).value["daemons"] if has_mhvtl else [],
+            files=await self._modules(port, next_kernel(kernels)[0], modules, scst),
+        )
+
+    async def _modules(
+        self, port: Port, version: str, modules: Mapping[str, Any], scst: Mapping[str, Any]
+    ) -> dict[str, dict[str, Any]]:
+        """Return what the modules that are needed say of themselves; a file is read once."""
+        marks = modules["files"].get(version, {})
+        kept: dict[str, tuple[str, dict[str, Any]]] = {}
+        found = {}
+        for name in needed(modules, scst):
+            if name not in marks:
+                continue
+            about = f"{version}/{name}"
+            mark, file = self._files.get(about, ("", {}))
+            if mark != marks[name]:
+                try:
+                    file = (await port.read("boot.module", about)).value
+                except ProbeError:
+                    continue  # what it was built for is unknown, and so it is told
+            kept[about] = marks[name], file
+            found[name] = file
+        self._files = kept
+        return found
+
+
+def _reboot_rows(planned: Mapping[str, Any]) -> Rows:
+    at = planned["at"]
+    return {
+        "node_reboot_scheduled": [Row((), float(at is not None))],
+        "node_reboot_scheduled_timestamp_seconds": [] if at is None else [Row((), at)],
+        "reboot_required": [Row((), float(planned["is_required"]))],
+    }
 
 
 def _next_boot_rows(facts: Facts) -> tuple[Rows, bool]:
     checks = judged(facts)
+    version, _ = next_kernel(facts.kernels)
     rows: Rows = {
         "node_next_boot_ready": [
             Row((one.name,), float(one.state is State.OK))
@@ -104,8 +167,17 @@ def _next_boot_rows(facts: Facts) -> tuple[Rows, bool]:
             for one in checks
             if one.state is State.PROBLEM
         ],
+        "node_next_boot_module_info": [
+            Row((version, name, file["vermagic"] or "", _claim(file["is_signed"])), 1.0)
+            for name, file in facts.files.items()
+            if file["exists"]
+        ],
     }
     return rows, all(one.state is State.OK for one in checks)
+
+
+def _claim(claim: bool | None) -> str:
+    return "" if claim is None else str(claim).lower()
 
 
 class ScstConfigProbe:
