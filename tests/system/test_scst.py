@@ -160,7 +160,9 @@ def test_errors_of_a_back_end_are_told_by_the_kernels_log(
     errors = 'scst_log_errors_total{kind="io"}'
     wait_for("the log", lambda: value(appliance, errors) == 0)
     with log.open("a") as file:
-        file.write("3,8,2,-;[9]: dev_vdisk: ***ERROR***: BLOCKIO for cmd 1 finished with error -5\n")
+        file.write(
+            "3,8,2,-;[9]: dev_vdisk: ***ERROR***: BLOCKIO for cmd 1 finished with error -5\n"
+        )
     wait_for("the error", lambda: value(appliance, errors) == 1)
 
 

@@ -12,6 +12,7 @@ from storewatch_reader.table import ROWS
 from storewatchd.control.methods import probes as probes_module
 from storewatchd.core.frames import Frame, Row, Scope
 from storewatchd.errors import ProbeAbsent, ProbeDeferred, ProbeFailed, ReadStuck
+from storewatchd.probes.boot.probe import NEXT_BOOT, NEXT_BOOT_FAMILIES
 from storewatchd.probes.storage import REPOSITORIES
 from storewatchd.probes.tape.drives import FAMILIES
 
@@ -94,6 +95,15 @@ async def test_the_plan_has_every_row_for_the_objects_of_this_machine(control: C
         "answer_by_seconds": row.answer_by_s,
         "kill_after_seconds": row.kill_after_s,
     } in (await control.call("probes.plan", device="/a"))["reads"]
+
+
+async def test_modules_that_the_next_start_needs_are_planned(control: Control) -> None:
+    table = control.node.books.table
+    table.declare(NEXT_BOOT, NEXT_BOOT_FAMILIES, max_age_s=MAX_AGE_S)
+    rows = {"node_next_boot_module_info": [Row(("6.1", "scst", "6.1 SMP", "true"), 1.0)]}
+    table.feed(Frame(Scope(NEXT_BOOT), control.node.clock.wall(), rows=rows))
+    (read,) = (await control.call("probes.plan", device="6.1/scst"))["reads"]
+    assert (read["row"], read["object"], read["safety"]) == ("boot.module", "6.1/scst", "P0")
 
 
 @pytest.mark.parametrize("name", ["DRV0001", "3:0:1:0", "sg4", "/dev/nst0"])
