@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from storewatchd import app
+from storewatchd import app, heap
 from storewatchd.clock import Clock
 from storewatchd.errors import StorewatchError
 from storewatchd.replay import replay
@@ -44,6 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if words.replay is not None:
             return asyncio.run(_replay(words.replay, version, words.speed))
+        heap.settle()
         asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
         return asyncio.run(app.run(source, Clock()))
     except StorewatchError as error:
