@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from storewatchd.clock import Clock
-from storewatchd.core.frames import Family, Frame, Row, Scope
+from storewatchd.core.frames import Family, Frame, ObjectKind, Row, Scope
 from storewatchd.core.model import Instant
 from storewatchd.errors import ProbeError, ProbeFailed
 from storewatchd.port import Port, Reading
@@ -88,6 +88,8 @@ class ScriptedProbe:
         self.discovery_gate.set()
         self.discoveries = 0
         self.looks: list[Scope] = []
+        self.remembered: set[tuple[ObjectKind, str]] = set()
+        """The objects that it can forget."""
         self._changed = asyncio.Condition()
 
     def hang(self, scope: Scope) -> asyncio.Event:
@@ -113,6 +115,11 @@ class ScriptedProbe:
         if isinstance(answer, Exception):
             raise answer
         return Frame(scope, 0.0, rows=answer)
+
+    def forget(self, kind: ObjectKind, object_id: str) -> bool:
+        is_known = (kind, object_id) in self.remembered
+        self.remembered.discard((kind, object_id))
+        return is_known
 
     async def began(self, scope: Scope, count: int = 1) -> None:
         """Wait until so many looks at a scope have begun."""

@@ -10,7 +10,7 @@ import pytest
 
 from fakes import NOON, HandClock, ScriptedPort, ScriptedProbe
 from storewatchd.collector import MAX_LOOKS, Collector
-from storewatchd.core.frames import Frame, Outcome, Row, Scope
+from storewatchd.core.frames import Frame, ObjectKind, Outcome, Row, Scope
 from storewatchd.core.sight import BLINDNESS, COLLECTOR, DISCOVERY, Age
 from storewatchd.errors import (
     NotFound,
@@ -539,6 +539,18 @@ async def test_a_rediscovery_looks_only_at_what_is_new(bench: Bench) -> None:
     await bench.later(0)
     await bench.later(0)
     assert bench.probe.looks == [A, B, C]
+
+
+async def test_what_is_forgotten_is_looked_for_no_more(bench: Bench) -> None:
+    await bench.start()
+    bench.probe.remembered = {(ObjectKind.DISK, "W1")}
+    bench.probe.scopes = (B,)
+    bench.collector.forget(ObjectKind.DISK, "W2")
+    await bench.later(0)
+    assert [scopes for _, scopes in bench.expected][-1:] == [(A, B)]
+    bench.collector.forget(ObjectKind.DISK, "W1")
+    await bench.later(0)
+    assert [scopes for _, scopes in bench.expected][-1:] == [(B,)]
 
 
 @pytest.mark.parametrize("ask", [Collector.trigger, Collector.rediscover])

@@ -1,5 +1,6 @@
 """How memory is kept, in a process of its own: it is a setting of the whole process."""
 
+import ctypes
 import subprocess
 import sys
 
@@ -41,5 +42,5 @@ def test_large_blocks_stay_apart_once_that_is_settled(settle: bool, said: str) -
 def test_a_c_library_without_such_settings_is_left_as_it_is(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(heap.ctypes, "CDLL", lambda _: object())
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: object())
     assert not heap.settle()

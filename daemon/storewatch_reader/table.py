@@ -374,6 +374,7 @@ ROWS: dict[str, Row] = {
             attributes=(
                 *("*/size", "*/ro", "*/removable", "*/stat", "*/inflight", "*/queue/rotational"),
                 *("*/device/model", "*/device/vendor", "*/device/state"),
+                *("*/wwid", "*/device/wwid", "*/serial", "*/device/serial"),
                 *("*/dm/name", "*/md/array_state"),
             ),
         ),

@@ -75,6 +75,12 @@ class Routes:
             web.get("/api/v1/monitoring/tasks", self._reading("tasks.list", params.TasksList)),
             web.get("/api/v1/monitoring/tasks/{id}", self._one("tasks.get", "id")),
             web.get(
+                "/api/v1/monitoring/objects", self._reading("objects.list", params.ObjectsList)
+            ),
+            web.get(
+                "/api/v1/monitoring/objects/{kind}/{id:.+}", self._one("objects.get", "kind", "id")
+            ),
+            web.get(
                 "/api/v1/monitoring/repositories",
                 self._reading("repositories.list", params.Nothing),
             ),
@@ -166,12 +172,13 @@ class Routes:
 
         return read
 
-    def _one(self, method: str, name: str) -> Handler:
+    def _one(self, method: str, *names: str) -> Handler:
         async def read(request: web.Request) -> web.Response:
             token = bearer(request)
             async with self._known_first(token):
                 query.decode(request, params.Nothing)
-            return _json(await self._raw(method, {name: request.match_info[name]}, token))
+            asked = {name: request.match_info[name] for name in names}
+            return _json(await self._raw(method, asked, token))
 
         return read
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from storewatchd.clock import Clock
-from storewatchd.core.frames import Frame, Outcome, Scope
+from storewatchd.core.frames import Frame, ObjectKind, Outcome, Scope
 from storewatchd.core.model import Instant, format_time
 from storewatchd.core.sight import DISCOVERY, Age, Sight, told_scopes
 from storewatchd.errors import (
@@ -28,7 +28,7 @@ from storewatchd.errors import (
     ReadStuck,
 )
 from storewatchd.port import Port
-from storewatchd.probes.base import Probe
+from storewatchd.probes.base import Forgetting, Probe
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +146,12 @@ class Collector:
         """
         if probe not in self._probes:
             raise NotFound(f"there is no probe {probe!r}; there are {', '.join(self._probes)}")
+
+    def forget(self, kind: ObjectKind, object_id: str) -> None:
+        """Let every probe forget an object that it remembers, and find anew what there is."""
+        for name, probe in self._probes.items():
+            if isinstance(probe, Forgetting) and probe.forget(kind, object_id):
+                self.rediscover(name)
 
     def trigger_all(self) -> None:
         """Ask for a look at everything, now."""

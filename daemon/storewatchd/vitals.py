@@ -9,6 +9,7 @@ from storewatchd.collector import Collector
 from storewatchd.core.engine import RuleState
 from storewatchd.core.frames import Row
 from storewatchd.core.incidents import Incident
+from storewatchd.core.inventory import Inventory
 from storewatchd.core.model import AlertState, EventType, Severity
 from storewatchd.errors import ProbeAbsent, ProbeDeferred
 from storewatchd.journal import Facts, Journal
@@ -67,6 +68,8 @@ class Vitals:
             "storewatch_watchdog_margin_seconds": [] if margin_s is None else _one(margin_s),
             "storewatch_series": _one(len(books.table)),
             "storewatch_series_dropped_total": _one(books.table.dropped_total),
+            "storewatch_objects": _of_objects(books.inventory),
+            "storewatch_objects_refused_total": _one(books.inventory.refused_total),
             "storewatch_control_connections": _one(self._connections()),
             "storewatch_config_last_reload_success": _one(self._reload_succeeded()),
             **_of_looks(self._collector),
@@ -127,6 +130,11 @@ def _number(count: int, one: str, many: str) -> str:
 
 def _one(value: float) -> list[Row]:
     return [Row((), float(value))]
+
+
+def _of_objects(inventory: Inventory) -> list[Row]:
+    counts = Counter((one.kind.value, "here" if one.is_here else "gone") for one in inventory)
+    return [Row(labels, float(count)) for labels, count in sorted(counts.items())]
 
 
 def _of_looks(collector: Collector) -> Rows:

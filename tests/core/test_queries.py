@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.test_model import ALERT, NOON
+from storewatchd.core.frames import ObjectKind
 from storewatchd.core.matchers import parse_matcher
 from storewatchd.core.model import AlertState, Severity
-from storewatchd.core.queries import AlertQuery, Position
+from storewatchd.core.objects import Object
+from storewatchd.core.queries import AlertQuery, ObjectPlace, ObjectQuery, Position
 
 
 @pytest.mark.parametrize(
@@ -81,3 +83,34 @@ def test_what_is_no_cursor_is_refused(text: str) -> None:
 
 def test_positions_are_in_order_of_time_and_then_of_id() -> None:
     assert Position.of(1.0, "b") < Position.of(2.0, "a") < Position.of(2.0, "b")
+
+
+# Objects.
+
+
+@pytest.mark.parametrize("place", [("tape_drive", "D1"), ("scst_target", "iscsi/iqn.a:é/1")])
+def test_a_place_among_objects_comes_back_from_its_cursor(place: tuple[str, str]) -> None:
+    assert ObjectPlace.decode(ObjectPlace(*place).encode()) == place
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    ["", "nonsense", "é", "\0", "AAAA", ObjectPlace("a", "b\0").encode(), "_w", "YWJj"],
+)
+def test_what_no_list_of_objects_gave_is_no_cursor(cursor: str) -> None:
+    with pytest.raises(ValueError, match=r"not a cursor that a list gave|ASCII"):
+        ObjectPlace.decode(cursor)
+
+
+def test_filters_of_objects_combine() -> None:
+    here = Object(ObjectKind.DISK, "W1", 1, 0.0, 0.0, {}, {"block": {}})
+    gone = Object(ObjectKind.DISK, "W2", 1, 0.0, 0.0, {})
+
+    def admitted(**filters: Any) -> list[str]:
+        query = ObjectQuery(**filters)
+        return [one.id for one in (here, gone) if query.admits(one)]
+
+    assert admitted() == ["W1", "W2"]
+    assert admitted(here=True, kind=ObjectKind.DISK) == ["W1"]
+    assert admitted(here=False) == ["W2"]
+    assert admitted(kind=ObjectKind.CARTRIDGE) == []

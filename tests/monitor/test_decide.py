@@ -247,7 +247,7 @@ def said(desk: Desk) -> list[tuple[str, Any]]:
     return [(one.event.kind, json.loads(one.event.data)) for one in published]
 
 
-COUNTS = {"alerts": 0, "tasks": 0, "task_names": 0, "repositories": 0, "tokens": 0}
+COUNTS = dict.fromkeys(("alerts", "tasks", "task_names", "repositories", "tokens", "objects"), 0)
 
 
 def test_lost_alerts_are_open_again_and_rules_see_to_theirs() -> None:

@@ -179,6 +179,7 @@ async def test_tasks_tokens_and_repositories_are_back(live: Live, lose: Lose) ->
             "task_names": 1,
             "repositories": 1,
             "tokens": 1,
+            "objects": 0,
         }
         assert after.node.monitor.view.run("r2") == running
         assert (await after.node.finish_task("r2")).state is TaskState.COMPLETED

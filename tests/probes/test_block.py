@@ -15,7 +15,7 @@ from probes.fix_probes import (
     captured_tree,
     values,
 )
-from storewatchd.core.frames import Frame, Outcome, Scope
+from storewatchd.core.frames import Found, Frame, ObjectKind, Outcome, Scope
 from storewatchd.core.series import SeriesTable
 from storewatchd.errors import ProbeAbsent, ProbeFailed, ReadRefused
 from storewatchd.probes.base import Probe
@@ -376,3 +376,45 @@ def test_processes_are_told_by_state_and_the_blocked_by_name() -> None:
     frame = look(ProcessesProbe(), "proc.states", value)
     assert values(frame, "node_processes_state") == {("S",): 70.0, ("D",): 1.0}
     assert values(frame, "node_processes_blocked") == {("7", "tar", "nfs_wait"): 1.0}
+
+
+# The inventory.
+
+
+def test_a_disk_is_told_by_what_stays_its_own() -> None:
+    tree = {
+        **SATA,
+        "sda/device/wwid": b"naa.5000c500a1b2c3d4\n",
+        "nvme0n1/size": b"8\n",
+        "nvme0n1/wwid": b"eui.0025385b11\n",
+        "vda/size": b"16\n",
+        "vda/serial": b"disk-7\n",
+    }
+    found = look(BlockProbe(), "sys.block", tree).objects
+    assert found == (
+        Found(
+            ObjectKind.DISK,
+            "naa.5000c500a1b2c3d4",
+            {
+                "device": "sda",
+                "model": "ST4000VN008-2DR1",
+                "vendor": "ATA",
+                "size_bytes": "4000787030016",
+            },
+        ),
+        Found(ObjectKind.DISK, "eui.0025385b11", {"device": "nvme0n1", "size_bytes": "4096"}),
+        Found(ObjectKind.DISK, "disk-7", {"device": "vda", "size_bytes": "8192"}),
+    )
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        pytest.param(SATA, id="nothing is its own"),
+        pytest.param({"sda/size": b"0\n", "sda/wwid": b"naa.1\n"}, id="it holds nothing"),
+        pytest.param({"loop0/size": b"8\n", "loop0/serial": b"x\n"}, id="no disk"),
+        pytest.param({"sda/size": b"8\n", "sda/wwid": -errno.ENXIO}, id="it does not tell"),
+    ],
+)
+def test_what_cannot_be_told_apart_is_not_told(tree: dict[str, bytes | int]) -> None:
+    assert look(BlockProbe(), "sys.block", tree).objects == ()

@@ -317,7 +317,8 @@ async def test_tables_that_are_gone_are_made_anew_after_they_were_missed(
     await store.connect()
     async with await postgres.connect(dsn) as operator:
         await operator.execute(
-            "DROP TABLE alert, alert_event, task, event, audit, state, drain_cursor, migration"
+            "DROP TABLE alert, alert_event, task, event, audit, state, object, drain_cursor,"
+            " migration"
         )
     with pytest.raises(StoreUnavailable):
         await store.alerts.page(AlertQuery(), None, 10)

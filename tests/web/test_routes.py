@@ -39,6 +39,7 @@ async def test_these_need_no_token(sidecar: Sidecar, path: str) -> None:
     [
         *("/metrics", "/api/v1/monitoring/metrics", "/api/v1/monitoring/rules", ALERTS),
         *("/api/v1/monitoring/tasks", "/api/v1/monitoring/repositories", f"{ALERTS}/{UNKNOWN_ID}"),
+        *("/api/v1/monitoring/objects", "/api/v1/monitoring/objects/disk/W1"),
         *("/api/v1/monitoring/query?expr=1", "/api/v1/monitoring/events"),
     ],
 )
@@ -139,6 +140,7 @@ async def test_marking_needs_the_permission_to_write(sidecar: Sidecar, daemon: A
         (f"{ALERTS}/{UNKNOWN_ID}/acknowledge", "POST"),
         (f"{ALERTS}/{UNKNOWN_ID}/resolve", "POST"),
         (f"/api/v1/monitoring/tasks/{UNKNOWN_ID}", "GET"),
+        ("/api/v1/monitoring/objects/scst_target/iscsi%2Fiqn.a", "GET"),
         ("/api/v1/monitoring/rules/NoSuchRule", "GET"),
         ("/api/v1/nothing", "GET"),
         ("/..%2f..%2fetc/passwd", "GET"),

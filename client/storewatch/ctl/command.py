@@ -2,13 +2,14 @@
 
 import difflib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from storewatch import clock
 from storewatch.ctl import words
 from storewatch.ctl.session import Session
+from storewatch.wire.inventory import ObjectKindName
 
 LONGEST_S = 315_360_000
 """The longest duration; the daemon takes no longer one."""
@@ -173,6 +174,7 @@ PAIR = Pair()
 SEVERITY = Choice(["info", "warning", "critical"])
 STATE = Choice(["pending", "firing", "resolved"])
 EVENT_TYPE = Choice(["alert", "task", "system", "storage", "scst", "tape", "vtl", "metrics"])
+OBJECT_KIND = Choice([*get_args(ObjectKindName)])
 TASK_STATE = Choice(["pending", "running", "completed", "failed"])
 
 

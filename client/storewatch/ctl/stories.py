@@ -26,6 +26,11 @@ def _told(event: Event) -> str:
         except (KeyError, TypeError, AttributeError, ValueError):
             # A newer daemon tells it otherwise: show what it says.
             return _as_it_is(event)
+    if event.kind.startswith("object_"):
+        try:
+            return words.line(_object(event.kind.removeprefix("object_"), data))
+        except (KeyError, TypeError, AttributeError, ValueError):
+            return _as_it_is(event)
     if event.kind == "gap":
         return words.line(f"events are missing here: {data.get('reason', 'no longer kept')}")
     return _as_it_is(event)
@@ -131,6 +136,24 @@ def _unseen(unseen: list[dict[str, str]]) -> str:
     shown = [words.labels(one) if one else "anything" for one in unseen[:MOST_UNSEEN]]
     more = f" and {len(unseen) - MOST_UNSEEN} more" if len(unseen) > MOST_UNSEEN else ""
     return f"what it rests on cannot be seen: {', '.join(shown)}{more}"
+
+
+def _object(change: str, data: dict[str, Any]) -> str:
+    """Return what became of a piece of this machine."""
+    said = f"{data['kind'].replace('_', ' ')} {data['id']}: {change}"
+    other = data.get("other")
+    if other is not None:
+        said += f" ({'with' if change == 'shared' else 'was'} {other})"
+    differs = [
+        f"{name} {old or 'unknown'} -> {new or 'unknown'}"
+        for name, old in data["from"].items()
+        if old != (new := data["to"][name])
+    ]
+    return f"{said}, {', '.join(differs)}" if differs and change not in _WHOLE else said
+
+
+_WHOLE = frozenset({"found", "gone", "back", "forgotten"})
+"""Changes of which the facts that are new, or over, are no news."""
 
 
 def _metrics(_: str, data: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from storewatch.wire import params, types
+from storewatch.wire import inventory, params, types
 
 
 class Method(NamedTuple):
@@ -48,6 +48,9 @@ METHODS: dict[str, Method] = {
     "repositories.list": Method(params.Nothing, types.RepositoryList, READ),
     "repositories.add": Method(params.RepositoryAdd, types.Repository, ADMIN),
     "repositories.remove": Method(params.RepositoryName, bool, ADMIN),
+    "objects.list": Method(params.ObjectsList, inventory.ObjectList, READ),
+    "objects.get": Method(params.ObjectId, inventory.ObjectDetail, READ),
+    "objects.forget": Method(params.ObjectId, inventory.Object, ADMIN),
     "probes.list": Method(params.ProbesList, types.ProbeList, READ),
     "probes.run": Method(params.ProbesRun, types.ProbeList, WRITE),
     "probes.record": Method(params.ProbesRecord, types.RecordingStarted, ADMIN),

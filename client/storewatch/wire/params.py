@@ -9,6 +9,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from storewatch.wire.inventory import ObjectKindName
 from storewatch.wire.types import EventTypeName, PermissionName, Severity, State, TaskState
 
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -165,6 +166,23 @@ class RepositoryAdd(Params):
 
 class RepositoryName(Params):
     name: Name
+
+
+class ObjectsList(Params):
+    """`here` is for what is here (true) or gone (false); with `at` the list is that of a moment."""
+
+    kind: ObjectKindName | None = None
+    here: bool | None = None
+    at: str | None = None
+    limit: Limit = 50
+    cursor: Text | None = None
+
+
+class ObjectId(Params):
+    """Without a kind, the only object that has this id."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=512)]
+    kind: ObjectKindName | None = None
 
 
 class ProbesList(Params):

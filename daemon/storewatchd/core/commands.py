@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
+from storewatchd.core.frames import ObjectKind
 from storewatchd.core.model import Alert, EventType, Severity
 from storewatchd.core.permissions import Token
 from storewatchd.core.rules import RuleSet
@@ -103,6 +104,13 @@ class RevokeToken:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetObject:
+    actor: str
+    kind: ObjectKind
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Announce:
     """Say something about the daemon itself or the machine, as an event. `notice` is the key of
     what the journal had noted to be told, which is forgotten with that."""
@@ -127,6 +135,7 @@ class Rebuild:
     repositories: Mapping[str, str] = field(default_factory=dict)  # name -> path
     mount_points: Mapping[str, str] = field(default_factory=dict)  # path -> mount point
     tokens: tuple[Token, ...] = ()
+    objects: tuple[Mapping[str, Any], ...] = ()  # as the journal keeps them
     is_all: bool = True
 
 
@@ -150,6 +159,7 @@ Command = (
     | PutToken
     | RevokeToken
     | ReplaceRules
+    | ForgetObject
     | Announce
     | Rebuild
 )

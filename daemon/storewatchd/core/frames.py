@@ -70,6 +70,29 @@ class News:
     facts: Mapping[str, Any]
 
 
+class ObjectKind(StrEnum):
+    """What the inventory keeps. An object's id is unique within its kind, and stays the same
+    wherever it is and whatever the kernel calls it."""
+
+    TAPE_LIBRARY = "tape_library"  # by serial number
+    TAPE_DRIVE = "tape_drive"  # by serial number
+    CARTRIDGE = "cartridge"  # by bar code
+    DISK = "disk"  # by World Wide ID, or serial number
+    SCST_TARGET = "scst_target"  # by driver and name
+    SCST_DEVICE = "scst_device"  # by name
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object that a look found, and what it says of it. Where `is_here` is false it does not say
+    where the object is, only what it is: that holds until another look says otherwise."""
+
+    kind: ObjectKind
+    id: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    is_here: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """The outcome of one look at one scope."""
@@ -82,6 +105,8 @@ class Frame:
     duration_s: float = 0.0
     news: tuple[News, ...] = ()
     """What happened since the look before."""
+    objects: tuple[Found, ...] = ()
+    """All objects of this scope that the look found; one that is not named is not here."""
     monotonic: float | None = None
     """The same moment as `at` on the monotonic clock, by which it is dated anew where the wall
     clock was set meanwhile. None for a frame that is taken as soon as it is made."""

@@ -8,9 +8,11 @@ import base64
 import binascii
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from storewatchd.core.frames import ObjectKind
 from storewatchd.core.model import Alert, AlertState, Severity
+from storewatchd.core.objects import Object
 
 if TYPE_CHECKING:
     from storewatchd.core.matchers import Matcher
@@ -44,6 +46,44 @@ class AlertQuery:
             and (self.until is None or alert.first_seen < self.until)
             and all(matcher.matches(alert.labels) for matcher in self.matchers)
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectQuery:
+    """Filters that combine; None means no filter."""
+
+    kind: ObjectKind | None = None
+    here: bool | None = None
+
+    def admits(self, one: Object) -> bool:
+        return self.kind in (None, one.kind) and self.here in (None, one.is_here)
+
+
+class ObjectPlace(NamedTuple):
+    """Where an object stands in a list by kind and id."""
+
+    kind: str
+    id: str
+
+    def encode(self) -> str:
+        """Return the opaque cursor for the objects after this one."""
+        return base64.urlsafe_b64encode(f"{self.kind}/{self.id}".encode()).decode().rstrip("=")
+
+    @classmethod
+    def decode(cls, cursor: str) -> "ObjectPlace":
+        """Return the place that `encode` gave.
+
+        Raises:
+            ValueError: this is not a cursor of ours.
+        """
+        try:
+            raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+            kind, slash, object_id = raw.decode().partition("/")
+        except (binascii.Error, UnicodeDecodeError):
+            slash = ""
+        if not slash or "\0" in kind + object_id:
+            raise ValueError("this is not a cursor that a list gave")
+        return cls(kind, object_id)
 
 
 _LATEST_MS = 253_402_300_799_999  # the end of the year 9999

@@ -12,6 +12,7 @@ from storewatchd.core.commands import Command
 from storewatchd.core.engine import Engine
 from storewatchd.core.ids import Ids
 from storewatchd.core.incidents import Incidents
+from storewatchd.core.inventory import Inventory, Taken
 from storewatchd.core.model import (
     Alert,
     Event,
@@ -21,6 +22,7 @@ from storewatchd.core.model import (
     Transition,
     to_milliseconds,
 )
+from storewatchd.core.objects import Key, Object, events_of
 from storewatchd.core.permissions import TokenBook
 from storewatchd.core.repositories import RepositoryBook
 from storewatchd.core.series import SeriesTable
@@ -31,7 +33,7 @@ _encode = msgspec.json.Encoder().encode
 
 ALERT, TASK, TASK_NAME = "alert", "task", "task_name"
 REPOSITORY, MOUNT_POINT, TOKEN = "repository", "mount_point", "token"
-ANSWER = "answer"
+ANSWER, OBJECT = "answer", "object"
 """The kinds of state in the journal."""
 
 
@@ -46,6 +48,7 @@ class Books:
     repositories: RepositoryBook
     tokens: TokenBook
     answers: AnswerBook = field(default_factory=AnswerBook)
+    inventory: Inventory = field(default_factory=Inventory)
     ids: Ids = field(default_factory=lambda: Ids(0))
     """Where the ids of alerts and runs come from."""
 
@@ -74,6 +77,8 @@ class Batch:
     transitions: list[Transition] = field(default_factory=list)
     alerts: list[Alert] = field(default_factory=list)
     runs: list[TaskRun] = field(default_factory=list)
+    objects: dict[Key, Object | None] = field(default_factory=dict)
+    """What became of objects; None for one that is not kept any more."""
     changes: list[StateChange] = field(default_factory=list)
     has_snapshot: bool = False
     rebuild: Rebuild | None = None
@@ -121,6 +126,22 @@ class Batch:
     def note_event(self, event_type: EventType, kind: str, facts: Mapping[str, Any]) -> None:
         """Take something that is said once and kept."""
         self._lines.append(_Line(event_type, kind, _encode(facts)))
+
+    def note_objects(self, taken: Taken) -> None:
+        """Take what a look did to the inventory: every version is written, and told of as an event
+        where nobody else tells it."""
+        for change in taken.changes:
+            data = {**change.object.to_state(), "change": change.kind, "other": change.other}
+            name = object_key(change.object.key)
+            self._lines.append(_Line(OBJECT, change.kind, _encode(data), name, told=False))
+        for event_type, kind, facts in events_of(taken.changes):
+            self.note_event(event_type, kind, facts)
+        for key, one in taken.touched.items():
+            self.put_state(OBJECT, object_key(key), one.to_state())
+            self.objects[key] = one
+        for key in taken.dropped:
+            self.put_state(OBJECT, object_key(key), None)
+            self.objects[key] = None
 
     def note_told(self, notice: str) -> None:
         """Take that what the journal had noted to be told is told with this batch."""
@@ -180,6 +201,12 @@ class Batch:
                 )
                 published.append(publishable(event, line.severity))
         return records, published
+
+
+def object_key(key: Key) -> str:
+    """Return what an object's state and records have as key."""
+    kind, object_id = key
+    return f"{kind.value}/{object_id}"
 
 
 def _target(command: Command) -> str:

@@ -11,6 +11,7 @@ from storewatchd.core.commands import (
     Command,
     CreateAlert,
     FinishTask,
+    ForgetObject,
     ProgressTask,
     PutToken,
     Rebuild,
@@ -22,6 +23,7 @@ from storewatchd.core.commands import (
 )
 from storewatchd.core.frames import Frame
 from storewatchd.core.model import Alert, EventType, Transition, to_milliseconds
+from storewatchd.core.objects import Object
 from storewatchd.core.permissions import Token
 from storewatchd.core.repositories import Repository
 from storewatchd.core.tasks import TaskChange
@@ -42,6 +44,7 @@ from storewatchd.probes.storage import seen_mount_points
 def take(frame: Frame, books: Books, batch: Batch) -> None:
     """Take what a look found."""
     batch.touched |= books.table.feed(frame)
+    books.inventory.take(frame)
     for path, mount_point in seen_mount_points(frame):
         _note_mount_point(path, mount_point, books, batch)
     for one in frame.news:
@@ -73,6 +76,8 @@ def decide(command: Command, books: Books, batch: Batch) -> Any:
             return _revoke_token(command, books, batch)
         case ReplaceRules():
             return _replace_rules(command, books, batch)
+        case ForgetObject():
+            return _forget_object(command, books, batch)
         case Announce():
             batch.note_event(command.type, command.kind, command.facts)
             if command.notice:
@@ -142,6 +147,14 @@ def _replace_rules(command: ReplaceRules, books: Books, batch: Batch) -> int:
     return len(command.rules)
 
 
+def _forget_object(command: ForgetObject, books: Books, batch: Batch) -> Object:
+    now = batch.now.wall
+    known = {str(state.scope) for state in books.table.scopes() if state.is_known(now)}
+    taken = books.inventory.forget(command.kind, command.id, now, known.__contains__)
+    batch.note_objects(taken)
+    return taken.changes[0].object
+
+
 def _rebuild(command: Rebuild, books: Books, batch: Batch) -> dict[str, int]:
     """Take back what was lost; return how much of each kind."""
     runs, names = _take_back_tasks(command, books, batch)
@@ -151,6 +164,7 @@ def _rebuild(command: Rebuild, books: Books, batch: Batch) -> dict[str, int]:
         "task_names": names,
         "repositories": _take_back_repositories(command, books, batch),
         "tokens": _take_back_tokens(command, books, batch),
+        "objects": _take_back_objects(command, books, batch),
     }
     if any(taken.values()):
         batch.note_event(EventType.SYSTEM, "journal_rebuilt", taken)
@@ -209,6 +223,12 @@ def _take_back_tokens(command: Rebuild, books: Books, batch: Batch) -> int:
             batch.put_state(TOKEN, token.id, token.to_state())
             count += 1
     return count
+
+
+def _take_back_objects(command: Rebuild, books: Books, batch: Batch) -> int:
+    taken = books.inventory.take_back(map(Object.from_state, command.objects))
+    batch.note_objects(taken)
+    return len(taken.touched)
 
 
 def _note_mount_point(path: str, mount_point: str | None, books: Books, batch: Batch) -> None:

@@ -11,6 +11,7 @@ from storewatchd.core.engine import Engine
 from storewatchd.core.freeze import freeze, thaw
 from storewatchd.core.ids import Ids
 from storewatchd.core.incidents import Incidents
+from storewatchd.core.objects import Object
 from storewatchd.core.permissions import TokenBook
 from storewatchd.core.rules import RuleFile, load
 from storewatchd.core.tasks import TaskBook
@@ -31,6 +32,7 @@ def dump(books: Books) -> dict[str, Any]:
         "tasks": freeze(books.tasks.dump()),
         "repositories": freeze(books.repositories),
         "answers": freeze(books.answers.dump()),
+        "objects": [one.to_state() for one in books.inventory],
     }
 
 
@@ -58,6 +60,7 @@ def load_books(told: dict[str, Any], ids: Ids) -> Books:
         books.engine.load(thaw(told["engine"]))
         books.tasks.load(thaw(told["tasks"]))
         books.answers.load(thaw(told["answers"]))
+        books.inventory.restore(map(Object.from_state, told["objects"]))
     except (KeyError, TypeError, ValueError, AttributeError, msgspec.ValidationError) as error:
         raise RecordingError(f"the recording's beginning cannot be read: {error}") from error
     return books

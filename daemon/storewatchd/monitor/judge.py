@@ -4,6 +4,7 @@ The same inputs at the same moments give the same batches, byte for byte: what a
 is replayed by.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -60,6 +61,8 @@ class Judge:
 
     def next_due(self) -> float:
         """Return when something is to be decided without an input, on the monotonic clock."""
+        if self.books.inventory.is_waiting:
+            return -math.inf
         return min(self.books.engine.next_due(), self.next_snapshot)
 
     def round(self, now: Instant, inputs: Sequence[Input]) -> tuple[Batch, list[Any]]:
@@ -106,6 +109,7 @@ class Judge:
                 return None
             case Expected():
                 batch.touched |= self.books.table.expect(one.probe, one.scopes)
+                self.books.inventory.expect(one.probe, one.scopes, batch.now.wall)
                 return None
             case Once():
                 return self._obey_once(one, batch)
@@ -135,6 +139,7 @@ class Judge:
 
     def _pass_time(self, batch: Batch) -> None:
         books, now = self.books, batch.now
+        batch.note_objects(books.inventory.step())
         for transition in books.incidents.expire(now):
             batch.note_alert(transition)
         for transition in books.engine.evaluate(now, frozenset(batch.touched)):

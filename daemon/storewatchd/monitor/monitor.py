@@ -26,6 +26,7 @@ from storewatchd.core.commands import (
     Command,
     CreateAlert,
     FinishTask,
+    ForgetObject,
     ProgressTask,
     PutToken,
     RemoveRepository,
@@ -42,6 +43,7 @@ from storewatchd.core.model import (
     EventType,
     Instant,
 )
+from storewatchd.core.objects import Object
 from storewatchd.core.permissions import Token
 from storewatchd.core.repositories import Repository
 from storewatchd.core.snapshot import snapshot
@@ -125,6 +127,8 @@ class Monitor:
     async def command(self, command: AddRepository | RemoveRepository) -> Repository: ...
     @overload
     async def command(self, command: PutToken | RevokeToken) -> Token: ...
+    @overload
+    async def command(self, command: ForgetObject) -> Object: ...
     @overload
     async def command(self, command: Command) -> Any: ...
     async def command(self, command: Command) -> Any:

@@ -13,9 +13,10 @@ import msgspec
 
 from storewatchd.core.incidents import Incident
 from storewatchd.core.model import Alert, EventType, Instant, fingerprint
+from storewatchd.core.objects import Object, ObjectChange
 from storewatchd.core.tasks import TaskRun
 from storewatchd.journal import Journal, Rebuild, StateChange, StoredRecord
-from storewatchd.monitor.batch import ALERT, TASK
+from storewatchd.monitor.batch import ALERT, OBJECT, TASK
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ _decode = msgspec.json.decode
 _encode = msgspec.json.encode
 
 PAGE = 1_000
-_TYPES = (EventType.ALERT, EventType.TASK, "state")
+_TYPES = (EventType.ALERT, EventType.TASK, "state", OBJECT)
 
 Place = tuple[str, str]
 """Kind and key of a piece of state."""
@@ -67,6 +68,8 @@ class Told:
                     self._take_alert(record)
                 case EventType.TASK:
                     self._take_run(record)
+                case kind if kind == OBJECT:
+                    self._take_object(record)
                 case _:
                     self._take_other(record)
 
@@ -93,6 +96,13 @@ class Told:
             self._runs.pop(run.id, None)
         else:
             self._runs[run.id] = record.data
+
+    def _take_object(self, record: StoredRecord) -> None:
+        if record.kind == ObjectChange.FORGOTTEN:
+            self._others.pop((OBJECT, record.key), None)
+        else:
+            one = Object.from_state(_decode(record.data))
+            self._others[OBJECT, record.key] = _encode(one.to_state())
 
     def _take_other(self, record: StoredRecord) -> None:
         told = _decode(record.data)

@@ -4,6 +4,7 @@ what is over and unconfirmed from the records into view."""
 import msgspec
 
 from storewatchd.core.model import Alert, EventType, Instant
+from storewatchd.core.objects import Object
 from storewatchd.core.permissions import Token
 from storewatchd.core.tasks import FAMILIES as TASK_FAMILIES
 from storewatchd.core.tasks import PROBE as TASKS_PROBE
@@ -13,6 +14,7 @@ from storewatchd.monitor.batch import (
     ALERT,
     ANSWER,
     MOUNT_POINT,
+    OBJECT,
     REPOSITORY,
     TASK,
     TASK_NAME,
@@ -50,6 +52,10 @@ async def restore(journal: Journal, books: Books, view: View, now: Instant) -> N
     books.answers.restore((key, decode(state)) for key, state in answers.items())
     for state in (await journal.state(TOKEN)).values():
         books.tokens.put(Token.from_state(decode(state)))
+    objects = await journal.state(OBJECT)
+    books.inventory.restore(Object.from_state(decode(state)) for state in objects.values())
+    for one in books.inventory:
+        view.put_object(one.key, one)
     for incident in books.incidents:
         view.put_alert(incident.alert, 0)
     for run in books.tasks.runs():

@@ -2,10 +2,12 @@
 by PostgreSQL. It changes when the journal has what changed, or is known not to get it soon."""
 
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
+from storewatchd.core.frames import ObjectKind
 from storewatchd.core.model import Alert
 from storewatchd.core.newest import NewestFirst
+from storewatchd.core.objects import Key, Object
 from storewatchd.core.queries import AlertQuery, Position
 from storewatchd.core.tasks import TaskRun
 
@@ -24,6 +26,7 @@ class View:
         self._runs: NewestFirst[TaskRun] = NewestFirst(
             lambda run: Position.of(run.first_seen, run.id)
         )
+        self._objects: dict[Key, Object] = {}
         self._over: deque[tuple[int, Alert | TaskRun]] = deque()
 
     def put_alert(self, alert: Alert, seq: int) -> None:
@@ -37,6 +40,13 @@ class View:
         self._runs.put(run)
         if run.is_over:
             self._note_over(seq, run)
+
+    def put_object(self, key: Key, one: Object | None) -> None:
+        """Show an object as it is now, or with None no more."""
+        if one is None:
+            self._objects.pop(key, None)
+        else:
+            self._objects[key] = one
 
     def refresh(self, alert: Alert) -> None:
         """Show what changed in memory only, of an alert that is shown."""
@@ -68,6 +78,12 @@ class View:
             for run in self._runs.after(after)
             if (name is None or run.name == name) and (states is None or run.state in states)
         )
+
+    def object(self, kind: ObjectKind, object_id: str) -> Object | None:
+        return self._objects.get((kind, object_id))
+
+    def objects(self) -> Iterable[Object]:
+        return self._objects.values()
 
     def all_alerts(self) -> Iterator[Alert]:
         return iter(self._alerts)

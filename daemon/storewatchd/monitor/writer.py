@@ -207,6 +207,8 @@ class Writer:
             self._view.put_alert(alert, last)
         for run in batch.runs:
             self._view.put_run(run, last)
+        for key, one in batch.objects.items():
+            self._view.put_object(key, one)
         if batch.has_snapshot:
             for incident in self._incidents:
                 self._view.refresh(incident.alert)

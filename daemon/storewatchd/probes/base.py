@@ -5,7 +5,16 @@ import os
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol, runtime_checkable
 
-from storewatchd.core.frames import Family, Frame, MetricType, News, Row, Scope
+from storewatchd.core.frames import (
+    Family,
+    Found,
+    Frame,
+    MetricType,
+    News,
+    ObjectKind,
+    Row,
+    Scope,
+)
 from storewatchd.errors import ReadRefused
 from storewatchd.port import Port
 
@@ -60,6 +69,15 @@ class Remembering(Protocol):
         ...
 
 
+@runtime_checkable
+class Forgetting(Protocol):
+    """A probe that remembers objects that are gone, until a person says that they are."""
+
+    def forget(self, kind: ObjectKind, object_id: str) -> bool:
+        """Remember an object no more; return whether it was remembered."""
+        ...
+
+
 class Legible:
     """Which attributes of each scope could be read before: of those that cannot be now, the value
     is not known. Many an attribute never can; of that nobody knows anything."""
@@ -92,9 +110,14 @@ def counter(name: str, help_text: str, *labels: str, unit: str = "") -> Family:
     return Family(name, MetricType.COUNTER, help_text, labels, unit)
 
 
-def seen(scope: Scope, rows: dict[str, list[Row]], news: Iterable[News] = ()) -> Frame:
+def seen(
+    scope: Scope,
+    rows: dict[str, list[Row]],
+    news: Iterable[News] = (),
+    objects: Iterable[Found] = (),
+) -> Frame:
     """Return the frame of a look that saw everything; its time is the collector's to set."""
-    return Frame(scope, 0.0, rows=rows, news=tuple(news))
+    return Frame(scope, 0.0, rows=rows, news=tuple(news), objects=tuple(objects))
 
 
 def check_permitted(attributes: Mapping[str, bytes | int]) -> None:

@@ -4,9 +4,9 @@ Statistics: Documentation/admin-guide/iostats.rst; sectors there are always 512 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from storewatchd.core.frames import Frame, Row, Scope
+from storewatchd.core.frames import Found, Frame, ObjectKind, Row, Scope
 from storewatchd.errors import ProbeAbsent
 from storewatchd.port import Port
 from storewatchd.probes.base import Legible, check_permitted, counter, gauge, seen
@@ -80,7 +80,7 @@ class BlockProbe:
         # A device whose size cannot be read would pass for one that holds nothing.
         check_permitted({path: value for path, value in attributes.items() if _is_size(path)})
         self._legible.check(scope, attributes)
-        return seen(scope, parse_block(attributes))
+        return seen(scope, parse_block(attributes), objects=disks_found(attributes))
 
 
 class SensorsProbe:
@@ -195,6 +195,23 @@ def parse_block(attributes: Attributes) -> dict[str, list[Row]]:
     return rows
 
 
+def disks_found(attributes: Attributes) -> Iterator[Found]:
+    """Yield the disks that can be told apart, by World Wide ID or serial number: a name such as sda
+    is another disk's after the next start."""
+    for device in dict.fromkeys(path.split("/", 1)[0] for path in attributes):
+        sectors = _number(attributes.get(f"{device}/size"))
+        names = (_words(attributes.get(f"{device}/{path}")) for path in _IDENTITIES)
+        identity = next(filter(None, names), "")
+        if not sectors or not identity or device.startswith(_NO_DISKS):
+            continue
+        said = {what: _words(attributes.get(f"{device}/device/{what}")) for what in _OF_A_DISK}
+        facts = {"device": device, **said, "size_bytes": f"{sectors * SECTOR_BYTES:.0f}"}
+        told = {name: text for name, text in facts.items() if text}
+        yield Found(ObjectKind.DISK, identity, told)
+
+
+_IDENTITIES = ("wwid", "device/wwid", "serial", "device/serial")
+_OF_A_DISK = ("model", "vendor")
 _DEVICE_FACTS = ("model", "vendor", "state")
 
 

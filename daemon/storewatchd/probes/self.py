@@ -63,6 +63,8 @@ SELF_FAMILIES = (
     gauge("storewatch_rule_alerts", "Open alerts of a rule.", "rule", "state"),
     gauge("storewatch_series", "Series in memory."),
     counter("storewatch_series_dropped_total", "Series that found no place."),
+    gauge("storewatch_objects", "Objects of the inventory.", "kind", "status"),
+    counter("storewatch_objects_refused_total", "Objects that found no place."),
     counter("storewatch_events_total", "Events that were told.", "type", "kind"),
     gauge("storewatch_queue_length", "How much waits in a queue of the daemon's.", "queue"),
     gauge("storewatch_subscribers", "Subscriptions to events."),

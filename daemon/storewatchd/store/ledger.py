@@ -87,6 +87,27 @@ ON CONFLICT (node, kind, key) DO UPDATE
 SET epoch = excluded.epoch, seq = excluded.seq, value = excluded.value
 WHERE state.epoch <> excluded.epoch OR state.seq < excluded.seq
 """
+_OBJECT = """
+INSERT INTO object
+    (node, epoch, seq, kind, id, change, other, here, valid_from, body, digest)
+SELECT node, epoch, seq, b->>'kind', b->>'id', b->>'change', b->>'other', b->'sources' <> '{}',
+       to_timestamp((b->>'since')::float8), b, digest
+FROM (SELECT node, epoch, seq, data::jsonb AS b, digest
+      FROM unnest(%(node)b::text[], %(epoch)b::text[], %(seq)b::bigint[], %(data)b::text[],
+                  %(digest)b::bytea[]) AS line (node, epoch, seq, data, digest)) AS read
+ON CONFLICT (node, epoch, seq) DO NOTHING
+"""
+# A version was so until the next one of the same object.
+_OBJECT_ENDS = """
+UPDATE object SET valid_to = next.valid_from
+FROM (SELECT epoch, seq, lead(valid_from) OVER (PARTITION BY kind, id ORDER BY seq) AS valid_from
+      FROM object
+      WHERE node = %(node)s AND valid_to IS NULL
+        AND (kind, id) IN (SELECT kind, id FROM object
+                           WHERE node = %(node)s AND seq = ANY (%(seqs)s))) AS next
+WHERE object.node = %(node)s AND object.epoch = next.epoch AND object.seq = next.seq
+  AND next.valid_from IS NOT NULL
+"""
 _CURSOR = """
 INSERT INTO drain_cursor (node, epoch, seq) VALUES (%(node)s, %(epoch)s, %(seq)s)
 ON CONFLICT (node) DO UPDATE
@@ -97,6 +118,7 @@ _DIGESTS = {
     "alert_event": "SELECT epoch, seq, digest FROM alert_event WHERE node = %s AND seq = ANY (%s)",
     "event": "SELECT epoch, seq, digest FROM event WHERE node = %s AND seq = ANY (%s)",
     "audit": "SELECT epoch, seq, digest FROM audit WHERE node = %s AND seq = ANY (%s)",
+    "object": "SELECT epoch, seq, digest FROM object WHERE node = %s AND seq = ANY (%s)",
 }
 
 
@@ -143,12 +165,16 @@ async def write(connection: AsyncConnection[TupleRow], records: Sequence[StoredR
             ("alert_event", _ALERT_EVENT, batch.alert_events),
             ("event", _EVENT, batch.events),
             ("audit", _AUDIT, batch.audits),
+            ("object", _OBJECT, batch.objects),
         ):
             if not lines:
                 continue
             await cursor.execute(query, _columns(lines))
             if cursor.rowcount < len(lines):
                 await _compare(cursor, last.node, table, lines)
+        if batch.objects:
+            seqs = [line.record.seq for line in batch.objects]
+            await cursor.execute(_OBJECT_ENDS, {"node": last.node, "seqs": seqs})
         for query, rows in (
             (_ALERT, _columns(batch.alerts.values())),
             (_TASK, _columns(batch.tasks.values())),
@@ -196,6 +222,7 @@ class _Batch:
         self.alert_events: list[_Line] = []
         self.events: list[_Line] = []
         self.audits: list[_Line] = []
+        self.objects: list[_Line] = []
         self.alerts: dict[str, _Line] = {}
         self.tasks: dict[str, _Line] = {}
         self.states: dict[tuple[str, str], tuple[StoredRecord, _State]] = {}
@@ -222,6 +249,8 @@ class _Batch:
                 self.events.append(_line(record, self.tasks))
             case "audit":
                 self.audits.append(_line(record))
+            case "object":
+                self.objects.append(_line(record))
             case "state":
                 state = _state_of(record.data)
                 known = self.states.get((state.kind, state.key))

@@ -12,7 +12,9 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from storewatchd.core.commands import Rebuild
+from storewatchd.core.inventory import MAX_OBJECTS
 from storewatchd.core.model import Alert
+from storewatchd.core.objects import Object
 from storewatchd.core.permissions import Token
 from storewatchd.core.queries import Position
 from storewatchd.core.task_names import TaskName
@@ -84,6 +86,13 @@ SELECT key, value FROM state
 WHERE node = %(node)s AND kind = %(kind)s AND value <> 'null'
 """
 
+_OBJECTS = """
+SELECT body FROM object
+WHERE node = %(node)s AND valid_to IS NULL AND change <> 'forgotten'
+ORDER BY here DESC, valid_from DESC
+LIMIT %(limit)s
+"""
+
 
 class LostState:
     """Queries about the present state of one node."""
@@ -139,6 +148,9 @@ class LostState:
                     _readable("a mount point", await rows(_STATE, kind="mount_point"), _mount_point)
                 ),
                 tokens=tuple(_readable("a token", await rows(_STATE, kind="token"), _token)),
+                objects=tuple(
+                    _readable("an object", await rows(_OBJECTS, limit=MAX_OBJECTS), _object)
+                ),
             )
 
     @asynccontextmanager
@@ -191,6 +203,10 @@ def _name(
     if failed_body is not None:
         about.failure = failure_of(TaskRun.from_state(failed_body))
     return name, about.to_state()
+
+
+def _object(body: Any) -> dict[str, Any]:
+    return Object.from_state(body).to_state()
 
 
 def _repository(name: str, value: Any) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from storewatchd.settings import DatabaseKind, Settings
 from storewatchd.store.alerts import AlertStore
 from storewatchd.store.embedded import EmbeddedCluster
 from storewatchd.store.migrate import migrate
+from storewatchd.store.objects import ObjectStore
 from storewatchd.store.rebuild import LostState
 from storewatchd.store.tasks import TaskStore
 
@@ -88,6 +89,7 @@ class Store:
         """When it last answered (Unix seconds), and how long that took; None before."""
         self.alerts = AlertStore(self.connection, node)
         self.tasks = TaskStore(self.connection, node)
+        self.objects = ObjectStore(self.connection, node)
         self.lost = LostState(partial(self.connection, timeout_s=MIGRATION_TIMEOUT_S), node)
 
     @property

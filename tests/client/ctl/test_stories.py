@@ -6,8 +6,8 @@ import pytest
 
 from fix_shapes import NOON
 from storewatch.ctl import words
-from storewatch.ctl.stories import why
-from storewatch.wire.types import TimelineEntry
+from storewatch.ctl.stories import story, why
+from storewatch.wire.types import Event, TimelineEntry
 
 HELD: dict[str, Any] = {
     "rule": "Full",
@@ -87,3 +87,41 @@ def test_why_an_alert_changed_is_a_sentence(
 ) -> None:
     entry = TimelineEntry(id="e.1", seq=1, timestamp=NOON, kind=kind, reason=reason)
     assert why(entry, since=NOON) == sentence
+
+
+# Events about objects.
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "sentence"),
+    [
+        ("object_found", {"to": {"sg": "sg3"}}, "tape drive HU1: found"),
+        ("object_gone", {}, "tape drive HU1: gone"),
+        (
+            "object_renamed",
+            {"from": {"sg": "sg3", "tape": ""}, "to": {"sg": "sg5", "tape": "nst0"}},
+            "tape drive HU1: renamed, sg sg3 -> sg5, tape unknown -> nst0",
+        ),
+        (
+            "object_swapped",
+            {"other": "HU0", "from": {"bay": ""}, "to": {"bay": "0"}},
+            "tape drive HU1: swapped (was HU0), bay unknown -> 0",
+        ),
+        ("object_shared", {"other": "HU0"}, "tape drive HU1: shared (with HU0)"),
+    ],
+)
+def test_what_became_of_an_object_is_one_sentence(
+    kind: str, changes: dict[str, Any], sentence: str
+) -> None:
+    data = {"kind": "tape_drive", "id": "HU1", "facts": {}, "from": {}, "to": {}, **changes}
+    if not data["from"]:
+        data["from"] = dict.fromkeys(data["to"], "")
+    assert story(event_of(kind, data)) == sentence
+
+
+def test_what_a_newer_daemon_tells_of_an_object_is_shown_as_it_is() -> None:
+    assert story(event_of("object_gone", {"who": "HU1"})) == "who HU1"
+
+
+def event_of(kind: str, data: dict[str, Any]) -> Event:
+    return Event(id="e.1", seq=1, node="n", timestamp=NOON, type="tape", kind=kind, data=data)

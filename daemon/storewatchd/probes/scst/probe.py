@@ -10,7 +10,7 @@ import threading
 from typing import Any
 
 from storewatchd.clock import Clock
-from storewatchd.core.frames import Frame, Row, Scope
+from storewatchd.core.frames import Found, Frame, Row, Scope
 from storewatchd.errors import ProbeAbsent, ProbeFailed
 from storewatchd.port import Port, Reading
 from storewatchd.probes.base import Probe, seen
@@ -29,6 +29,7 @@ from storewatchd.probes.scst.latency import ScstLatencyProbe
 from storewatchd.probes.scst.log import ScstLogProbe
 from storewatchd.probes.scst.memory import Memory
 from storewatchd.probes.scst.model import Scst, Target
+from storewatchd.probes.scst.objects import objects_of
 from storewatchd.probes.scst.presence import Presence, hour_of, was_taken_out
 from storewatchd.probes.scst.readings import (
     CHEAP_ROW,
@@ -99,6 +100,7 @@ class ScstProbe:
         self._ledger = Ledger.from_plain(None)
         self._memory = Memory.from_plain(None)
         self._presence = Presence()
+        self._objects: tuple[Found, ...] = ()
         self._state = threading.Lock()
 
     def to_plain(self) -> object:
@@ -121,15 +123,15 @@ class ScstProbe:
     async def collect(self, port: Port, scope: Scope) -> Frame:
         reading = await port.read(CHEAP_ROW)
         # A large tree takes longer to parse than the loop may stand still.
-        scst, rows = await asyncio.to_thread(self._taken, reading)
+        scst, rows, objects = await asyncio.to_thread(self._taken, reading)
         self._readings.asked_again[CHEAP_ROW] += scst.asked_again
         self._readings.durations_s[CHEAP_ROW] = reading.duration_s
         self._readings.was_loaded = True
         self._readings.measures_latency = scst.measures_latency is True
         self._readings.sessions = sum(len(target.sessions) for target in scst.exported())
-        return seen(scope, rows)
+        return seen(scope, rows, objects=objects)
 
-    def _taken(self, reading: Reading) -> tuple[Scst, Rows]:
+    def _taken(self, reading: Reading) -> tuple[Scst, Rows, tuple[Found, ...]]:
         check_readable(reading.value)
         scst = parse_tree(reading.value)
         targets = list(scst.exported())
@@ -147,7 +149,11 @@ class ScstProbe:
                 reading.at,
             )
             self._take_presence(targets, reading.at)
-            return scst, tree_rows(scst, self._ledger, self._memory, self._presence)
+            objects = tuple(objects_of(scst))
+            if objects != self._objects:
+                self._objects = objects  # the same again is the same object: cheap to compare
+            rows = tree_rows(scst, self._ledger, self._memory, self._presence)
+            return scst, rows, self._objects
 
     def _take_presence(self, targets: list[Target], at: float) -> None:
         here = {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from storewatchd.clock import Clock
-from storewatchd.core.frames import Family, Frame, News, Row, Scope
+from storewatchd.core.frames import Family, Frame, News, ObjectKind, Row, Scope
 from storewatchd.core.model import EventType
 from storewatchd.errors import Malformed, ProbeAbsent, ProbeDeferred, ProbeError
 from storewatchd.port import Port
@@ -18,7 +18,7 @@ from storewatchd.probes.base import counter, gauge, seen
 from storewatchd.probes.tape.alert_book import EVENTS, AlertBook, Flags
 from storewatchd.probes.tape.asking import Asker
 from storewatchd.probes.tape.changes import attentions
-from storewatchd.probes.tape.devices import Devices, ScsiDevice
+from storewatchd.probes.tape.devices import DeviceProbe, ScsiDevice
 from storewatchd.scsi.inquiry import CHANGER, TAPE
 from storewatchd.scsi.logs import parse_tapealert
 from storewatchd.scsi.tapealert import DRIVE_FLAGS, LIBRARY_FLAGS, Flag
@@ -92,19 +92,20 @@ class Ask:
     failure: str = ""
 
 
-class TapeAlertsProbe:
+class TapeAlertsProbe(DeviceProbe):
     """The flags of every drive, or of every library, by a book that others write in too."""
 
     def __init__(
         self, kind: Kind, book: AlertBook, clock: Clock, *, is_broker: bool = False
     ) -> None:
+        is_library = kind.device_type == CHANGER
+        super().__init__(ObjectKind.TAPE_LIBRARY if is_library else ObjectKind.TAPE_DRIVE)
         self.kind = kind
         self.name = kind.probe
         self.families = kind.families
         self.book = book
         self.is_broker = is_broker
         self._clock = clock
-        self._devices = Devices(kind.device_type, kind.label)
         self._asks: list[Ask] = []
 
     def to_plain(self) -> object:
@@ -114,9 +115,6 @@ class TapeAlertsProbe:
         if isinstance(kept, dict):
             self._devices.restore(kept.get("devices"))
             self.book.restore(kept.get("flags"))
-
-    async def discover(self, port: Port) -> tuple[Scope, ...]:
-        return await self._devices.scopes(port, self.name)
 
     def scope(self, device: str) -> Scope:
         """Return the scope of a device."""

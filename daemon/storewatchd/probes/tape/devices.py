@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from storewatchd.core.frames import Scope
+from storewatchd.core.frames import ObjectKind, Scope
 from storewatchd.errors import Malformed, ProbeAbsent, ProbeError, ProbeFailed
 from storewatchd.port import Port
 from storewatchd.probes.tape.asking import Asker
@@ -136,6 +136,13 @@ class Devices:
         if isinstance(kept, list):
             self._known |= dict.fromkeys(one for one in kept if isinstance(one, str))
 
+    def forget(self, identity: str) -> bool:
+        """Remember a device no more; return whether it was remembered."""
+        if identity not in self._known:
+            return False
+        del self._known[identity]
+        return True
+
     async def scopes(self, port: Port, probe: str) -> tuple[Scope, ...]:
         """Return the scopes of a probe: every device that is there, or was.
 
@@ -185,6 +192,35 @@ class Devices:
             except ProbeError:
                 return None  # it is busy, or hangs; a later look asks again
         return replace(device, serial=self._asked[key])
+
+
+class DeviceProbe:
+    """A probe with a scope for each device of a kind that is there, or was and was not forgotten by
+    a person."""
+
+    name: str
+
+    def __init__(self, kind: ObjectKind) -> None:
+        self._kind = kind
+        self._devices = Devices(*_KINDS[kind])
+
+    def to_plain(self) -> object:
+        return self._devices.to_plain()
+
+    def restore(self, kept: object) -> None:
+        self._devices.restore(kept)
+
+    def forget(self, kind: ObjectKind, object_id: str) -> bool:
+        return kind is self._kind and self._devices.forget(object_id)
+
+    async def discover(self, port: Port) -> tuple[Scope, ...]:
+        return await self._devices.scopes(port, self.name)
+
+
+_KINDS = {
+    ObjectKind.TAPE_LIBRARY: (CHANGER, "library"),
+    ObjectKind.TAPE_DRIVE: (TAPE, "drive"),
+}
 
 
 async def _asked_serial(port: Port, address: str) -> str:

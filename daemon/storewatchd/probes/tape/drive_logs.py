@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from storewatchd.core.frames import Frame, News, Scope
+from storewatchd.core.frames import Frame, News, ObjectKind, Scope
 from storewatchd.core.model import EventType, parse_time
 from storewatchd.errors import Malformed, ProbeFailed
 from storewatchd.port import Port
@@ -19,9 +19,10 @@ from storewatchd.probes.tape.alert_book import AlertBook, Flags
 from storewatchd.probes.tape.asking import Asker
 from storewatchd.probes.tape.cartridge_rows import CARTRIDGE_FAMILIES, cartridge_rows
 from storewatchd.probes.tape.changes import attentions
-from storewatchd.probes.tape.devices import Devices, ScsiDevice
+from storewatchd.probes.tape.devices import DeviceProbe, ScsiDevice
 from storewatchd.probes.tape.drive_rows import DRIVE_FAMILIES, drive_rows
 from storewatchd.probes.tape.mounts import Mounts, Sight, is_good
+from storewatchd.probes.tape.objects import cartridge_found
 from storewatchd.probes.tape.pages import (
     AT_EVERY_LOOK,
     KNOWN_PAGES,
@@ -31,7 +32,6 @@ from storewatchd.probes.tape.pages import (
     decode,
 )
 from storewatchd.scsi.device_status import DeviceStatus
-from storewatchd.scsi.inquiry import TAPE
 from storewatchd.scsi.logs import SUPPORTED_PAGES, parse_supported_pages
 from storewatchd.scsi.mam import Medium, parse_medium
 from storewatchd.scsi.sg_tools import Ending
@@ -64,7 +64,7 @@ class _Drive:
     heard: "list[Sense]" = field(default_factory=list)
 
 
-class DriveLogsProbe:
+class DriveLogsProbe(DeviceProbe):
     """The log pages of every tape drive, and the memory of the cartridge in it."""
 
     name = "tape_drive_logs"
@@ -73,18 +73,9 @@ class DriveLogsProbe:
 
     def __init__(self, book: AlertBook) -> None:
         self._book = book
-        self._devices = Devices(TAPE, "drive")
+        super().__init__(ObjectKind.TAPE_DRIVE)
         self._listed: dict[tuple[str, str, str], set[int]] = {}
         self._drives: dict[Scope, _Drive] = {}
-
-    def to_plain(self) -> object:
-        return self._devices.to_plain()
-
-    def restore(self, kept: object) -> None:
-        self._devices.restore(kept)
-
-    async def discover(self, port: Port) -> tuple[Scope, ...]:
-        return await self._devices.scopes(port, self.name)
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
         device = await self._devices.find(port, scope)
@@ -117,7 +108,7 @@ class DriveLogsProbe:
             news += [News(EventType.TAPE, "mount", facts) for facts in records]
         known = None if flags.seen_at is None else flags.active
         rows = drive_rows(name, pages, known) | cartridge_rows(name, pages)
-        return seen(scope, rows, news)
+        return seen(scope, rows, news, cartridge_found(name, pages))
 
     async def _look(self, asker: Asker, device: ScsiDevice, drive: _Drive) -> bool:
         """Bring up to date what is known of a drive, which stays as it was where that fails;

@@ -3,12 +3,12 @@
 Statistics: Documentation/scsi/st.rst, "Statistics"; names as node_exporter has them.
 """
 
-from storewatchd.core.frames import Frame, Row, Scope
+from storewatchd.core.frames import Frame, ObjectKind, Row, Scope
 from storewatchd.errors import ProbeAbsent
 from storewatchd.port import Port
 from storewatchd.probes.base import counter, gauge, seen
-from storewatchd.probes.tape.devices import Devices, ScsiDevice
-from storewatchd.scsi.inquiry import TAPE
+from storewatchd.probes.tape.devices import DeviceProbe, ScsiDevice
+from storewatchd.probes.tape.objects import device_found
 
 RUNNING = "running"
 
@@ -39,23 +39,14 @@ FAMILIES = (
 )
 
 
-class DrivesProbe:
+class DrivesProbe(DeviceProbe):
     """Every tape drive, without a command to it."""
 
     name = "tape_drives"
     families = FAMILIES
 
     def __init__(self) -> None:
-        self._devices = Devices(TAPE, "drive")
-
-    def to_plain(self) -> object:
-        return self._devices.to_plain()
-
-    def restore(self, kept: object) -> None:
-        self._devices.restore(kept)
-
-    async def discover(self, port: Port) -> tuple[Scope, ...]:
-        return await self._devices.scopes(port, self.name)
+        super().__init__(ObjectKind.TAPE_DRIVE)
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
         try:
@@ -68,7 +59,9 @@ class DrivesProbe:
         if not answer["exists"]:
             raise ProbeAbsent(f"{device.identity} went away")
         return seen(
-            scope, rows_of(device, [(one["comm"], one["pid"]) for one in answer["holders"]])
+            scope,
+            rows_of(device, [(one["comm"], one["pid"]) for one in answer["holders"]]),
+            objects=[device_found(ObjectKind.TAPE_DRIVE, device)],
         )
 
 

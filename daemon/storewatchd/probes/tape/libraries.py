@@ -10,20 +10,25 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from storewatchd.clock import Clock
-from storewatchd.core.frames import Frame, News, Row, Scope
+from storewatchd.core.frames import Found, Frame, News, ObjectKind, Row, Scope
 from storewatchd.core.model import EventType
 from storewatchd.errors import ProbeAbsent, ProbeDeferred, ProbeFailed
 from storewatchd.port import Port
 from storewatchd.probes.base import counter, gauge, seen
 from storewatchd.probes.tape.asking import Asker
 from storewatchd.probes.tape.changes import attentions, changes
-from storewatchd.probes.tape.devices import Devices
+from storewatchd.probes.tape.devices import DeviceProbe
 from storewatchd.probes.tape.drives import RUNNING
 from storewatchd.probes.tape.inventory_rows import (
     INVENTORY_FAMILIES,
     STATE_FAMILIES,
     inventory_rows,
     state_rows,
+)
+from storewatchd.probes.tape.objects import (
+    cartridges_found,
+    device_found,
+    drives_found,
 )
 from storewatchd.probes.tape.reports import (
     Inventory,
@@ -34,7 +39,6 @@ from storewatchd.probes.tape.reports import (
     take_inventory,
 )
 from storewatchd.scsi.elements import Element
-from storewatchd.scsi.inquiry import CHANGER
 from storewatchd.scsi.sg_tools import Ending
 
 if TYPE_CHECKING:
@@ -74,7 +78,7 @@ LIBRARY_FAMILIES = (
 )
 
 
-class LibrariesProbe:
+class LibrariesProbe(DeviceProbe):
     """Every library, without a command to it."""
 
     name = "libraries"
@@ -83,16 +87,7 @@ class LibrariesProbe:
     def __init__(self, reports: Reports, clock: Clock) -> None:
         self._reports = reports
         self._clock = clock
-        self._devices = Devices(CHANGER, "library")
-
-    def to_plain(self) -> object:
-        return self._devices.to_plain()
-
-    def restore(self, kept: object) -> None:
-        self._devices.restore(kept)
-
-    async def discover(self, port: Port) -> tuple[Scope, ...]:
-        return await self._devices.scopes(port, self.name)
+        super().__init__(ObjectKind.TAPE_LIBRARY)
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
         try:
@@ -112,10 +107,10 @@ class LibrariesProbe:
         if known.at is not None:
             age_s = max(0.0, self._clock.wall() - known.at)
             rows["library_inventory_age_seconds"] = [Row((library,), age_s)]
-        return seen(scope, rows)
+        return seen(scope, rows, objects=[device_found(ObjectKind.TAPE_LIBRARY, device)])
 
 
-class InventoriesProbe:
+class InventoriesProbe(DeviceProbe):
     """What is in every library, asked while nobody uses it."""
 
     name = "library_inventories"
@@ -124,19 +119,11 @@ class InventoriesProbe:
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
-        self._devices = Devices(CHANGER, "library")
+        super().__init__(ObjectKind.TAPE_LIBRARY)
         self._before: dict[Scope, Inventory] = {}
         self._doubted: dict[Scope, tuple[tuple[Element, ...], int]] = {}  # and for how many looks
         self._heard: dict[Scope, list[Sense]] = {}  # and not told yet
-
-    def to_plain(self) -> object:
-        return self._devices.to_plain()
-
-    def restore(self, kept: object) -> None:
-        self._devices.restore(kept)
-
-    async def discover(self, port: Port) -> tuple[Scope, ...]:
-        return await self._devices.scopes(port, self.name)
+        self._bays: dict[Scope, tuple[Found, ...]] = {}
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
         device = await self._devices.find(port, scope)
@@ -165,7 +152,11 @@ class InventoriesProbe:
         self._before[scope] = found
         self._doubted.pop(scope, None)
         heard.clear()
-        return seen(scope, _rows(library, found, known), news)
+        if found.source is Source.REPORT:
+            self._bays[scope] = tuple(drives_found(library, found.elements))
+        # mtx does not tell which drive is in which bay: as far as anybody knows, the one that was.
+        objects = (*cartridges_found(library, found.elements), *self._bays.get(scope, ()))
+        return seen(scope, _rows(library, found, known), news, objects)
 
     async def _doubt(self, port: Port, address: str, scope: Scope, found: Inventory) -> None:
         """Raises ProbeFailed: this shows much less than before, and not for long, or not by mtx
@@ -192,7 +183,7 @@ class InventoriesProbe:
             )
 
 
-class ElementStatesProbe:
+class ElementStatesProbe(DeviceProbe):
     """How the places of every library are, as its own report says: mtx does not tell that."""
 
     name = "library_element_states"
@@ -201,16 +192,7 @@ class ElementStatesProbe:
     def __init__(self, reports: Reports, clock: Clock) -> None:
         self._reports = reports
         self._clock = clock
-        self._devices = Devices(CHANGER, "library")
-
-    def to_plain(self) -> object:
-        return self._devices.to_plain()
-
-    def restore(self, kept: object) -> None:
-        self._devices.restore(kept)
-
-    async def discover(self, port: Port) -> tuple[Scope, ...]:
-        return await self._devices.scopes(port, self.name)
+        super().__init__(ObjectKind.TAPE_LIBRARY)
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
         device = await self._devices.find(port, scope)

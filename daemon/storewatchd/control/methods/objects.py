@@ -1,0 +1,196 @@
+"""objects.*: the inventory. What is so now comes from memory, what was so from the store."""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from storewatch.wire import encode, params
+from storewatchd.collector import Collector
+from storewatchd.control.dispatch import Call, Handler
+from storewatchd.control.methods.alerts import cannot_tell, time_of, what_is_missing
+from storewatchd.control.pages import fitting
+from storewatchd.core.commands import ForgetObject
+from storewatchd.core.frames import ObjectKind
+from storewatchd.core.model import format_time
+from storewatchd.core.objects import Object
+from storewatchd.core.queries import ObjectPlace, ObjectQuery
+from storewatchd.errors import InvalidParams, NotFound, StoreError
+from storewatchd.journal import Journal
+from storewatchd.monitor import Monitor, object_key
+from storewatchd.store import Store
+
+if TYPE_CHECKING:
+    from storewatchd.store.objects import Version
+
+MOST_VERSIONS = 200
+
+
+def handlers(
+    monitor: Monitor, collector: Collector, store: Store, journal: Journal
+) -> Mapping[str, Handler]:
+    """Return the methods of this noun."""
+
+    async def list_objects(_: Call, asked: params.ObjectsList) -> dict[str, Any]:
+        query = ObjectQuery(
+            kind=None if asked.kind is None else ObjectKind(asked.kind), here=asked.here
+        )
+        after = _place(asked.cursor)
+        at = time_of("at", asked.at)
+        if at is None:
+            return _page(_now(monitor, query, after), asked.limit, store.lacks)
+        problem = None
+        versions: list[Version] = []
+        try:
+            versions = await store.objects.at(at, query, after, asked.limit + 1)
+        except StoreError as error:
+            problem = str(error)
+        oldest = journal.facts().oldest_unconfirmed
+        if oldest is not None and oldest <= at:
+            problem = problem or f"PostgreSQL lacks what happened since {format_time(oldest)}"
+        rows = [
+            (one.object, _shape(monitor, one.object, _was(one.object), one.until))
+            for one in versions
+        ]
+        return _page(rows, asked.limit, problem or store.lacks)
+
+    async def get_object(_: Call, asked: params.ObjectId) -> dict[str, Any]:
+        known = _called(monitor, asked)
+        versions: dict[tuple[float, int], dict[str, Any]] = {}
+        kind = asked.kind if known is None else known.kind.value
+        keys = [object_key((one, asked.id)) for one in ObjectKind if kind in (None, one.value)]
+        problem = None
+        newest = known
+        try:
+            for version in await store.objects.versions(kind, asked.id, MOST_VERSIONS):
+                newest = newest or version.object
+                _add(versions, version.object, version.change, version.other)
+        except StoreError as error:
+            problem = what_is_missing(error)
+            if known is None:
+                raise cannot_tell("object", asked.id, error) from error
+        waiting = [record for record in monitor.unwritten() if record.key in keys]
+        for record in (*[one for key in keys for one in await journal.history(key)], *waiting):
+            told = msgspec.json.decode(record.data)
+            newest = newest or Object.from_state(told)
+            _add(versions, Object.from_state(told), told["change"], told["other"])
+        if newest is None:
+            raise NotFound(f"there is no object {asked.id!r}")
+        status = _was(newest) if known is None else _status(known, _seen(monitor))
+        problem = problem or store.lacks
+        return {
+            "object": _shape(monitor, newest, status),
+            "versions": _dated(versions[key] for key in sorted(versions, reverse=True)),
+            "complete": problem is None,
+            "incomplete_reason": problem,
+        }
+
+    async def forget(call: Call, asked: params.ObjectId) -> dict[str, Any]:
+        known = _called(monitor, asked)
+        if known is None:
+            raise NotFound(f"there is no object {asked.id!r}")
+        last = await monitor.command(ForgetObject(call.caller.name, known.kind, known.id))
+        collector.forget(last.kind, last.id)
+        return _shape(monitor, last, "gone")
+
+    return {
+        "objects.list": list_objects,
+        "objects.get": get_object,
+        "objects.forget": forget,
+    }
+
+
+def _now(
+    monitor: Monitor, query: ObjectQuery, after: ObjectPlace | None
+) -> list[tuple[Object, dict[str, Any]]]:
+    seen = _seen(monitor)
+    shown = sorted(filter(query.admits, monitor.view.objects()), key=lambda one: one.key)
+    return [
+        (one, _shape(monitor, one, _status(one, seen)))
+        for one in shown
+        if after is None or one.key > after
+    ]
+
+
+def _called(monitor: Monitor, asked: params.ObjectId) -> Object | None:
+    """Return the object that is meant, None where memory has none.
+
+    Raises:
+        InvalidParams: it may be one of several.
+    """
+    kinds = [kind for kind in ObjectKind if asked.kind in (None, kind.value)]
+    found = [one for kind in kinds if (one := monitor.view.object(kind, asked.id)) is not None]
+    if len(found) > 1:
+        several = ", ".join(one.kind.value for one in found)
+        raise InvalidParams(
+            f"kind: {asked.id!r} is the id of several objects: say which ({several})"
+        )
+    return found[0] if found else None
+
+
+def _seen(monitor: Monitor) -> set[str]:
+    """Return the scopes that can be seen now."""
+    at = monitor.now().wall
+    return {str(state.scope) for state in monitor.books.table.scopes() if state.is_known(at)}
+
+
+def _status(one: Object, seen: set[str]) -> str:
+    if not one.is_here:
+        return "gone"
+    return "here" if seen.intersection(one.sources) else "unknown"
+
+
+def _was(one: Object) -> str:
+    return "here" if one.is_here else "gone"
+
+
+def _shape(
+    monitor: Monitor, one: Object, status: str, until: float | None = None
+) -> dict[str, Any]:
+    return {**one.to_json(until), "status": status, "node": monitor.node}
+
+
+def _page(
+    rows: list[tuple[Object, dict[str, Any]]], limit: int, problem: str | None
+) -> dict[str, Any]:
+    page = fitting(encode(shape) for _, shape in rows[:limit])
+    more = len(rows) > len(page)
+    last = rows[len(page) - 1][0] if more else None
+    return {
+        "objects": page,
+        "next_cursor": None if last is None else ObjectPlace(last.kind, last.id).encode(),
+        "complete": problem is None,
+        "incomplete_reason": problem,
+    }
+
+
+def _add(
+    versions: dict[tuple[float, int], dict[str, Any]], one: Object, change: str, other: str
+) -> None:
+    versions.setdefault(
+        (one.since, one.version),
+        {
+            "change": change,
+            "other": other or None,
+            "status": _was(one),
+            "facts": dict(one.facts),
+            "since": format_time(one.since),
+            "until": None,
+        },
+    )
+
+
+def _dated(newest_first: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    dated: list[dict[str, Any]] = []
+    until = None
+    for one in newest_first:
+        dated.append({**one, "until": until})
+        until = one["since"]
+    return dated
+
+
+def _place(cursor: str | None) -> ObjectPlace | None:
+    try:
+        return None if cursor is None else ObjectPlace.decode(cursor)
+    except ValueError as error:
+        raise InvalidParams(f"cursor: {error}") from error

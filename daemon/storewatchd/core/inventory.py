@@ -1,0 +1,310 @@
+"""What this machine consists of, object by object: each by its stable identity, with what is known
+of it and since when.
+
+What the kernel calls an object, and where it is, are facts that change; the object stays. So the
+same drive under another `/dev/sg`, another drive in the same bay and the same cartridge under
+another bar code are three different changes. A look that failed changes nothing. Times are Unix
+seconds by the wall clock.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from storewatchd.core.frames import Found, Frame, ObjectKind, Outcome, Scope
+from storewatchd.core.objects import NATURES, Change, Key, Object, ObjectChange
+from storewatchd.errors import Conflict, NotFound
+
+MAX_OBJECTS = 50_000
+MAX_GONE = 10_000
+"""How many objects are kept that are not here; of more, those that went first are left to the
+store."""
+
+STEP = 200
+"""Through how many objects that are not as before one step goes: the first look at a large machine
+finds thousands."""
+
+MAX_TEXT = 512
+"""How long an id may be, and how much is kept of a fact."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What follows from a look: the changes in their order, the objects that have to be written
+    down as they are now, and the keys of those that are not kept any more."""
+
+    changes: tuple[Change, ...] = ()
+    touched: Mapping[Key, Object] = field(default_factory=dict)
+    dropped: tuple[Key, ...] = ()
+
+
+NOTHING = Taken()
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What follows, while it is being found out."""
+
+    changes: list[Change] = field(default_factory=list)
+    touched: dict[Key, Object] = field(default_factory=dict)
+    dropped: dict[Key, None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Pass:
+    """A look that is gone through: what is left of it, keys being those that it sees no more."""
+
+    source: str
+    at: float
+    rest: deque[Found | Key]
+
+
+class Inventory:
+    """The objects of this node."""
+
+    def __init__(self) -> None:
+        self._objects: dict[Key, Object] = {}
+        self._seen_by: dict[str, dict[Key, Mapping[str, str]]] = {}
+        """What each scope sees here."""
+        self._last: dict[str, tuple[Found, ...]] = {}
+        """What each scope said last: the same again changes nothing."""
+        self._said: dict[str, tuple[tuple[Found, ...], float]] = {}
+        """What is to be gone through, and when it was said."""
+        self._pass: _Pass | None = None
+        self._holders: dict[tuple[ObjectKind, tuple[str, ...]], str] = {}
+        """Who is in a place, or was last."""
+        self._numbers: dict[tuple[ObjectKind, str], str] = {}
+        """Who was the last to have a number."""
+        self._gone: dict[Key, None] = {}
+        """What is not here, in the order in which it went."""
+        self.refused_total = 0
+        """How many objects found no place since the start, or had an id that cannot be one."""
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def __iter__(self) -> Iterator[Object]:
+        return iter(self._objects.values())
+
+    def get(self, kind: ObjectKind, object_id: str) -> Object | None:
+        return self._objects.get((kind, object_id))
+
+    def restore(self, objects: Iterable[Object]) -> None:
+        """Take over what was known before a restart."""
+        in_order = sorted(objects, key=lambda one: one.since)
+        for one in in_order:
+            for source, facts in one.sources.items():
+                self._seen_by.setdefault(source, {})[one.key] = facts
+            self._keep(one)
+        for one in reversed(in_order):
+            if one.place:
+                self._holders.setdefault((one.kind, one.place), one.id)
+
+    def take_back(self, objects: Iterable[Object]) -> Taken:
+        """Take over what was known once and is not known now."""
+        lost = [one for one in objects if one.key not in self._objects]
+        self.restore(lost)
+        return Taken(touched={one.key: one for one in lost})
+
+    # What looks and people say.
+
+    def take(self, frame: Frame) -> None:
+        """Take the outcome of a look, to go through it in `step`; one that did not see says
+        nothing."""
+        if frame.outcome not in (Outcome.SEEN, Outcome.ABSENT):
+            return
+        source = str(frame.scope)
+        found = frame.objects if frame.outcome is Outcome.SEEN else ()
+        if self._last.get(source) != found:
+            self._last[source] = found
+            self._said.pop(source, None)
+            self._said[source] = found, frame.at
+
+    def expect(self, probe: str, scopes: Iterable[Scope], at: float) -> None:
+        """Say which scopes a probe has: what only others saw is gone."""
+        wanted = {str(scope) for scope in scopes}
+        for source in {**self._seen_by, **self._said}:
+            if source.partition("{")[0] == probe and source not in wanted:
+                self._last.pop(source, None)
+                self._said[source] = (), at
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is more to go through."""
+        return self._pass is not None or bool(self._said)
+
+    def step(self) -> Taken:
+        """Go through what looks said, up to so many objects that are not as before; return what
+        follows."""
+        turn = _Turn()
+        left = STEP
+        while left and self.is_waiting:
+            if self._pass is None:
+                source = next(iter(self._said))
+                self._pass = self._begun(source, *self._said.pop(source))
+            while left and self._pass.rest:
+                left -= self._take(self._pass, self._pass.rest.popleft(), turn)
+            if not self._pass.rest:
+                self._pass = None
+        while len(self._gone) > MAX_GONE:
+            self._drop_oldest(turn)
+        return Taken(tuple(turn.changes), turn.touched, tuple(turn.dropped))
+
+    def forget(
+        self, kind: ObjectKind, object_id: str, at: float, is_seen: Callable[[str], bool]
+    ) -> Taken:
+        """Take leave of an object; `is_seen` says whether a scope can be seen now.
+
+        Raises:
+            NotFound: there is no such object.
+            Conflict: it is here.
+        """
+        known = self._objects.get((kind, object_id))
+        if known is None:
+            raise NotFound(f"there is no {kind.value} {object_id!r}")
+        seer = next(filter(is_seen, sorted(known.sources)), None)
+        if seer is not None:
+            raise Conflict(
+                f"the {kind.value} {object_id!r} is here, {seer} sees it: only what is gone can be "
+                "forgotten"
+            )
+        for source in known.sources:
+            del self._seen_by[source][known.key]
+            self._last.pop(source, None)
+        self._drop(known.key)
+        last = replace(known, version=known.version + 1, since=at, sources={})
+        return Taken((Change(ObjectChange.FORGOTTEN, last),), dropped=(known.key,))
+
+    # Inside.
+
+    def _begun(self, source: str, found: tuple[Found, ...], at: float) -> _Pass:
+        # Of two with the same label the first one counts: who looks tells that there are two.
+        here = {(one.kind, one.id): one for one in reversed(found) if one.is_here}
+        gone = [key for key in self._seen_by.get(source, ()) if key not in here]
+        rest = (one for one in found if not one.is_here or here[one.kind, one.id] is one)
+        return _Pass(source, at, deque((*gone, *rest)))
+
+    def _take(self, taking: _Pass, one: Found | Key, turn: _Turn) -> bool:
+        """Take an object that a scope sees, or sees no more; return whether that is news."""
+        seen = self._seen_by.setdefault(taking.source, {})
+        if not isinstance(one, Found):
+            known = self._objects.get(one)
+            if seen.pop(one, None) is None or known is None:
+                return False
+            others = {name: told for name, told in known.sources.items() if name != taking.source}
+            self._put(replace(known, sources=others), taking.at, turn)
+            return True
+        key = one.kind, one.id
+        facts = {name: _clean(text) for name, text in one.facts.items()}
+        if one.is_here and seen.get(key) == facts:
+            return False
+        known = self._objects.get(key) or self._fresh(key, taking.at, turn)
+        if known is None:
+            return False
+        if one.is_here:
+            seen[key] = facts
+            told = replace(known, sources={**known.sources, taking.source: facts})
+        else:
+            told = replace(known, learned={**known.learned, **facts})
+        self._put(told, taking.at, turn)
+        return True
+
+    def _fresh(self, key: Key, at: float, turn: _Turn) -> Object | None:
+        """Return an object of which nothing is known yet, None where there is no room for it."""
+        kind, object_id = key
+        if len(self._objects) >= MAX_OBJECTS and self._gone:
+            self._drop_oldest(turn)
+        if len(self._objects) >= MAX_OBJECTS or not _is_id(object_id):
+            self.refused_total += 1
+            return None
+        return Object(kind, object_id, 0, at, at, {})
+
+    def _put(self, told: Object, at: float, turn: _Turn) -> None:
+        """Take an object as it is told of now, and note what that changes."""
+        before = self._objects.get(told.key)
+        if before is not None and (before.sources, before.learned) == (told.sources, told.learned):
+            return
+        facts = _merged(told)
+        differs = {
+            name: (told.facts.get(name, ""), facts.get(name, ""))
+            for name in sorted({*told.facts, *facts})
+            if told.facts.get(name, "") != facts.get(name, "")
+        }
+        now = replace(told, facts=facts)
+        kind, other = self._verdict(before, now, differs)
+        if kind is not None:
+            now = replace(now, version=now.version + 1, since=at)
+            turn.changes.append(Change(kind, now, differs, other))
+        turn.touched[now.key] = now
+        turn.dropped.pop(now.key, None)
+        self._keep(now)
+
+    def _verdict(
+        self, before: Object | None, now: Object, differs: Mapping[str, tuple[str, str]]
+    ) -> tuple[ObjectChange | None, str]:
+        """Return what became of an object, and the other one that this concerns."""
+        nature = NATURES[now.kind]
+        old_number, number = differs.get(nature.number, ("", ""))
+        if old_number and number:
+            return ObjectChange.REPLACED, ""
+        if number:
+            other = self._objects.get((now.kind, self._numbers.get((now.kind, number), now.id)))
+            if other is not None and other.id != now.id:
+                kind = ObjectChange.SHARED if other.is_here else ObjectChange.RELABELLED
+                return kind, other.id
+        was_there = before is not None and before.is_here and before.place == now.place
+        if now.is_here and now.place and not was_there:
+            holder = self._holders.get((now.kind, now.place), now.id)
+            if holder != now.id:
+                return ObjectChange.SWAPPED, holder
+        if before is None:
+            return ObjectChange.FOUND, ""
+        if before.is_here != now.is_here:
+            return (ObjectChange.BACK if now.is_here else ObjectChange.GONE), ""
+        if not differs:
+            return None, ""
+        if differs.keys() <= nature.names:
+            return ObjectChange.RENAMED, ""
+        if not differs.keys().isdisjoint(nature.whereabouts):
+            return ObjectChange.MOVED, ""
+        return ObjectChange.CHANGED, ""
+
+    def _keep(self, one: Object) -> None:
+        self._objects[one.key] = one
+        if one.is_here:
+            self._gone.pop(one.key, None)
+        else:
+            self._gone.setdefault(one.key)
+        if one.is_here and one.place:
+            self._holders[one.kind, one.place] = one.id
+        if one.number:
+            self._numbers[one.kind, one.number] = one.id
+
+    def _drop(self, key: Key) -> None:
+        one = self._objects.pop(key)
+        self._gone.pop(key, None)
+        if self._numbers.get((one.kind, one.number)) == one.id:
+            del self._numbers[one.kind, one.number]
+
+    def _drop_oldest(self, turn: _Turn) -> None:
+        oldest = next(iter(self._gone))
+        self._drop(oldest)
+        turn.touched.pop(oldest, None)
+        turn.dropped[oldest] = None
+
+
+def _merged(told: Object) -> dict[str, str]:
+    """Return what is known of an object: of one that is gone, what was known last."""
+    facts = dict(told.learned) if told.sources else {**told.facts, **told.learned}
+    for source in sorted(told.sources):
+        facts |= told.sources[source]
+    return facts
+
+
+def _is_id(text: str) -> bool:
+    return 0 < len(text) <= MAX_TEXT and "\0" not in text
+
+
+def _clean(text: str) -> str:
+    """Return a fact as the store can hold it."""
+    return text.replace("\0", "")[:MAX_TEXT]
