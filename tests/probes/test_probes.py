@@ -20,7 +20,7 @@ def test_every_module_of_the_package_is_in_the_tuple() -> None:
     assert names(EVERY_PROBE) == [
         *("system", "filesystems", "repositories", "repository_states"),
         *("block", "sensors", "thermal", "processes", "fibrechannel", "fibrechannel_statistics"),
-        *("scst_state", "scst", "scst_slow", "scst_backing", "scst_latency"),
+        *("scst_state", "scst", "scst_slow", "scst_backing", "scst_latency", "scst_log"),
         *("next_boot", "scst_config"),
         *("tape_drives", "tape_drive_logs", "tape_alerts", "library_alerts"),
         *("libraries", "library_inventories", "library_element_states"),
@@ -44,9 +44,9 @@ def test_no_family_belongs_to_two_probes() -> None:
 def test_a_family_says_what_it_means_and_a_counter_is_named_one(probe: Probe) -> None:
     for family in probe.families:
         assert family.help.endswith(".")
-        # vmstat's counters have node_exporter's names, which lack the ending.
+        # vmstat's counters have node_exporter's names, which lack the ending; a summary's have its.
         if family.type == "counter" and not family.name.startswith("node_vmstat_"):
-            assert family.name.endswith("_total")
+            assert family.name.endswith(("_total", "_sum", "_count"))
 
 
 def test_every_module_has_its_test() -> None:
