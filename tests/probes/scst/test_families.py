@@ -14,6 +14,7 @@ from storewatchd.probes.scst.families import (
     FAMILIES,
     SLOW_FAMILIES,
     Rows,
+    devices_by_handler,
     slow_rows,
     tree_rows,
 )
@@ -45,7 +46,7 @@ def told(*looks: Scst) -> Rows:
         ]
         ledger.take(found, NOON + at)
         places = {(target.driver, target.name) for target in scst.exported()}
-        memory.take({one for one, _ in found}, places, NOON + at)
+        memory.take({one for one, _ in found}, places, NOON + at, devices_by_handler(scst))
         rows = tree_rows(scst, ledger, memory, Presence())
     return rows
 

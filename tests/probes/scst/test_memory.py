@@ -135,14 +135,20 @@ def test_who_is_missed_is_known_after_a_restart(looks: Looks) -> None:
     assert looks.memory.began(session("2")) == NOON + 30
 
 
-PLAIN = {"version": 1, "sessions": [["iscsi", "t", "i", "s", 1, 2, 1]], "targets": []}
+PLAIN = {
+    "version": 2,
+    "sessions": [["iscsi", "t", "i", "s", 1, 2, 1]],
+    "targets": [],
+    "handlers": [],
+}
 
 
 @pytest.mark.parametrize(
     "plain",
     [
         pytest.param(None, id="nothing"),
-        pytest.param({"version": 2, "sessions": [], "targets": []}, id="another version"),
+        pytest.param({**PLAIN, "version": 1}, id="another version"),
+        pytest.param({**PLAIN, "handlers": [["a", "b", 1]]}, id="no count"),
         pytest.param({**PLAIN, "sessions": [["t", "i", "s", 1, 2, 1]]}, id="a name too few"),
         pytest.param({**PLAIN, "sessions": [[1, "t", "i", "s", 1, 2, 1]]}, id="no name"),
         pytest.param({**PLAIN, "sessions": [["iscsi", "t", "i", "s", 1, 2, "x"]]}, id="no time"),
@@ -159,3 +165,19 @@ def test_who_is_there_is_never_missed(found: list[tuple[set[str], float]]) -> No
     looks = Looks()
     for sids, after_s in found:
         assert not sids & set(looks.take(*sids, after_s=after_s))
+
+
+# Handlers.
+
+
+def test_a_handler_that_is_gone_is_missed_with_its_devices_for_a_day() -> None:
+    memory = Memory()
+    memory.take((), (), NOON, {"udisk0": 2, "vcdrom": 0, "vdisk_fileio": 3})
+    assert memory.lost_handlers() == {}
+    memory.take((), (), NOON + 30, {"vdisk_fileio": 0})
+    assert memory.lost_handlers() == {"udisk0": 2}
+    kept = Memory.from_plain(json.loads(json.dumps(memory.to_plain())))
+    kept.take((), (), NOON + EXPIRES_AFTER_S, {})
+    assert kept.lost_handlers() == {"udisk0": 2}
+    kept.take((), (), NOON + EXPIRES_AFTER_S + 1, {"udisk1": 1})
+    assert kept.lost_handlers() == {}

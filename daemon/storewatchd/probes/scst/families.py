@@ -110,6 +110,11 @@ FAMILIES = (
     gauge("scst_device_exports", "LUNs that show it.", "device"),
     gauge("scst_handler_devices", "Devices of a handler.", "handler"),
     gauge(
+        "scst_handler_lost_devices",
+        "Devices that a handler had in the last day, which is gone itself.",
+        "handler",
+    ),
+    gauge(
         "scst_alua_state",
         "Which ALUA state a target group has.",
         *("device_group", "target_group", "state"),
@@ -244,17 +249,25 @@ def tree_rows(scst: Scst, ledger: Ledger, memory: Memory, presence: Presence) ->
     for device in scst.devices:
         if device.handler or device.exports:
             _device(rows, device)
-    handlers = dict.fromkeys(scst.handlers, 0)
-    for device in scst.devices:
-        if device.handler in handlers:
-            handlers[device.handler] += 1
-    rows["scst_handler_devices"] = [Row((name,), float(count)) for name, count in handlers.items()]
+    for name, count in devices_by_handler(scst).items():
+        _add(rows, "scst_handler_devices", (name,), count)
+    for name, count in memory.lost_handlers().items():
+        _add(rows, "scst_handler_lost_devices", (name,), count)
     for group in scst.target_groups:
         if group.state:
             for state in dict.fromkeys((*_ALUA_STATES, group.state)):
                 labels = (group.device_group, group.name, state)
                 _add(rows, "scst_alua_state", labels, state == group.state)
     return rows
+
+
+def devices_by_handler(scst: Scst) -> dict[str, int]:
+    """Return how many devices each handler has."""
+    found = dict.fromkeys(scst.handlers, 0)
+    for device in scst.devices:
+        if device.handler in found:
+            found[device.handler] += 1
+    return found
 
 
 def slow_rows(scst: Scst, ledger: Ledger) -> Rows:

@@ -1,7 +1,7 @@
 """Who was logged in and what was there, so that it can be missed. Pure."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ EXPIRES_AFTER_S = 86_400.0
 OVERLAP_S = 600.0
 """For how long a session may still be there when its initiator has logged in again instead."""
 
-_VERSION = 1
+_VERSION = 2
 
 Peer = tuple[str, str, str]  # driver, target, initiator
 Place = tuple[str, str]  # driver, target
@@ -38,15 +38,24 @@ class _Stay:
 
 
 class Memory:
-    """The sessions and targets that were seen. Who logs in again has a new session, and the old one
-    is not missed."""
+    """The sessions, targets and handlers that were seen. Who logs in again has a new session, and
+    the old one is not missed."""
 
     def __init__(self) -> None:
         self._sessions: dict[Identity, _Stay] = {}
         self._targets: dict[Place, _Stay] = {}
+        self._handlers: dict[str, tuple[int, float]] = {}  # devices, and when it was seen last
+        self._lost_handlers: dict[str, int] = {}
 
-    def take(self, sessions: Collection[Identity], targets: Collection[Place], at: float) -> None:
-        """Take what a look found, at this moment."""
+    def take(
+        self,
+        sessions: Collection[Identity],
+        targets: Collection[Place],
+        at: float,
+        handlers: Mapping[str, int] | None = None,
+    ) -> None:
+        """Take what a look found, at this moment; of handlers how many devices each has."""
+        self._note_handlers(handlers or {}, at)
         _note(self._sessions, sessions, at)
         _note(self._targets, targets, at)
         gone = [one for one, stay in self._sessions.items() if not stay.is_here]
@@ -78,6 +87,23 @@ class Memory:
         """Return how many targets each driver had in the last day, and has no more."""
         return Counter(driver for (driver, _), stay in self._targets.items() if not stay.is_here)
 
+    def lost_handlers(self) -> Mapping[str, int]:
+        """Return the handlers that were there in the last day, and how many devices each had."""
+        return self._lost_handlers
+
+    def _note_handlers(self, handlers: Mapping[str, int], at: float) -> None:
+        self._handlers |= {name: (count, at) for name, count in handlers.items()}
+        self._handlers = {
+            name: (count, seen)
+            for name, (count, seen) in self._handlers.items()
+            if at - seen <= EXPIRES_AFTER_S
+        }
+        self._lost_handlers = {
+            name: count
+            for name, (count, _) in self._handlers.items()
+            if name not in handlers and count
+        }
+
     # Over a restart.
 
     def to_plain(self) -> dict[str, Any]:
@@ -89,6 +115,7 @@ class Memory:
                 for one, stay in self._sessions.items()
             ],
             "targets": [[*one, *stay.times] for one, stay in self._targets.items()],
+            "handlers": [[name, *known] for name, known in self._handlers.items()],
         }
 
     @classmethod
@@ -110,6 +137,8 @@ class Memory:
         for *names, first, last, since in plain["targets"]:
             driver, target = _texts(names, 2)
             self._targets[driver, target] = _Stay(float(first), float(last), float(since))
+        for name, count, seen in plain["handlers"]:
+            self._handlers[str(name)] = (int(count), float(seen))
 
 
 def _peer(one: Identity) -> Peer:

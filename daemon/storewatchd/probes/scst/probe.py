@@ -22,6 +22,7 @@ from storewatchd.probes.scst.families import (
     STATE_FAMILIES,
     Rows,
     backing_rows,
+    devices_by_handler,
     slow_rows,
     tree_rows,
 )
@@ -147,6 +148,7 @@ class ScstProbe:
                 {identity for identity, _ in found},
                 {(target.driver, target.name) for target in targets},
                 reading.at,
+                devices_by_handler(scst),
             )
             self._take_presence(targets, reading.at)
             objects = tuple(objects_of(scst))
