@@ -152,9 +152,7 @@ def test_scst_that_is_gone_is_down_and_what_it_did_stays_as_it_was(watch: Watch)
     watch.appliance.be("run1/01-absent-no-modules")
     assert watch.looks(2) == [["TargetDisabled"], ["ScstDown", "TargetDisabled"]]
     assert watch.alert("TargetDisabled").stale_since is not None
-    assert watch.alert("ScstDown").title == (
-        "SCST is not loaded any more: no host sees its storage"
-    )
+    assert watch.alert("ScstDown").title == ("SCST is not loaded: no host sees its storage")
     watch.be()
     assert watch.look() == []
 

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.scst import ScstTree
 from probes.scst.fix_scst import attributes, matcher, names, whole
 from reader.fix_reader import paths_of
 from storewatch_reader.scst import CHEAP, LATENCY, QUEUED, STATE, STEADY
+from storewatch_reader.table import ROWS, TreeRow
 from storewatch_reader.trees import Pass, compiled
 
 EVERYTHING = (*STATE, *CHEAP, *STEADY, *LATENCY, *QUEUED)
@@ -87,3 +89,26 @@ def test_the_reader_tells_of_a_tree_what_these_tests_take_it_to_tell(tmp_path: P
             for path, length in zip(paths_of(found), found.lengths, strict=True)
         }
         assert told == attributes(name, patterns)
+
+
+def test_no_row_tells_a_secret_of_a_tree_that_has_some(tmp_path: Path) -> None:
+    tree = ScstTree(tmp_path)
+    tree.add_driver("iscsi")
+    tree.add_device("disk1")
+    target = tree.add_target("iscsi", "iqn.2026-01.example:disk1")
+    target.add_user("joe", SECRET.decode())
+    target.add_group("hosts", ["iqn.h"])
+    target.add_lun(0, "disk1", group="hosts")
+    session = target.log_in("iqn.h")
+    for place in ("targets/iscsi", target.path, f"{target.path}/ini_groups/hosts", session.path):
+        for name in ("IncomingUser", "IncomingUser1", "OutgoingUser"):
+            (tree.path / place / name).write_bytes(b"joe " + SECRET)
+    rows = [row for row in ROWS.values() if isinstance(row, TreeRow) and not row.object]
+    told = 0
+    for row in rows:
+        found = Pass()
+        found.take(str(tmp_path / row.root), compiled(row.attributes))
+        told += sum(SECRET in content for content in found.parts)
+    assert any(row.name == "scst.latency" for row in rows)
+    assert told == 0
+    assert SECRET in (tree.path / target.path / "IncomingUser").read_bytes()

@@ -113,6 +113,7 @@ class Appliance(ScriptedPort):
         self.clock = HandClock()
         self.asked_for: list[tuple[str, str]] = []
         self.readings["scst.log", ""] = {"exists": True, "boot": "a", "last": 99, "lines": []}
+        self.readings["boot.scst", ""] = {"exists": False, "text": ""}
         self.be(name)
         self.start()
 

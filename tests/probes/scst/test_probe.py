@@ -10,7 +10,7 @@ import pytest
 
 from fakes import NOON
 from probes.fix_probes import values
-from probes.scst.fix_scst import ONE, TGT1, TGT2, TWO, Appliance, attributes
+from probes.scst.fix_scst import ONE, TGT1, TGT2, TWO, Appliance, attributes, saved_text
 from storewatch_reader.scst import QUEUED
 from storewatchd.core.frames import Frame, Scope
 from storewatchd.errors import ProbeAbsent, ProbeFailed, ReadRefused, ReadStuck
@@ -72,6 +72,36 @@ def test_no_family_is_told_by_two_probes(appliance: Appliance) -> None:
 
 
 # Whether it is loaded.
+
+
+ABSENT = "run1/01-absent-no-modules"
+
+
+def test_scst_that_is_configured_and_not_loaded_is_down() -> None:
+    appliance = Appliance(ABSENT)
+    text = saved_text("configured-idle")
+    appliance.readings["boot.scst", ""] = {"exists": True, "text": text}
+    assert values(appliance.look("scst_state"), "scst_up") == {(): 0.0}
+
+
+def test_a_configuration_without_targets_asks_for_nothing() -> None:
+    appliance = Appliance(ABSENT)
+    text = "HANDLER vdisk_fileio {\n}\n"
+    appliance.readings["boot.scst", ""] = {"exists": True, "text": text}
+    with pytest.raises(ProbeAbsent):
+        appliance.look("scst_state")
+
+
+def test_a_configuration_that_cannot_be_understood_is_not_none() -> None:
+    appliance = Appliance(ABSENT)
+    appliance.readings["boot.scst", ""] = {"exists": True, "text": "TARGET_DRIVER iscsi {\n"}
+    with pytest.raises(ProbeFailed, match="SCST is not loaded, and whether it should be"):
+        appliance.look("scst_state")
+
+
+def test_scst_that_is_loaded_is_not_asked_for_its_configuration(appliance: Appliance) -> None:
+    appliance.look("scst_state")
+    assert ("boot.scst", "") not in appliance.asked_for
 
 
 def test_scst_that_was_unloaded_is_known_to_be_down(appliance: Appliance) -> None:

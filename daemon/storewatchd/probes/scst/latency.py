@@ -182,9 +182,10 @@ class ScstLatencyProbe:
             )
         now = self._clock.monotonic()
         if now >= self._due:
-            attributes = (await port.read(LATENCY_ROW)).value
-            check_permitted(attributes)
-            self._rows = await asyncio.to_thread(self._taken, attributes)
+            reading = await port.read(LATENCY_ROW)
+            check_permitted(reading.value)
+            self._readings.durations_s[LATENCY_ROW] = reading.duration_s
+            self._rows = await asyncio.to_thread(self._taken, reading.value)
             self._due = now + AGAIN_AFTER_S
         return seen(scope, self._rows)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from storewatchd.clock import Clock
 from storewatchd.core.frames import Found, Frame, Row, Scope
-from storewatchd.errors import ProbeAbsent, ProbeFailed
+from storewatchd.errors import Malformed, ProbeAbsent, ProbeFailed
 from storewatchd.port import Port, Reading
 from storewatchd.probes.base import Probe, seen
 from storewatchd.probes.scst.accumulate import Ledger, counts_of
@@ -38,12 +38,14 @@ from storewatchd.probes.scst.readings import (
     SlowReadings,
     check_readable,
 )
+from storewatchd.probes.scst.saved import parse_saved
 from storewatchd.probes.scst.tree import parse_tree
 
 LOOK_AT_FILE_AFTER_S = 120.0
 """How often the file behind a device is looked at."""
 
 FILE_ROW = "file.size"
+CONFIG_ROW = "boot.scst"
 
 
 def make_scst_probes(clock: Clock, readings: SlowReadings | None = None) -> tuple[Probe, ...]:
@@ -60,7 +62,8 @@ def make_scst_probes(clock: Clock, readings: SlowReadings | None = None) -> tupl
 
 
 class ScstStateProbe:
-    """Whether SCST is loaded. Where it never was, there is nothing to say."""
+    """Whether SCST is loaded. Where it never was, and scst.conf has no target, there is nothing to
+    say."""
 
     name = "scst_state"
     families = STATE_FAMILIES
@@ -82,11 +85,19 @@ class ScstStateProbe:
         try:
             check_readable(attributes)
         except ProbeAbsent:
-            if not self._was_loaded:
+            if not (self._was_loaded or await _is_configured(port)):
                 raise
             return seen(scope, {"scst_up": [Row((), 0.0)]})
         self._was_loaded = True
         return seen(scope, {"scst_up": [Row((), 1.0)]})
+
+
+async def _is_configured(port: Port) -> bool:
+    facts = (await port.read(CONFIG_ROW)).value
+    try:
+        return facts["exists"] and bool(parse_saved(facts["text"]).targets)
+    except Malformed as error:
+        raise ProbeFailed(f"SCST is not loaded, and whether it should be: {error}") from error
 
 
 class ScstProbe:

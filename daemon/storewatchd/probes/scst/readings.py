@@ -48,7 +48,7 @@ class SlowReadings:
     def __init__(self, clock: Clock) -> None:
         self.scst = Scst()
         self.dif = Ledger()
-        self.asked_again = {CHEAP_ROW: 0, QUEUED_ROW: 0}
+        self.asked_again = {CHEAP_ROW: 0, STEADY_ROW: 0, QUEUED_ROW: 0}
         """How many attributes said EAGAIN, ever, by row."""
         self.durations_s: dict[str, float] = {}
         self.was_loaded = False
@@ -87,6 +87,7 @@ class SlowReadings:
     def _taken(self, steady: Attributes, queued: Attributes, at: float) -> Scst:
         again = {path for path, content in queued.items() if content == -errno.EAGAIN}
         self.asked_again[QUEUED_ROW] += len(again)
+        self.asked_again[STEADY_ROW] += sum(one == -errno.EAGAIN for one in steady.values())
         kept = {path: self._last.get(path, queued[path]) for path in again}
         self._last = {**queued, **kept}
         self.lacks_filenames = any(
