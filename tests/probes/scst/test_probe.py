@@ -238,6 +238,7 @@ def test_what_says_to_ask_again_is_as_it_was_and_counted(appliance: Appliance) -
     assert filenames(frame) == before
     assert values(frame, "scst_sysfs_eagain_total") == {
         ("scst.cheap",): 0.0,
+        ("scst.steady",): 0.0,
         ("scst.queued",): 1.0,
     }
     assert filenames(appliance.look("scst_slow", after_s=AGAIN_AFTER_S)) == before
