@@ -263,8 +263,9 @@ FC_ROWS = (
     ),
 )
 
+# Without --all a pattern matches no unit that is not active.
 VTL_UNITS_COMMAND = (
-    *("systemctl", "show", "--property"),
+    *("systemctl", "show", "--all", "--property"),
     "Id,ActiveState,SubState,Result,ActiveExitTimestampMonotonic",
     *("vtllibrary@*.service", "vtltape@*.service"),
 )

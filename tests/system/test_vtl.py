@@ -1,5 +1,6 @@
 """A virtual tape library under the real programs: daemons are processes, devices emulated."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -10,6 +11,10 @@ from pathlib import Path
 import pytest
 
 from lab.tape.library import EmulatedLibrary
+from lab.tape.tgt import TgtLibrary
+from storewatch_reader.roots import Roots
+from storewatch_reader.vtl import daemons
+from storewatchd.probes.vtl.model import is_serving
 from system.appliance import Appliance, wait_for
 from system.fix_tape import rows, value
 
@@ -126,3 +131,20 @@ def test_a_device_that_vanishes_leaves_a_daemon_without_one(watched: Appliance, 
     (told,) = (one for one in components if one["name"] == "vtl")
     assert told["status"] == "degraded"
     assert vtl.drive in told["message"]
+
+
+def test_a_real_tgtd_is_seen_as_it_stands(tmp_path: Path) -> None:
+    def state() -> str:
+        (found,) = [one for one in daemons(Roots(), "")["daemons"] if one["pid"] == pid] or [{}]
+        return str(found.get("state", ""))
+
+    with TgtLibrary(tmp_path / "tgt", filled=0, slots=2) as library:
+        pid = library.pid
+        assert state() in ("S", "R", "D")
+        assert is_serving(state())
+        os.kill(pid, signal.SIGSTOP)
+        wait_for("its stop", lambda: state() == "T")
+        assert not is_serving(state())
+        os.kill(pid, signal.SIGCONT)
+        wait_for("it to go on", lambda: is_serving(state()))
+    assert state() == ""

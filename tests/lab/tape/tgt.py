@@ -45,6 +45,10 @@ class TgtLibrary:
             "SGSHIM_EAT_UA": "1",
         }
 
+    @property
+    def pid(self) -> int:
+        return self._daemon.pid
+
     def drive_sg(self, drive: int) -> str:
         return f"/dev/sg{drive}"
 

@@ -211,6 +211,19 @@ def test_a_unit_that_does_not_come_to_its_end_hangs() -> None:
     assert desk.down() == {f"{A}2": "unit answer"}
 
 
+def test_a_unit_that_systemd_has_forgotten_hangs_since_it_was_seen_to() -> None:
+    desk = Desk(UP)
+    known = desk.port.readings["vtl.units", ""]
+    others = [one for one in known["units"] if one["unit"] != 12]
+    desk.port.readings["vtl.units", ""] = {**known, "units": others}
+    assert desk.down() == {f"{A}2": "unit answer"}
+    hangs = [desk.rows("vtl_services", "vtl_stop_hang_seconds") for _ in range(3)]
+    name = (A, f"{A}2", "vtltape@12.service")
+    assert [one[name] for one in hangs] == [0.0, 30.0, 60.0]
+    desk.be(UP)
+    assert desk.rows("vtl_services", "vtl_stop_hang_seconds")[name] == 0.0
+
+
 def test_a_daemon_that_was_started_by_hand_is_up_without_its_unit() -> None:
     desk = Desk(UP)
     unit(desk, 12, state="inactive", left_s=None)

@@ -42,7 +42,7 @@ class Looks:
         """The names of the back ends that were used here."""
         self.systemd: ProbeError | None = None
         """Why the states of units are not known now; they are taken to be as they were last."""
-        self._services: Sequence[Mapping[str, Any]] = ()
+        self._services: Sequence[Mapping[str, Any]] | None = None
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
         self._until = float("-inf")
@@ -101,7 +101,7 @@ class Looks:
         except ProbeError as error:
             self.systemd = error
             return
-        self._services = told["units"] if told["is_known"] else ()
+        self._services = told["units"] if told["is_known"] else None
         self.systemd = None if told["is_known"] else ProbeAbsent("systemd does not run here")
 
     def _note(self, scsi: Attributes) -> None:

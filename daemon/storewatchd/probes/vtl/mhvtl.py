@@ -33,7 +33,7 @@ class Mhvtl:
 
     def look(self, facts: Facts) -> Installation:
         states = _states(facts)
-        services = {(one["name"], one["unit"]): one for one in facts.services}
+        services = _services(facts)
         devices = _devices(facts)
         serials = Counter(one.get("serial", "") for one in facts.devices)
 
@@ -60,7 +60,7 @@ class Mhvtl:
                     daemon=state,
                     device=device,
                     io_errors=io_errors(facts.scsi, device),
-                    service=_service(services.get(process), home),
+                    service=_service(services, process, home),
                 )
             )
         homes = dict.fromkeys(one["home"] for one in facts.devices if one.get("home"))
@@ -100,12 +100,25 @@ def _states(facts: Facts) -> dict[tuple[str, int], tuple[str, str]]:
     return found
 
 
-def _service(told: Mapping[str, Any] | None, home: str) -> Service | None:
-    """Return the unit of a daemon that runs in `home`, which is empty where it runs in none."""
-    if told is None:
+_Services = Mapping[tuple[str, int], Mapping[str, Any]]
+
+
+def _services(facts: Facts) -> _Services | None:
+    if facts.services is None:
         return None
-    name = f"{told['name']}@{told['unit']}.service"
-    return Service(name, told["state"], told["left_s"], has_daemon=home == name)
+    return {(one["name"], one["unit"]): one for one in facts.services}
+
+
+def _service(services: _Services | None, process: tuple[str, int], home: str) -> Service | None:
+    """Return the unit of a daemon that runs in `home`, which is empty where it runs in none."""
+    if services is None:
+        return None
+    name = f"{process[0]}@{process[1]}.service"
+    told = services.get(process)
+    if told is not None:
+        return Service(name, told["state"], told["left_s"], has_daemon=home == name)
+    # systemd may forget a unit that is not active.
+    return Service(name, "inactive", has_daemon=True) if home == name else None
 
 
 def _devices(facts: Facts) -> dict[tuple[str, int], ScsiDevice]:

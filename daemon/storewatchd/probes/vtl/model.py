@@ -25,8 +25,8 @@ class Facts:
     devices: Sequence[Mapping[str, Any]]
     """Of the configuration."""
     scsi: Attributes
-    services: Sequence[Mapping[str, Any]] = ()
-    """Units of systemd; none where it has none, or does not run this machine."""
+    services: Sequence[Mapping[str, Any]] | None = None
+    """The units that systemd has loaded; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +44,10 @@ class Service:
         return self.state in _ACTIVE
 
     @property
-    def stop_hang_s(self) -> float:
-        """For how long its stop has not come to an end: mhvtl's units have KillMode=none, so that
-        one may be over whose daemon goes on."""
-        is_hanging = self.state == "deactivating" or (self.has_daemon and not self.is_active)
-        return self.left_s if is_hanging and self.left_s is not None else 0.0
+    def is_hanging(self) -> bool:
+        """Whether its stop has not come to an end: mhvtl's units have KillMode=none, so that one
+        may be over whose daemon goes on."""
+        return self.state == "deactivating" or (self.has_daemon and not self.is_active)
 
 
 @dataclass(frozen=True, slots=True)

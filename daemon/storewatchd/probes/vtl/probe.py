@@ -11,7 +11,7 @@ from storewatchd.probes.boot.checks import next_kernel
 from storewatchd.probes.tape.asking import Asker
 from storewatchd.probes.vtl.changes import Sight, changes, sight
 from storewatchd.probes.vtl.looks import Looks
-from storewatchd.probes.vtl.model import Installation, Unit
+from storewatchd.probes.vtl.model import Installation, Service, Unit
 from storewatchd.probes.vtl.stores import VtlMediaProbe, VtlStoresProbe
 from storewatchd.scsi.inquiry import CHANGER, TAPE, parse_inquiry
 
@@ -86,7 +86,7 @@ def make_vtl_probes(clock: Clock) -> tuple[Probe, ...]:
     return (
         VtlProbe(looks),
         VtlUnitsProbe(looks),
-        VtlServicesProbe(looks),
+        VtlServicesProbe(looks, clock),
         VtlKernelProbe(looks, clock),
         VtlStoresProbe(looks, clock),
         VtlMediaProbe(looks, clock),
@@ -267,8 +267,10 @@ class VtlServicesProbe:
     name = "vtl_services"
     families = SERVICE_FAMILIES
 
-    def __init__(self, looks: Looks) -> None:
+    def __init__(self, looks: Looks, clock: Clock) -> None:
         self._looks = looks
+        self._clock = clock
+        self._hang_since: dict[str, float] = {}  # by unit; of those whose stop has no known time
 
     async def discover(self, port: Port) -> tuple[Scope, ...]:
         units = await self._looks.units(port)
@@ -286,11 +288,20 @@ class VtlServicesProbe:
                 continue
             now = "active" if service.is_active else service.state
             labels = (*unit.name, service.name)
-            rows["vtl_stop_hang_seconds"].append(Row(labels, service.stop_hang_s))
+            rows["vtl_stop_hang_seconds"].append(Row(labels, self._hang_s(service)))
             rows["vtl_unit_state"] += [
                 Row((*labels, state), float(state == now)) for state in STATES
             ]
         return seen(scope, rows)
+
+    def _hang_s(self, service: Service) -> float:
+        if not service.is_hanging:
+            self._hang_since.pop(service.name, None)
+            return 0.0
+        if service.left_s is not None:
+            return service.left_s
+        now = self._clock.monotonic()
+        return now - self._hang_since.setdefault(service.name, now)
 
 
 class VtlKernelProbe:
