@@ -97,12 +97,12 @@ def test_the_same_again_changes_nothing(desk: Desk) -> None:
 
 
 def test_what_is_not_named_any_more_is_gone_with_the_last_who_saw_it(desk: Desk) -> None:
-    desk.see(drive(sg="sg3"))
+    desk.see(drive(sg="sg3", model="M"))
     desk.see(drive(bay="1"), scope=ROBOT)
     assert desk.see() == [("D1", "renamed")]
     assert desk.see(scope=ROBOT) == [("D1", "gone")]
     assert not desk.get().is_here
-    assert desk.get().facts == {"bay": "1"}
+    assert desk.get().facts == {"bay": "1", "model": "M"}
     assert desk.get().since == 1004.0
 
 

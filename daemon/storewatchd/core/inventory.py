@@ -191,8 +191,7 @@ class Inventory:
             known = self._objects.get(one)
             if seen.pop(one, None) is None or known is None:
                 return False
-            others = {name: told for name, told in known.sources.items() if name != taking.source}
-            self._put(replace(known, sources=others), taking.at, turn)
+            self._put(_less(known, taking.source), taking.at, turn)
             return True
         key = one.kind, one.id
         facts = {name: _clean(text) for name, text in one.facts.items()}
@@ -291,6 +290,20 @@ class Inventory:
         self._drop(oldest)
         turn.touched.pop(oldest, None)
         turn.dropped[oldest] = None
+
+
+def _less(one: Object, source: str) -> Object:
+    """Return an object that a scope sees no more: what that said of it holds, but for its names and
+    its whereabouts."""
+    nature = NATURES[one.kind]
+    sources = dict(one.sources)
+    said = sources.pop(source, {})
+    stays = {
+        name: text
+        for name, text in said.items()
+        if name not in nature.names and name not in nature.whereabouts
+    }
+    return replace(one, sources=sources, learned={**one.learned, **stays})
 
 
 def _merged(told: Object) -> dict[str, str]:
