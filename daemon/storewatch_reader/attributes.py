@@ -9,12 +9,12 @@ The text is names with NUL behind each. The name `//` begins a directory: the on
 stands before all that follow. So of a large tree it takes a tenth of its paths.
 """
 
-import hashlib
 import os
 import struct
 from collections.abc import Iterator
 from typing import Any
 
+from storewatch_reader.digests import digest_of
 from storewatch_reader.trees import Pass
 
 _LENGTH_BYTES = 4
@@ -27,7 +27,7 @@ class BadAttributes(ValueError):
 def told(found: Pass, known: str) -> tuple[dict[str, Any], bytes]:
     """Return header and blob for what a pass found; the asker knows the paths of one plan."""
     text = os.fsencode("\0".join((*found.names, "")))
-    plan = hashlib.sha256(text).hexdigest()[:16]
+    plan = digest_of(text)
     if plan == known:
         text = b""
     count = len(found.lengths)

@@ -5,10 +5,10 @@ kernel keeps either of them, whatever becomes of the reader.
 """
 
 import fcntl
-import hashlib
 import os
 
 from storewatch_reader import clock
+from storewatch_reader.digests import digest_of
 
 
 class Keys:
@@ -24,7 +24,7 @@ class Keys:
         Raises:
             OSError: there is no room or no right for a lock file.
         """
-        name = hashlib.sha256(os.fsencode(key)).hexdigest()[:32]
+        name = digest_of(os.fsencode(key), size=16)
         lock = os.open(
             f"{self._directory}/{name}",
             os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW,

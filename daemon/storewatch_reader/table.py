@@ -10,11 +10,11 @@ run only by a reader whose command line says so, for whoever asks for the flags.
 (P3) is in no row.
 """
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 
 from storewatch_reader import scst
+from storewatch_reader.digests import digest_of
 
 PROTOCOL = 2
 
@@ -438,4 +438,4 @@ def digest() -> str:
     """Return a digest of protocol and table, by which a daemon knows whether the reader is its
     age."""
     text = json.dumps([PROTOCOL, *(asdict(row) for row in ROWS.values())], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest_of(text.encode())

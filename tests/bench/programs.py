@@ -7,7 +7,7 @@ import shutil
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -68,17 +68,22 @@ def _cpu_s(process: psutil.Process) -> float:
     return float(times.user + times.system + times.children_user + times.children_system)
 
 
-def _idle() -> Samples:
+def idle_shares(reader_words: Collection[str] = ()) -> Samples:
+    """Yield what the programs take of a core while nothing happens, and their memory; with words
+    for a reader it is one of its own, started before the daemon, that looks elsewhere."""
     with appliance_for_bench() as appliance:
+        if reader_words:
+            appliance.start_reader(*reader_words)
         appliance.start()
         appliance.start_web()
         appliance.wait_database()
         assert appliance.daemon is not None
         assert appliance.web is not None
         daemon = psutil.Process(appliance.daemon.pid)
+        own = appliance.reader
         programs = {
             "daemon": daemon,
-            "reader": reader_of(daemon),
+            "reader": reader_of(daemon) if own is None else psutil.Process(own.pid),
             "sidecar": psutil.Process(appliance.web.pid),
         }
         time.sleep(SETTLE_S)  # what a start still does is not idling
@@ -157,6 +162,16 @@ def _rpc() -> Samples:
                 yield f"trivial call, {depth} under way, CPU", 1e6 * spent / count
 
 
+IDLE_FIGURES = (
+    Figure("daemon, idle", "%"),
+    Figure("reader, idle", "%"),
+    Figure("sidecar, idle", "%"),
+    Figure("all three, idle", "%", 0.5),
+    Figure("daemon, resident", "MB", 90),
+    Figure("reader, resident", "MB", 20),
+    Figure("sidecar, resident", "MB", 60),
+)
+
 BENCHES = (
     Bench(
         "start",
@@ -167,16 +182,8 @@ BENCHES = (
     Bench(
         "idle",
         f"{WATCH_S:.0f} s of watching this machine every 30 s, PostgreSQL apart",
-        (
-            Figure("daemon, idle", "%"),
-            Figure("reader, idle", "%"),
-            Figure("sidecar, idle", "%"),
-            Figure("all three, idle", "%", 0.5),
-            Figure("daemon, resident", "MB", 90),
-            Figure("reader, resident", "MB", 20),
-            Figure("sidecar, resident", "MB", 60),
-        ),
-        _idle,
+        IDLE_FIGURES,
+        idle_shares,
     ),
     Bench(
         "task",

@@ -10,10 +10,16 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import endurance, programs, rules, store
+from bench import endurance, hardware, programs, rules, store
 from bench.measure import report
 
-BENCHES = (*programs.BENCHES, *rules.BENCHES, *store.BENCHES, *endurance.BENCHES)
+BENCHES = (
+    *programs.BENCHES,
+    *rules.BENCHES,
+    *store.BENCHES,
+    *hardware.BENCHES,
+    *endurance.BENCHES,
+)
 
 
 def main() -> int:

@@ -108,7 +108,7 @@ def test_the_newest_column_of_a_row_is_the_last_that_says_something() -> None:
 def test_rows_that_are_kept_keep_their_samples() -> None:
     columns = Columns()
     write(columns, 0, 1.0, 2.0, 3.0)
-    columns.keep_rows(np.array([0, 2]))
+    columns.take(columns.keeping_rows(np.array([0, 2])))
     assert columns.window(0, NOON, 2).values.tolist() == [[1.0, 3.0]]
     write(columns, 10, 4.0, 5.0, 6.0)
     assert columns.window(0, NOON + 10, 3).marks[0].tolist() == [SAMPLE, SAMPLE, UNSAID]

@@ -29,6 +29,7 @@ from storewatchd.core.commands import (
 from storewatchd.core.frames import Frame, Row, Scope
 from storewatchd.core.model import AlertState, EventType, Instant, Severity
 from storewatchd.core.permissions import READ_ONLY, Token
+from storewatchd.core.steps import at_once
 from storewatchd.core.tasks import FAMILIES as TASK_FAMILIES
 from storewatchd.core.tasks import PROBE as TASKS
 from storewatchd.core.tasks import TaskState
@@ -58,7 +59,7 @@ class Desk:
 
     def take(self, frame: Frame) -> None:
         self.batch = Batch(NOW)
-        take(frame, self.books, self.batch)
+        at_once(take(frame, self.books, self.batch))
 
     @property
     def kinds(self) -> list[str]:

@@ -75,7 +75,7 @@ class Recordings:
         reason = "the time is over"
         logger.info("%s records for %g s", call.caller.name, for_s)
         try:
-            start = self._monitor.start_recording(take_round)
+            start = await self._monitor.start_recording(take_round)
             take(["start", {"version": self._version, **start}])
             self._port.listener = take_fact
             while (left := until - loop.time()) > 0:

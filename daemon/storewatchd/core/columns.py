@@ -30,6 +30,21 @@ class Samples(NamedTuple):
         return np.where(said.any(axis=0), newest, -1)
 
 
+class Arrays(NamedTuple):
+    """Times, values and marks, of which the first `used` columns say something."""
+
+    times: NDArray[np.float64]
+    values: NDArray[np.float64]
+    marks: Marks
+    used: int
+
+    @classmethod
+    def empty(cls, height: int, width: int, used: int) -> "Arrays":
+        """Return arrays that say nothing yet; their memory is taken as they are filled."""
+        values = np.zeros((height, width))
+        return cls(np.zeros(height), values, np.zeros((height, width), np.int8), used)
+
+
 class Columns:
     """A window of samples that slides with time. Columns are in ascending order of time."""
 
@@ -48,17 +63,53 @@ class Columns:
         A moment that is a second or more before the newest column starts the window anew: what
         is there would be in the future.
         """
-        if self._end > self._start and at <= self._times[self._end - 1] - COLUMN_SECONDS:
-            self._start = self._end = 0
-            self.kept_since = at
-        if rows > self._values.shape[1]:
-            self._widen(rows + rows // 4)
-        fresh = self._end == self._start or at - self._times[self._end - 1] >= COLUMN_SECONDS
-        if fresh:
-            self._slide(at - retention_s)
+        if self.lacks_room(at, rows=rows, retention_s=retention_s):
+            self.take(self.with_room(rows=rows))
+        if self._is_fresh(at):
             self._times[self._end] = at
             self._marks[self._end] = UNSAID
             self._end += 1
+
+    def lacks_room(self, at: float, *, rows: int, retention_s: float) -> bool:
+        """Forget what is too old for a moment; return whether a column for it needs other arrays,
+        which takes long where there is much."""
+        if self._end > self._start and at <= self._times[self._end - 1] - COLUMN_SECONDS:
+            self._start = self._end = 0
+            self.kept_since = at
+        is_fresh = self._is_fresh(at)
+        if is_fresh:
+            self._forget(at - retention_s)
+        return (is_fresh and self._end == len(self._times)) or rows > self._values.shape[1]
+
+    def with_room(self, *, rows: int) -> "Arrays":
+        """Return arrays that have room for another column and so many rows, with what is there.
+        Nothing changes before they are taken."""
+        used = self._end - self._start
+        height, before = self._values.shape
+        if used > 3 * height // 4:
+            height = height * 3 // 2
+        made = Arrays.empty(height, before if rows <= before else rows + rows // 4, used)
+        held = slice(self._start, self._end)
+        made.times[:used] = self._times[held]
+        made.values[:used, :before] = self._values[held]
+        made.marks[:used, :before] = self._marks[held]
+        return made
+
+    def keeping_rows(self, places: NDArray[np.int64]) -> "Arrays":
+        """Return arrays with only these rows, in this order. Nothing changes before they are
+        taken."""
+        used = self._end - self._start
+        made = Arrays.empty(len(self._times), len(places), used)
+        held = slice(self._start, self._end)
+        made.times[:used] = self._times[held]
+        made.values[:used] = self._values[held, places]
+        made.marks[:used] = self._marks[held, places]
+        return made
+
+    def take(self, made: "Arrays") -> None:
+        """Go on in other arrays."""
+        self._times, self._values, self._marks, self._end = made
+        self._start = 0
 
     def write(self, places: NDArray[np.int64], values: NDArray[np.float64]) -> None:
         """Put samples into the newest column."""
@@ -94,40 +145,12 @@ class Columns:
         found[:width] = (self._marks[low : self._end, :width] == SAMPLE).any(axis=0)
         return found
 
-    def keep_rows(self, places: NDArray[np.int64]) -> None:
-        """Keep only these rows, in this order."""
-        self._values = self._values[:, places]
-        self._marks = self._marks[:, places]
+    def _is_fresh(self, at: float) -> bool:
+        return self._end == self._start or at - self._times[self._end - 1] >= COLUMN_SECONDS
 
-    def _widen(self, width: int) -> None:
-        height, before = self._values.shape
-        values = np.zeros((height, width))
-        values[:, :before] = self._values
-        marks = np.zeros((height, width), np.int8)
-        marks[:, :before] = self._marks
-        self._values, self._marks = values, marks
-
-    def _heighten(self, height: int) -> None:
-        before, width = self._values.shape
-        times, self._times = self._times, np.zeros(height)
-        values, self._values = self._values, np.zeros((height, width))
-        marks, self._marks = self._marks, np.zeros((height, width), np.int8)
-        self._times[:before], self._values[:before], self._marks[:before] = times, values, marks
-
-    def _slide(self, oldest: float) -> None:
-        """Make room for one more column, dropping those before `oldest`."""
+    def _forget(self, oldest: float) -> None:
         times = self._times[self._start : self._end]
         dropped = int(np.searchsorted(times, oldest, side="left"))
         if dropped:
             self._start += dropped
             self.kept_since = oldest
-        if self._end < len(self._times):
-            return
-        used = self._end - self._start
-        if used > 3 * len(self._times) // 4:
-            self._heighten(len(self._times) * 3 // 2)
-        held = slice(self._start, self._end)
-        self._times[:used] = self._times[held]
-        self._values[:used] = self._values[held]
-        self._marks[:used] = self._marks[held]
-        self._start, self._end = 0, used

@@ -11,20 +11,21 @@ no other of them holds, and nothing before all of them were evaluated.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 
 from storewatchd.core.frames import Scope
-from storewatchd.core.holes import Hole, is_compatible
 from storewatchd.core.incidents import BY_RULE, MAX_OF_RULE, Incident, Incidents
 from storewatchd.core.lapses import Known, KnownScopes, Unseen, has_lapsed
 from storewatchd.core.model import Alert, AlertState, Instant, Transition, to_milliseconds
 from storewatchd.core.naming import Names, Place, place_of, series_of
+from storewatchd.core.outcome import Hidden, surest_first, without_bounds
 from storewatchd.core.promql import Result, ResultRow
-from storewatchd.core.rowstate import RowState
 from storewatchd.core.rules import Rule, RuleSet
 from storewatchd.core.series import Recorded, SeriesTable, recording
+from storewatchd.core.steps import Steps, at_once
 from storewatchd.errors import ExpressionError
 
 RULE_REMOVED = "the rule is no longer there"
@@ -34,6 +35,12 @@ RENEW_S = 60.0
 
 MAX_RENEWED = 100
 """Of how many alerts of a rule that is done in one evaluation: it takes some 50 µs each."""
+
+LARGE = 4_096
+"""From how many rows of its families on a rule's expression is worked out aside."""
+
+FEW = 50
+"""How many rows of an answer are judged in one step: each may make texts."""
 
 REWRITE_S = 10.0
 """How often a timer that runs is written: what ran since is lost when nothing can be written at
@@ -103,6 +110,10 @@ class Engine:
     def evaluate(self, now: Instant, touched: frozenset[str]) -> list[Transition]:
         """Evaluate the rules that are due, those that read a touched family, and those of whose
         inputs something was known and is not any more."""
+        return at_once(self.evaluating(now, touched))
+
+    def evaluating(self, now: Instant, touched: frozenset[str]) -> Steps[list[Transition]]:
+        """Evaluate the same rules in steps: what is large is worked out aside."""
         transitions: list[Transition] = []
         if self._recordings is not None:
             self._table.keep_recordings(self._recordings)
@@ -122,13 +133,14 @@ class Engine:
             ):
                 began = self._timer()
                 inputs = self._inputs(state.rule)
-                transitions.extend(self._evaluate_rule(state, inputs, now, touched_now))
+                transitions += yield from self._evaluate_rule(state, inputs, now, touched_now)
                 state.seen = {probe: known[probe] for probe in inputs if probe in known}
                 state.evaluated_at = now.awake
                 state.evaluation_s = self._timer() - began
             # A rule that was never evaluated is due. Nothing that another one saw was lost and
             # found again unnoticed: a look evaluates it.
             state.seen_at = moment
+            yield None
         return transitions
 
     def replace_rules(self, rules: RuleSet, now: Instant) -> list[Transition]:
@@ -211,27 +223,28 @@ class Engine:
 
     def _evaluate_rule(
         self, state: RuleState, inputs: Mapping[str, bool], now: Instant, touched: set[str]
-    ) -> list[Transition]:
+    ) -> Steps[list[Transition]]:
         rule = state.rule
         state.last_evaluation = now.wall
         state.error = None
-        try:
-            result = rule.plan.evaluate(self._table, now.wall)
-        except ExpressionError as error:
-            state.error = str(error)
-            result = Result([], ({},))  # an error is a hole: it decides nothing
+        answer = partial(_answer, rule, self._table, now.wall)
+        names = rule.plan.families(self._table)
+        if sum(len(self._table.series(name) or ()) for name in names) < LARGE:
+            result, state.error = answer()
+        else:
+            result, state.error = yield answer
         state.unknown = bool(result.holes) or not all(row.exact for row in result.rows)
         if rule.kind == "record":
             touched |= self._record(state, result, now)
             return []
         self._age(state, inputs, now)
-        return self._judge(state, result, now)
+        return (yield from self._judge(state, result, now))
 
     def _record(self, state: RuleState, result: Result, now: Instant) -> frozenset[str]:
         scope = _recording(state.rule)
         added = dict(scope.labels)
         rows: dict[Place, Recorded] = {}
-        for row in _surest_first(result.rows):
+        for row in surest_first(result.rows):
             labels = {**series_of(row), **added}
             place = place_of(labels)
             if place not in rows:
@@ -273,15 +286,17 @@ class Engine:
             if lost_s > 0 or is_late:
                 self._incidents.update(incident.later(lost_s), now)
 
-    def _judge(self, state: RuleState, result: Result, now: Instant) -> list[Transition]:
+    def _judge(self, state: RuleState, result: Result, now: Instant) -> Steps[list[Transition]]:
         rule = state.rule
         if not state.names.depend_on_labels_only:
-            result = _without_bounds(result)
+            result = without_bounds(result)
         transitions: list[Transition] = []
         held: set[str] = set()
         unsure: set[str] = set()
         renewed = 0
-        for row in _surest_first(result.rows):
+        for number, row in enumerate(surest_first(result.rows)):
+            if number % FEW == FEW - 1:
+                yield None
             key, labels = state.names.identity(row, now)
             if key in held:
                 if row.is_there:
@@ -304,8 +319,10 @@ class Engine:
                 transitions += self._hold(state, incident, row, now)
                 if renewed < MAX_RENEWED:
                     renewed += self._renew(state, key, row, now)
-        unseen = _Unseen(result)
-        for incident in self._incidents.of_rule(rule.name):
+        unseen = Hidden(result)
+        for number, incident in enumerate(self._incidents.of_rule(rule.name)):
+            if number % FEW == FEW - 1:
+                yield None
             key = incident.key
             if key in held:
                 continue
@@ -459,37 +476,13 @@ class Engine:
         return thawed
 
 
-class _Unseen:
-    """What an answer leaves open: rows that may be there, and holes that may hide one."""
-
-    def __init__(self, result: Result) -> None:
-        self._holes = result.holes
-        self._maybe = {place_of(series_of(row)) for row in result.rows if not row.is_there}
-
-    def hiding(self, series: Mapping[str, str]) -> list[Hole]:
-        """Return what may hide the row of a series."""
-        found = [hole for hole in self._holes if is_compatible(hole, series)]
-        if self._maybe and place_of(series) in self._maybe:
-            found.append(series)
-        return found
-
-
 def _recording(rule: Rule) -> Scope:
     return recording(rule.name, {name: template.text for name, template in rule.labels.items()})
 
 
-def _without_bounds(result: Result) -> Result:
-    """Return an answer in which the rows with a bound are unknown: which alert they are about
-    depends on their values."""
-    if all(row.exact or not row.is_there for row in result.rows):
-        return result
-    rows = [
-        row if row.exact else ResultRow(row.labels, row.value, RowState.UNKNOWN)
-        for row in result.rows
-    ]
-    return Result(rows, result.holes)
-
-
-def _surest_first(rows: list[ResultRow]) -> list[ResultRow]:
-    """Return the rows that surely are there before those that may be."""
-    return sorted(rows, key=lambda row: not row.is_there)
+def _answer(rule: Rule, table: SeriesTable, at: float) -> tuple[Result, str | None]:
+    """Return a rule's answer, or why there is none: an error is a hole, and decides nothing."""
+    try:
+        return rule.plan.evaluate(table, at), None
+    except ExpressionError as error:
+        return Result([], ({},)), str(error)

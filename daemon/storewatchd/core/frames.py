@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from msgspec import Struct
+
 from storewatchd.core.model import EventType
 
 
@@ -53,9 +55,10 @@ class Scope:
         return f"{self.probe}{{{inside}}}" if inside else self.probe
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One series of a family at one moment. `labels` are values in the family's label order."""
+class Row(Struct, frozen=True, gc=False):
+    """One series of a family at one moment. `labels` are values in the family's label order.
+
+    A look makes up to hundreds of thousands; the collector of garbage need not look at them."""
 
     labels: tuple[str, ...]
     value: float

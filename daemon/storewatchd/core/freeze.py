@@ -20,6 +20,7 @@ from storewatchd.core.columns import Columns
 from storewatchd.core.frames import Family, MetricType, Outcome, Row, Scope
 from storewatchd.core.holes import Holes, Opening
 from storewatchd.core.incidents import Incident, Quieted
+from storewatchd.core.intake import Room
 from storewatchd.core.model import Alert, AlertState, Severity
 from storewatchd.core.repositories import Origin, Repository, RepositoryBook
 from storewatchd.core.rows import Series
@@ -33,7 +34,18 @@ _CLASSES: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
         *(Alert, Columns, Family, Holes, Incident, Opening, ProbeScopes, Quieted, Repository),
-        *(RepositoryBook, Row, Scope, ScopeState, Series, SeriesTable, Stretch, TaskName, TaskRun),
+        *(
+            RepositoryBook,
+            Room,
+            Row,
+            Scope,
+            ScopeState,
+            Series,
+            SeriesTable,
+            Stretch,
+            TaskName,
+            TaskRun,
+        ),
     )
 }
 _ENUMS: dict[str, type[Enum]] = {

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from storewatchd.core.columns import LOST, Columns
+from storewatchd.core.columns import LOST, Arrays, Columns
 from storewatchd.core.frames import Family
 from storewatchd.core.holes import Holes
 from storewatchd.core.rowstate import RowState
@@ -62,27 +63,42 @@ class Series:
         self.index = {labels: place for place, labels in enumerate(self.labels)}
         self.rows_version += 1
 
-    def drop_old_rows(self, oldest: float, *, spared: int) -> None:
-        """Forget rows that are not there and surely were not since `oldest`, where more than a
-        number are not there."""
+    def is_crowded(self, *, spared: int) -> bool:
+        """Return whether more than a number of rows are not there."""
+        return int(np.count_nonzero(~self.there[: len(self.labels)])) > spared
+
+    def without_old_rows(self, oldest: float) -> "Kept | None":
+        """Return what is left without the rows that are not there and surely were not since
+        `oldest`, None where that is all. Nothing changes before it is taken."""
         count = len(self.labels)
-        gone = ~self.there[:count]
-        if np.count_nonzero(gone) <= spared:
-            return
         keep = self.there[:count] | self.columns.has_sample_since(oldest, count)
         marks = self.columns.window(oldest, np.inf, count).marks
         keep[: marks.shape[1]] |= (marks >= LOST).any(axis=0)
         places = np.flatnonzero(keep)
         if len(places) == count:
-            return
-        self.labels = [self.labels[place] for place in places]
-        self.index = {labels: place for place, labels in enumerate(self.labels)}
-        self.scope_of = self.scope_of[places]
-        self.there = self.there[places]
-        self.last = self.last[places]
-        self.states = self.states[places]
-        self.columns.keep_rows(places)
+            return None
+        labels = [self.labels[place] for place in places.tolist()]
+        index = {one: place for place, one in enumerate(labels)}
+        return Kept(places, labels, index, self.columns.keeping_rows(places))
+
+    def take(self, kept: "Kept") -> None:
+        """Forget all other rows."""
+        self.labels, self.index = kept.labels, kept.places_of
+        self.scope_of = self.scope_of[kept.places]
+        self.there = self.there[kept.places]
+        self.last = self.last[kept.places]
+        self.states = self.states[kept.places]
+        self.columns.take(kept.arrays)
         self.rows_version += 1
+
+
+class Kept(NamedTuple):
+    """The rows of a family that are kept: where they were, their labels, and their samples."""
+
+    places: NDArray[np.int64]
+    labels: list[tuple[str, ...]]
+    places_of: dict[tuple[str, ...], int]
+    arrays: Arrays
 
 
 def _grown(values: NDArray, size: int) -> NDArray:  # type: ignore[type-arg]

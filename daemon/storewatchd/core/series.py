@@ -8,21 +8,37 @@ A *recording* is what one rule stores; all recordings of a name are the scopes o
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
 
-from storewatchd.core.columns import GONE, LOST
+from storewatchd.core.columns import LOST
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
 from storewatchd.core.holes import Hole, is_compatible
-from storewatchd.core.rows import Series
+from storewatchd.core.intake import (
+    Placed,
+    Room,
+    add,
+    commit,
+    found,
+    has_rows,
+    make_room,
+    smallest_first,
+)
+from storewatchd.core.rows import Kept, Series
 from storewatchd.core.rowstate import RowState
 from storewatchd.core.scopes import ProbeScopes, ScopeState
+from storewatchd.core.steps import Steps, at_once
 
 MARGIN_S = 300.0
 """How much longer than the retention samples are kept: what was so at its far end has to be known
 from a look before that."""
+
+MAX_SERIES = 300_000
+"""How many rows there may be: of a thousand SCST targets with ten LUNs and five sessions each there
+are some 212,000. An hour of each, looked at every 30 s, takes about 1.5 kB."""
 
 WINDOW_COVERAGE = 0.9
 """How much of a window must have been seen for it to be known."""
@@ -55,19 +71,21 @@ class Reading(NamedTuple):
 class SeriesTable:
     """Every family of this node."""
 
-    def __init__(self, *, retention_s: float = 3600.0, max_series: int = 100_000) -> None:
+    def __init__(self, *, retention_s: float = 3600.0, max_series: int = MAX_SERIES) -> None:
         self.retention_s = retention_s
         """How far back an expression may read."""
         self._kept_s = retention_s + MARGIN_S
-        self._max_series = max_series
         self._series: dict[str, Series] = {}
         self._probes: dict[str, ProbeScopes] = {}
-        self._count = 0
-        self.dropped_total = 0
-        """How many rows found no place since start."""
+        self._room = Room(max_series)
 
     def __len__(self) -> int:
-        return self._count
+        return self._room.count
+
+    @property
+    def dropped_total(self) -> int:
+        """How many rows found no place since the start."""
+        return self._room.dropped_total
 
     # What probes say.
 
@@ -126,11 +144,18 @@ class SeriesTable:
 
     def feed(self, frame: Frame) -> frozenset[str]:
         """Take the outcome of one look; return the families that it touches."""
+        return at_once(self.feeding(frame))
+
+    def feeding(self, frame: Frame) -> Steps[frozenset[str]]:
+        """Take the outcome of one look, in steps: all of it is taken with the last one."""
         owner = self._probes[frame.scope.probe]
-        owner.told = True
         place = self._place_of(owner, frame.scope)
+        rows = frame.rows if frame.outcome is Outcome.SEEN else {}
+        is_known = frame.outcome in (Outcome.SEEN, Outcome.ABSENT)
+        looks = (yield from self._places(owner, place, rows, frame.at)) if is_known else {}
         state = owner.states[place]
         assert state is not None
+        owner.told = True
         state.outcome = frame.outcome
         state.reason = frame.reason
         state.last_look = frame.at
@@ -139,17 +164,20 @@ class SeriesTable:
             case Outcome.SEEN:
                 state.note_known(frame.at, kept_s=self._kept_s)
                 state.rows = sum(map(len, frame.rows.values()))
-                self._replace(owner, place, frame.rows, frame.at)
             case Outcome.ABSENT:
                 state.note_known(frame.at, kept_s=self._kept_s)
                 state.rows = 0
-                self._replace(owner, place, {}, frame.at)
             case Outcome.FAILED:
                 state.note_failed(frame.at)
             case Outcome.DEFERRED:
                 pass  # it says nothing: what was known holds, and what was not stays unknown
             case _:
                 assert_never(frame.outcome)
+        for name, (placed, dropped) in looks.items():
+            self._replace_rows(self._series[name], place, placed, dropped, frame.at)
+        for name in looks:
+            series = self._series[name]
+            yield from self._drop_old_rows(series, frame.at, spared=max(64, len(series) // 2))
         return owner.families
 
     def shift(self, seconds: float) -> None:
@@ -196,7 +224,7 @@ class SeriesTable:
             if named is None or name not in named.families or not (is_same or known is None):
                 continue
             self._series[name] = one
-            self._count += len(one)
+            self._room.count += len(one)
             adopted.add(name)
             # A scope that was found since the scopes were written down is gone.
             last = int(one.scope_of[: len(one)].max(initial=-1))
@@ -220,7 +248,7 @@ class SeriesTable:
         for probe in [name for name in self._probes if name.startswith(_RECORDER)]:
             if probe not in wanted:
                 del self._probes[probe]
-                self._count -= len(self._series.pop(probe.removeprefix(_RECORDER)))
+                self._room.count -= len(self._series.pop(probe.removeprefix(_RECORDER)))
         for probe, scopes in wanted.items():
             name = probe.removeprefix(_RECORDER)
             known = self._series.get(name)
@@ -395,62 +423,50 @@ class SeriesTable:
             owner.states.append(ScopeState(scope, owner.max_age_s))
         return place
 
-    def _replace(
+    def _places(
         self, owner: ProbeScopes, scope: int, rows: Mapping[str, Sequence[Row]], at: float
-    ) -> None:
-        for name in owner.families:
-            series = self._series[name]
-            found = rows.get(name, ())
-            if self._count + len(found) > self._max_series:
-                self._make_room(sum(row.labels not in series.index for row in found), at)
-            before = len(series)
-            self._replace_rows(series, scope, found, at)
-            self._count += len(series) - before
-            self._drop_old_rows(series, at, spared=max(64, len(series) // 2))
-
-    def _make_room(self, wanted: int, at: float) -> None:
-        if self._count + wanted > self._max_series:
+    ) -> Steps[dict[str, tuple[Placed, int]]]:
+        """Return by family the places of a look's rows, and how many found none."""
+        names = smallest_first(owner.families, rows)
+        looks: dict[str, Placed] = {}
+        for name in names:
+            looks[name] = yield from found(self._series[name], rows.get(name, ()))
+        wanted = sum(int(np.count_nonzero(one.places < 0)) for one in looks.values())
+        if self._room.count + wanted > self._room.most:
             for series in self._series.values():
-                self._drop_old_rows(series, at, spared=0)
+                yield from self._drop_old_rows(series, at, spared=0)
+            for name in names:
+                looks[name] = yield from found(self._series[name], rows.get(name, ()))
+        told = {}
+        for name in names:
+            series, placed = self._series[name], looks[name]
+            dropped = yield from add(series, rows.get(name, ()), placed, scope, self._room)
+            told[name] = placed, dropped
+            if len(placed.places) or has_rows(series, scope):
+                yield from make_room(series, at, self._kept_s)
+        return told
 
-    def _drop_old_rows(self, series: Series, at: float, *, spared: int) -> None:
-        before = len(series)
-        series.drop_old_rows(at - self._kept_s, spared=spared)
-        self._count += len(series) - before
-
-    def _replace_rows(self, series: Series, scope: int, rows: Sequence[Row], at: float) -> None:
-        count = len(series)
-        mine = series.there[:count] & (series.scope_of[:count] == scope)
-        if not rows and not mine.any():
-            self._note_dropped(series, scope, 0, at)
+    def _drop_old_rows(self, series: Series, at: float, *, spared: int) -> Steps[None]:
+        if not series.is_crowded(spared=spared):
             return
-        found: dict[int, float] = {}  # place -> value
-        dropped = 0
-        room = self._max_series - self._count + count
-        for row in rows:
-            place = series.index.get(row.labels)
-            if place is None:
-                if len(series) >= room:
-                    dropped += 1
-                    continue
-                place = series.add(row.labels, scope)
-            found[place] = row.value
-        places = np.fromiter(found, np.int64, len(found))
-        values = np.fromiter(found.values(), np.float64, len(found))
-        series.there[: len(mine)][mine] = False
-        series.there[places] = True
-        series.scope_of[places] = scope
-        series.last[places] = values
-        self._open_column(series, at)
-        series.columns.write(places, values)
-        series.columns.mark(np.flatnonzero(mine & ~series.there[: len(mine)]), GONE)
+        before = len(series)
+        kept: Kept | None = yield partial(series.without_old_rows, at - self._kept_s)
+        if kept is not None:
+            series.take(kept)
+            self._room.count += len(series) - before
+
+    def _replace_rows(
+        self, series: Series, scope: int, placed: Placed, dropped: int, at: float
+    ) -> None:
+        if len(placed.places) or has_rows(series, scope):
+            commit(series, placed, scope, at, self._kept_s)
         self._note_dropped(series, scope, dropped, at)
 
     def _open_column(self, series: Series, at: float) -> None:
         series.columns.open(at, rows=len(series), retention_s=self._kept_s)
 
     def _note_dropped(self, series: Series, scope: int, dropped: int, at: float) -> None:
-        self.dropped_total += dropped
+        self._room.dropped_total += dropped
         state = self._probes[series.probe].states[scope]
         assert state is not None
         holes = [dict(state.scope.labels)] if dropped else []

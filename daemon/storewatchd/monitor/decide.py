@@ -26,6 +26,7 @@ from storewatchd.core.model import Alert, EventType, Transition, to_milliseconds
 from storewatchd.core.objects import Object
 from storewatchd.core.permissions import Token
 from storewatchd.core.repositories import Repository
+from storewatchd.core.steps import Steps
 from storewatchd.core.tasks import TaskChange
 from storewatchd.errors import Conflict, NotFound
 from storewatchd.monitor.batch import (
@@ -41,9 +42,9 @@ from storewatchd.monitor.rebuild import incident_of
 from storewatchd.probes.storage import seen_mount_points
 
 
-def take(frame: Frame, books: Books, batch: Batch) -> None:
+def take(frame: Frame, books: Books, batch: Batch) -> Steps[None]:
     """Take what a look found."""
-    batch.touched |= books.table.feed(frame)
+    batch.touched |= yield from books.table.feeding(frame)
     books.inventory.take(frame)
     for path, mount_point in seen_mount_points(frame):
         _note_mount_point(path, mount_point, books, batch)

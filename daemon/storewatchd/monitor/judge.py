@@ -15,6 +15,7 @@ from storewatchd.core.frames import Frame
 from storewatchd.core.inputs import Expected, Input, Once
 from storewatchd.core.model import EventType, Instant
 from storewatchd.core.snapshot import snapshot
+from storewatchd.core.steps import Steps, at_once
 from storewatchd.errors import RequestError
 from storewatchd.monitor.batch import ALERT, ANSWER, TASK, TASK_NAME, Batch, Books
 from storewatchd.monitor.decide import decide, take
@@ -68,13 +69,20 @@ class Judge:
     def round(self, now: Instant, inputs: Sequence[Input]) -> tuple[Batch, list[Any]]:
         """Return what follows from inputs, in their order, and what each of them is answered:
         None for a frame, a command's value, `Refused` or `DoneBefore`."""
+        return at_once(self.rounding(now, inputs))
+
+    def rounding(self, now: Instant, inputs: Sequence[Input]) -> Steps[tuple[Batch, list[Any]]]:
+        """Do a round in steps."""
         batch = Batch(now)
         self.happened = passed(self.before or now, now)
         self.before = now
         if any(self.happened):
             self._pass_clocks(batch)
-        answers = [self._apply(one, batch) for one in inputs]
-        self._pass_time(batch)
+        answers = []
+        for one in inputs:
+            answers.append((yield from self._apply(one, batch)))
+            yield None
+        yield from self._pass_time(batch)
         for alert_id, state in self.books.incidents.take_changes().items():
             batch.put_state(ALERT, alert_id, state)
         for key, answer in self.books.answers.take_changes().items():
@@ -102,10 +110,10 @@ class Judge:
         # The journal keeps timers as wall clock times, and their clock stood still.
         books.incidents.redate(now)
 
-    def _apply(self, one: Input, batch: Batch) -> Any:
+    def _apply(self, one: Input, batch: Batch) -> Steps[Any]:
         match one:
             case Frame():
-                take(_dated(one, batch.now), self.books, batch)
+                yield from take(_dated(one, batch.now), self.books, batch)
                 return None
             case Expected():
                 batch.touched |= self.books.table.expect(one.probe, one.scopes)
@@ -137,12 +145,12 @@ class Judge:
             batch.note_audit(command, "done")
         return value
 
-    def _pass_time(self, batch: Batch) -> None:
+    def _pass_time(self, batch: Batch) -> Steps[None]:
         books, now = self.books, batch.now
         batch.note_objects(books.inventory.step())
         for transition in books.incidents.expire(now):
             batch.note_alert(transition)
-        for transition in books.engine.evaluate(now, frozenset(batch.touched)):
+        for transition in (yield from books.engine.evaluating(now, frozenset(batch.touched))):
             batch.note_alert(transition)
         if now.monotonic >= self.next_snapshot:
             self.next_snapshot = now.monotonic + SNAPSHOT_INTERVAL_S

@@ -2,7 +2,8 @@
 
 Frames, commands and the passing of time are taken in the order in which they come, in batches.
 Each batch is decided, written to the journal, made visible, and only then published; so no list
-and no subscriber ever shows what is not on disk. While nothing can be written, what is seen of the
+and no subscriber ever shows what is not on disk. What takes long to decide is decided step by step,
+and the loop turns in between. While nothing can be written, what is seen of the
 machine is judged and told all the same, and commands of people and programs are refused.
 """
 
@@ -54,6 +55,7 @@ from storewatchd.monitor.batch import ANSWER, Books
 from storewatchd.monitor.dump import dump
 from storewatchd.monitor.judge import DoneBefore, Judge, Listener, Refused
 from storewatchd.monitor.restore import restore
+from storewatchd.monitor.turns import in_turns
 from storewatchd.monitor.view import View
 from storewatchd.monitor.writer import Writer
 
@@ -107,6 +109,7 @@ class Monitor:
         self._alive = alive
         self._inbox: asyncio.Queue[_Handed] = asyncio.Queue(INBOX_LIMIT)
         self._judge = Judge(books)
+        self._deciding = asyncio.Lock()
         self._writer = Writer(journal=journal, view=self.view, bus=bus, incidents=books.incidents)
 
     # What others hand in.
@@ -172,22 +175,20 @@ class Monitor:
 
     # Recording.
 
-    def start_recording(self, listener: Listener) -> dict[str, Any]:
+    async def start_recording(self, listener: Listener) -> dict[str, Any]:
         """Let somebody hear every round from the next one on; return what a replay starts from:
-        the books, this moment, and the seed of the ids that follow.
-
-        Call it between rounds: from the loop's own thread, any moment is.
-        """
+        the books, this moment, and the seed of the ids that follow."""
         seed = random.SystemRandom().getrandbits(63)
-        self.books.ids.reseed(seed)
-        self._judge.listener = listener
-        return {
-            "seed": seed,
-            "now": list(self._clock.now()),
-            "before": self._judge.before,
-            "next_snapshot": self._judge.next_snapshot,
-            "books": dump(self.books),
-        }
+        async with self._deciding:
+            self.books.ids.reseed(seed)
+            self._judge.listener = listener
+            return {
+                "seed": seed,
+                "now": list(self._clock.now()),
+                "before": self._judge.before,
+                "next_snapshot": self._judge.next_snapshot,
+                "books": dump(self.books),
+            }
 
     def stop_recording(self) -> None:
         """Let nobody hear any more."""
@@ -301,7 +302,8 @@ class Monitor:
             for notice in (*self._journal.take_notices(), *self._writer.take_notices())
         ]
         inputs = [*told, *(one.input for one in taken)]
-        batch, answers = self._judge.round(self._clock.now(), inputs)
+        async with self._deciding:
+            batch, answers = await in_turns(self._judge.rounding(self._clock.now(), inputs))
         self._tell_of_clocks()
         is_on_disk = await self._writer.write(batch)
         for one in refused:

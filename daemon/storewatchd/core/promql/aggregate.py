@@ -29,12 +29,11 @@ Flags = NDArray[np.bool_]
 
 
 class Aggregation:
-    """One aggregation, with the groups of the frame that it last saw."""
+    """One aggregation."""
 
     def __init__(self, node: Aggregate) -> None:
         self._node = node
         self._matching = Matching(on=node.by, labels=node.labels)
-        self._known: tuple[LabelFrame, LabelFrame, NDArray[np.int64]] | None = None
 
     def apply(self, operand: Vector, budget: Budget) -> Vector:
         """Return one row for each group of rows with the same kept labels.
@@ -42,7 +41,7 @@ class Aggregation:
         Raises:
             ExpressionError: the budget has not enough left.
         """
-        frame, groups = self._groups(operand.frame)
+        frame, groups = operand.frame.grouped(self._matching)
         size = len(frame)
         there = _marked(groups[operand.there], size)
         is_open = _marked(groups[operand.unknown], size)
@@ -105,25 +104,6 @@ class Aggregation:
         has_bound = _marked(groups[operand.states > EXACT], size)
         states = np.where(is_open | has_bound, UNKNOWN, EXACT).astype(np.int8)
         return states, totals / members if self._node.operator == "avg" else totals
-
-    def _groups(self, frame: LabelFrame) -> tuple[LabelFrame, NDArray[np.int64]]:
-        if self._known is None or self._known[0] is not frame:
-            kept = frame.keeping(self._matching)
-            numbers: dict[tuple[str, ...], int] = {}
-            firsts: list[int] = []
-            groups = np.empty(len(frame), np.int64)
-            for place, signature in enumerate(frame.signatures(self._matching)):
-                if signature not in numbers:
-                    numbers[signature] = len(numbers)
-                    firsts.append(place)
-                groups[place] = numbers[signature]
-            grouped = LabelFrame(
-                kept.names,
-                [kept.rows[place] for place in firsts],
-                [kept.metric[place] for place in firsts],
-            )
-            self._known = (frame, grouped, groups)
-        return self._known[1], self._known[2]
 
 
 def _all_labels(frame: LabelFrame, place: int) -> dict[str, str]:

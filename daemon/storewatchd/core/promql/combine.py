@@ -172,6 +172,12 @@ class Combination:
         open_rows |= self._touched(right.frame, left.holes, uncovered, budget)
         states[right.there & open_rows] = UNKNOWN
         states[covered] = ABSENT
+        if left.frame is right.frame and pairs.one_to_one:
+            # Each row is the other side's too: one that is there, or may be, on the left is that.
+            merged = np.where(left.possible, left.states, states)
+            values = np.where(left.possible, left.values, right.values)
+            holes = distinct_holes((*left.holes, *right.holes))
+            return Vector(left.frame, merged, values, holes)
         if self._frame is None or self._frame[0] is not pairs.left:
             self._frame = (pairs.left, concatenated((left.frame, right.frame)))
         return Vector(

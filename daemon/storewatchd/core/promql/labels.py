@@ -4,12 +4,36 @@ A `LabelFrame` never changes. A vector says for each row of a frame whether it i
 is worked out for two frames (which row matches which) holds until a row is born or dropped.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
 
 from storewatchd.core.promql.syntax import Matching
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 Labels = Mapping[str, str]
+
+T = TypeVar("T")
+
+
+class _Once(Generic[T]):
+    """A property that is worked out once. functools.cached_property of Python 3.11 locks all
+    frames meanwhile: a small one would wait for a large one in another thread."""
+
+    def __init__(self, work: Callable[[Any], T]) -> None:
+        self._work = work
+        self.__doc__ = work.__doc__
+
+    def __set_name__(self, owner: type[Any], name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: Any, owner: type[Any]) -> T:
+        found = self._work(instance)
+        instance.__dict__[self._name] = found  # which is looked at first from now on
+        return found
 
 
 class LabelFrame:
@@ -26,6 +50,7 @@ class LabelFrame:
         self.metric = metric
         self.has_names = any(metric)
         self._signatures: dict[Matching, list[tuple[str, ...]]] = {}
+        self._grouped: dict[Matching, tuple[LabelFrame, NDArray[np.int64]]] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -64,7 +89,7 @@ class LabelFrame:
             self._signatures[matching] = known
         return known
 
-    @cached_property
+    @_Once
     def nameless(self) -> "LabelFrame":
         """The same rows without metric names."""
         if not self.has_names:
@@ -83,7 +108,29 @@ class LabelFrame:
             named.metric,
         )
 
-    @cached_property
+    def grouped(self, matching: Matching) -> "tuple[LabelFrame, NDArray[np.int64]]":
+        """Return the groups of rows that have the same labels which take part in a match, and
+        which one each row is in."""
+        known = self._grouped.get(matching)
+        if known is None:
+            kept = self.keeping(matching)
+            numbers: dict[tuple[str, ...], int] = {}
+            firsts: list[int] = []
+            groups = np.empty(len(self), np.int64)
+            for place, signature in enumerate(self.signatures(matching)):
+                if signature not in numbers:
+                    numbers[signature] = len(numbers)
+                    firsts.append(place)
+                groups[place] = numbers[signature]
+            frame = LabelFrame(
+                kept.names,
+                [kept.rows[place] for place in firsts],
+                [kept.metric[place] for place in firsts],
+            )
+            known = self._grouped[matching] = frame, groups
+        return known
+
+    @_Once
     def identities(self) -> list[tuple[str, ...]]:
         """Each row's whole identity, to find rows that would be the same series."""
         return [
@@ -91,12 +138,12 @@ class LabelFrame:
             for metric, signature in zip(self.metric, self.signatures(_ALL), strict=True)
         ]
 
-    @cached_property
+    @_Once
     def has_duplicates(self) -> bool:
         """Whether two rows have the same identity."""
         return len(set(self.identities)) < len(self.rows)
 
-    @cached_property
+    @_Once
     def _index(self) -> dict[str, int]:
         return {name: index for index, name in enumerate(self.names)}
 

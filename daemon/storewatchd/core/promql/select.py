@@ -5,6 +5,7 @@ Which rows a selector's matchers admit is worked out once for each change of a f
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,11 +125,12 @@ class Selection:
         for matcher in self._matchers:
             admitted &= _admitted_rows(matcher, names, series.labels)
         places = np.flatnonzero(admitted)
-        frame = LabelFrame(names, [series.labels[place] for place in places], [name] * len(places))
-        everything = len(places) == count
-        fresh = _Admitted(
-            series, series.rows_version, frame, slice(0, count) if everything else places
-        )
+        if len(places) == count:
+            fresh = _Admitted(series, series.rows_version, _whole(series), slice(0, count))
+        else:
+            rows = [series.labels[place] for place in places.tolist()]
+            frame = LabelFrame(names, rows, [name] * len(rows))
+            fresh = _Admitted(series, series.rows_version, frame, places)
         self._admitted[name] = fresh
         return fresh
 
@@ -210,6 +212,20 @@ class Selection:
         holes = self._unseen(table.past_holes(series, seen, start, end))
         vector = Vector(admitted.frame, states, np.zeros(len(states)), holes)
         return Window(vector, times, values, valid, lost)
+
+
+_WHOLE: WeakKeyDictionary[Series, tuple[int, LabelFrame]] = WeakKeyDictionary()
+
+
+def _whole(series: Series) -> LabelFrame:
+    """Return the frame of all rows of a family, of which all selectors have the same: so what is
+    worked out for it is worked out, and kept, once."""
+    version, frame = _WHOLE.get(series, (None, None))
+    if frame is None or version != series.rows_version:
+        rows = list(series.labels)
+        frame = LabelFrame(series.family.labels, rows, [series.family.name] * len(rows))
+        _WHOLE[series] = series.rows_version, frame
+    return frame
 
 
 def _admitted_rows(

@@ -1,7 +1,12 @@
-"""What SCST's tree says, as values. None, or nothing in a mapping, is what could not be learnt."""
+"""What SCST's tree says, as values. None, or nothing in a mapping, is what could not be learnt.
+
+Of a large tree there are tens of thousands; none of them can be part of a cycle, and the collector
+of garbage need not look at them (`gc=False`).
+"""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from storewatchd.probes.scst.reservations import Reservation
 
@@ -11,8 +16,7 @@ COPY_MANAGER = "copy_manager"
 """A driver that SCST has for its own: it exports every device to EXTENDED COPY, and to nobody."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True, gc=False):
     """What a session is, whatever its directory is called: a second one's name and that of one
     that came back end in `_1`. `sid` is empty for drivers that have none."""
 
@@ -22,8 +26,7 @@ class Identity:
     sid: str
 
 
-@dataclass(frozen=True, slots=True)
-class Counters:
+class Counters(Struct, frozen=True, gc=False):
     """What has finished, by direction; SCST counts data in KiB, of read, write and bidi only."""
 
     commands: Mapping[str, int] = field(default_factory=dict)
@@ -31,8 +34,7 @@ class Counters:
     unaligned: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Lun:
+class Lun(Struct, frozen=True, gc=False):
     """One device that a target or a group shows."""
 
     number: int
@@ -40,8 +42,7 @@ class Lun:
     is_read_only: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Connection:
+class Connection(Struct, frozen=True, gc=False):
     """One iSCSI connection of a session."""
 
     address: str
@@ -50,8 +51,7 @@ class Connection:
     target_address: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(Struct, frozen=True, gc=False):
     """An initiator that is logged in. `active` says how many commands each LUN is busy with."""
 
     directory: str
@@ -66,8 +66,7 @@ class Session:
     dif_errors: Mapping[tuple[str, str], int] = field(default_factory=dict)  # by stage and tag
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(Struct, frozen=True, gc=False):
     """Initiators that see LUNs of their own. `initiators` are names and patterns."""
 
     name: str
@@ -76,8 +75,7 @@ class Group:
     black_hole: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True, gc=False):
     driver: str
     name: str
     is_enabled: bool | None = None  # None too for drivers that cannot be disabled
@@ -97,8 +95,7 @@ class Target:
         return next((one.luns for one in self.groups if one.name == group), self.luns)
 
 
-@dataclass(frozen=True, slots=True)
-class Driver:
+class Driver(Struct, frozen=True, gc=False):
     """A target driver. `is_open` is of iscsi only: whether its daemon runs."""
 
     name: str
@@ -106,8 +103,7 @@ class Driver:
     targets: tuple[Target, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(Struct, frozen=True, gc=False):
     """A device of SCST. One without a handler is a local SCSI device that nobody exports."""
 
     name: str
@@ -129,8 +125,7 @@ class Device:
     reservation: Reservation | None = None  # None where nothing is known of it
 
 
-@dataclass(frozen=True, slots=True)
-class TargetGroup:
+class TargetGroup(Struct, frozen=True, gc=False):
     """Targets that have one ALUA state for the devices of a device group."""
 
     device_group: str
@@ -140,8 +135,7 @@ class TargetGroup:
     is_preferred: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cache:
+class Cache(Struct, frozen=True, gc=False):
     """One of SCST's caches of scatter-gather memory."""
 
     name: str
@@ -150,8 +144,7 @@ class Cache:
     cached_pages: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(Struct, frozen=True, gc=False):
     """A command under way, by trace_cmds."""
 
     driver: str
@@ -162,8 +155,7 @@ class Command:
     age_s: int
 
 
-@dataclass(frozen=True, slots=True)
-class Scst:
+class Scst(Struct, frozen=True, gc=False):
     """The whole tree. `asked_again` counts the attributes that said EAGAIN."""
 
     version: str = ""
