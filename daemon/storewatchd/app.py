@@ -38,6 +38,7 @@ from storewatchd.core.tasks import PROBE as TASKS_PROBE
 from storewatchd.core.tasks import TaskBook
 from storewatchd.drain import Drain
 from storewatchd.errors import NotFound, RuleError
+from storewatchd.interpreter import keep_prompt, set_aside
 from storewatchd.journal import RESERVE_BYTES, Journal
 from storewatchd.monitor import Books, Monitor
 from storewatchd.monitor.recall import recall
@@ -197,6 +198,7 @@ async def run(source: Source, clock: Clock) -> int:
         )
         own.vitals, own.database = vitals.rows, vitals.database_rows
 
+        keep_prompt()
         await stack.enter_async_context(server)
         await _listen(server, settings)
         async with asyncio.TaskGroup() as tasks:
@@ -209,6 +211,7 @@ async def run(source: Source, clock: Clock) -> int:
                     ("spool", spool.run()),
                     ("checkpoints", checkpoints.run()),
                     ("loop watch", loop_watch.run()),
+                    ("set aside", set_aside()),
                     ("status", _tell_status(notifier, vitals)),
                     ("reload", reloader.run(reloads)),
                 )

@@ -97,6 +97,7 @@ class Collector:
             name: self._fresh(Scope(DISCOVERY, (("probe", name),))) for name in self._probes
         }
         self._found = dict.fromkeys(self._probes, 0)  # how many scopes of a probe, ever
+        self._told: tuple[Scope | str, ...] | None = None  # scopes, and probes that have none yet
         self._wake = asyncio.Event()
 
     def set_interval(self, interval_s: float) -> None:
@@ -247,8 +248,9 @@ class Collector:
             self._end(discovery)
             return
         self._note(discovery, Outcome.SEEN, None, began)
+        wanted = frozenset(scopes)
         for look in self._of(name):
-            if look.scope not in scopes:
+            if look.scope not in wanted:
                 del self._looks[look.scope]
                 _let_go([*look.waiters, *look.later])
         await self._expect(name, scopes)
@@ -324,8 +326,12 @@ class Collector:
     async def _tell_scopes(self) -> None:
         """Say of which looks something will be told; of a probe that has found nothing yet, that
         nobody knows."""
-        sights = [look.sight for look in self._every_look()]
         unknown = [name for name, one in self._discoveries.items() if one.sight.last_seen is None]
+        told: tuple[Scope | str, ...] = (*self._looks, *unknown)
+        if told == self._told:
+            return
+        self._told = told
+        sights = [look.sight for look in self._every_look()]
         for probe, scopes in told_scopes(sights, unknown):
             await self._expect(probe, scopes)
 

@@ -50,7 +50,8 @@ def report(bench: Bench, samples: dict[str, list[float]]) -> Iterator[str]:
         )
         if figure.bar is not None:
             word = "within" if figure.is_within(median) else "SHORT" if figure.at_least else "OVER"
-            line += f"  {median / figure.bar:.2f} of {_number(figure.bar)}, {word}"
+            share = f"{median / figure.bar:.2f} of " if figure.bar else "at most "
+            line += f"  {share}{_number(figure.bar)}, {word}"
         yield line
 
 

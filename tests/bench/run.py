@@ -10,7 +10,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import endurance, hardware, programs, rules, store
+from bench import endurance, hardware, programs, rules, scst, store
 from bench.measure import report
 
 BENCHES = (
@@ -18,6 +18,7 @@ BENCHES = (
     *rules.BENCHES,
     *store.BENCHES,
     *hardware.BENCHES,
+    *scst.BENCHES,
     *endurance.BENCHES,
 )
 
@@ -35,7 +36,7 @@ def main() -> int:
     for name in asked:
         if name not in names:
             parser.error(f"there is no bench {name!r}; there are {', '.join(names)}")
-    logging.disable(logging.WARNING)  # what is measured is not what is said meanwhile
+    logging.disable(logging.CRITICAL)  # what is measured is not what is said meanwhile
     print(f"{_processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, ", end="")
     print(f"Linux {platform.release()}, Python {platform.python_version()}")
     for bench in BENCHES:

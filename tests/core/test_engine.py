@@ -1,5 +1,6 @@
 """What becomes of alerts: known, unknown, late, by hand, over restarts."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ from hypothesis.stateful import rule as step
 
 from core.fix_engine import FULL, MAX_AGE_S, NOON, Desk, kinds, rule, rule_set
 from storewatchd.core import incidents
-from storewatchd.core.engine import MAX_RENEWED, RENEW_S, RULE_REMOVED
+from storewatchd.core.engine import FEW, LARGE, MAX_RENEWED, RENEW_S, REST_S, RULE_REMOVED
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
 from storewatchd.core.incidents import Incident
 from storewatchd.core.model import Alert, AlertState, Severity, Transition, fingerprint
 from storewatchd.core.rules import RuleFile, load
+from storewatchd.core.steps import Steps
 from storewatchd.errors import NotFound
 
 DB = '"{{ $labels.repository }}"'
@@ -31,6 +33,48 @@ def test_a_true_condition_fires_once_with_its_evidence() -> None:
     assert fired.reason["value"] == 0.9
     assert fired.reason["series"] == {"__name__": "full", "repository": "a"}
     assert desk.see({"a": 0.9, "b": 0.1}) == []
+
+
+def many(value: float) -> dict[str, float]:
+    return {str(number): value for number in range(LARGE)}
+
+
+def test_an_expression_over_many_rows_is_worked_out_aside() -> None:
+    desk = Desk(rule("max(full) > 0.8"))
+    desk.see(many(0.5))
+    desk.later(REST_S)
+    touched = desk.table.feed(Frame(Scope("probe"), desk.now.wall, rows={"full": [Row(("a",), 1)]}))
+    steps = desk.engine.evaluating(desk.now, touched)
+    assert sum(aside is not None for aside in steps_of(steps)) == 1
+    assert [one.alert.state for one in desk.open] == [AlertState.FIRING]
+
+
+def test_a_rule_over_many_rows_rests_after_each_look_and_then_sees_it() -> None:
+    desk = Desk(rule("max(full) > 0.8"))
+    desk.see(many(0.5))
+    assert desk.later(REST_S / 2).see(many(0.9)) == []
+    assert desk.engine.next_due() == desk.now.monotonic + REST_S / 2
+    desk.later(REST_S / 2)
+    assert kinds(desk.engine.evaluate(desk.now, frozenset())) == ["firing"]
+
+
+def steps_of(steps: Steps[Any]) -> list[object]:
+    """Take all steps; return what each one wanted."""
+    wanted: list[Any] = []
+    with contextlib.suppress(StopIteration):
+        wanted.append(next(steps))
+        while True:
+            wanted.append(steps.send(None if wanted[-1] is None else wanted[-1]()))
+    return wanted
+
+
+def test_many_rows_are_judged_in_several_steps() -> None:
+    desk, count = Desk(rule()), 2 * FEW + 1
+    desk.see({str(number): 0.9 for number in range(count)})
+    rows = [Row((str(number),), 0.1) for number in range(count)]
+    touched = desk.table.feed(Frame(Scope("probe"), NOON, rows={"full": rows}))
+    assert len(steps_of(desk.engine.evaluating(desk.now, touched))) > 2
+    assert desk.open == []
 
 
 def shown(desk: Desk) -> list[str]:

@@ -21,12 +21,11 @@ from storewatchd.core.incidents import BY_RULE, MAX_OF_RULE, Incident, Incidents
 from storewatchd.core.lapses import Known, KnownScopes, Unseen, has_lapsed
 from storewatchd.core.model import Alert, AlertState, Instant, Transition, to_milliseconds
 from storewatchd.core.naming import Names, Place, place_of, series_of
-from storewatchd.core.outcome import Hidden, surest_first, without_bounds
+from storewatchd.core.outcome import Hidden, answer_of, surest_first, without_bounds
 from storewatchd.core.promql import Result, ResultRow
 from storewatchd.core.rules import Rule, RuleSet
 from storewatchd.core.series import Recorded, SeriesTable, recording
 from storewatchd.core.steps import Steps, at_once
-from storewatchd.errors import ExpressionError
 
 RULE_REMOVED = "the rule is no longer there"
 
@@ -38,6 +37,9 @@ MAX_RENEWED = 100
 
 LARGE = 4_096
 """From how many rows of its families on a rule's expression is worked out aside."""
+
+REST_S = 1.0
+"""How long such a rule rests: of a thousand scopes some are looked at all the time."""
 
 FEW = 50
 """How many rows of an answer are judged in one step: each may make texts."""
@@ -123,14 +125,7 @@ class Engine:
         moment = now.monotonic, now.awake
         touched_now = set(touched)
         for state in self._states:
-            due = state.due <= now.monotonic
-            if due:
-                state.due = now.monotonic + state.rule.interval_s
-            if (
-                due
-                or state.rule.plan.touches(frozenset(touched_now), self._table)
-                or has_lapsed(state.seen, known)
-            ):
+            if self._is_due(state, now, known, touched_now):
                 began = self._timer()
                 inputs = self._inputs(state.rule)
                 transitions += yield from self._evaluate_rule(state, inputs, now, touched_now)
@@ -142,6 +137,25 @@ class Engine:
             state.seen_at = moment
             yield None
         return transitions
+
+    def _is_due(self, state: RuleState, now: Instant, known: Known, touched: set[str]) -> bool:
+        """Return whether a rule is to be evaluated now; one that is large may be so soon after."""
+        if state.due <= now.monotonic:
+            state.due = now.monotonic + state.rule.interval_s
+            return True
+        if has_lapsed(state.seen, known):
+            return True
+        if not state.rule.plan.touches(frozenset(touched), self._table):
+            return False
+        rest_s = state.evaluated_at + REST_S - now.awake
+        if rest_s <= 0 or not self._is_large(state.rule):
+            return True
+        state.due = min(state.due, now.monotonic + rest_s)
+        return False
+
+    def _is_large(self, rule: Rule) -> bool:
+        names = rule.plan.families(self._table)
+        return sum(len(self._table.series(name) or ()) for name in names) >= LARGE
 
     def replace_rules(self, rules: RuleSet, now: Instant) -> list[Transition]:
         """Put another set of rules in force at once; close the alerts whose rule is gone."""
@@ -227,12 +241,11 @@ class Engine:
         rule = state.rule
         state.last_evaluation = now.wall
         state.error = None
-        answer = partial(_answer, rule, self._table, now.wall)
-        names = rule.plan.families(self._table)
-        if sum(len(self._table.series(name) or ()) for name in names) < LARGE:
-            result, state.error = answer()
-        else:
+        answer = partial(answer_of, rule, self._table, now.wall)
+        if self._is_large(rule):
             result, state.error = yield answer
+        else:
+            result, state.error = answer()
         state.unknown = bool(result.holes) or not all(row.exact for row in result.rows)
         if rule.kind == "record":
             touched |= self._record(state, result, now)
@@ -478,11 +491,3 @@ class Engine:
 
 def _recording(rule: Rule) -> Scope:
     return recording(rule.name, {name: template.text for name, template in rule.labels.items()})
-
-
-def _answer(rule: Rule, table: SeriesTable, at: float) -> tuple[Result, str | None]:
-    """Return a rule's answer, or why there is none: an error is a hole, and decides nothing."""
-    try:
-        return rule.plan.evaluate(table, at), None
-    except ExpressionError as error:
-        return Result([], ({},)), str(error)

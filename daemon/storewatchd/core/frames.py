@@ -43,8 +43,7 @@ class Family:
     unit: str = ""  # base unit: seconds, bytes, ratio, celsius; "" for a count or a state
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True, gc=False, cache_hash=True):
     """What one look covers. `labels` are equalities that every row of the look carries."""
 
     probe: str

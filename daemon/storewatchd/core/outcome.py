@@ -6,6 +6,9 @@ from storewatchd.core.holes import Hole, is_compatible
 from storewatchd.core.naming import place_of, series_of
 from storewatchd.core.promql import Result, ResultRow
 from storewatchd.core.rowstate import RowState
+from storewatchd.core.rules import Rule
+from storewatchd.core.series import SeriesTable
+from storewatchd.errors import ExpressionError
 
 
 class Hidden:
@@ -38,3 +41,11 @@ def without_bounds(result: Result) -> Result:
 def surest_first(rows: list[ResultRow]) -> list[ResultRow]:
     """Return the rows that surely are there before those that may be."""
     return sorted(rows, key=lambda row: not row.is_there)
+
+
+def answer_of(rule: Rule, table: SeriesTable, at: float) -> tuple[Result, str | None]:
+    """Return a rule's answer, or why there is none: an error is a hole, and decides nothing."""
+    try:
+        return rule.plan.evaluate(table, at), None
+    except ExpressionError as error:
+        return Result([], ({},)), str(error)
