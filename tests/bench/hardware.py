@@ -23,6 +23,7 @@ from storewatchd.port import HostAndReader
 from storewatchd.port.host import fact
 from storewatchd.port.reader import ReaderPort
 from storewatchd.probes.tape.libraries import InventoriesProbe
+from storewatchd.probes.tape.reports import Reports
 
 SLOTS = 10_000
 FILLED = 9_000
@@ -64,7 +65,7 @@ def reader_port(directory: Path, words: list[str]) -> ReaderPort:
 async def _inventories(reader: ReaderPort) -> list[tuple[float, float]]:
     """Return for each look how long this process computed, and how long it took, seconds."""
     port = HostAndReader(reader.read, fact)
-    probe, table = InventoriesProbe(), SeriesTable()
+    probe, table = InventoriesProbe(Reports()), SeriesTable()
     table.declare(probe.name, probe.families, max_age_s=probe.max_age_s)
     found = []
     try:

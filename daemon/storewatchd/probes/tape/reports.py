@@ -5,6 +5,7 @@ What mtx cannot know is left out: exceptions, access bits and serial numbers of 
 is believed only by the rules of `storewatchd.scsi.mtx`.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -108,8 +109,11 @@ async def take_inventory(port: Port, asker: Asker, known: Known) -> Inventory:
 async def _reported(asker: Asker) -> tuple[Element, ...]:
     try:
         expected = parse_assignment(await asker.ask("changer.addresses"))
-        row = "changer.elements.all" if _is_large(expected) else "changer.elements"
-        return parse_elements(await asker.ask(row), expected=expected)
+        if _is_large(expected):
+            report = await asker.ask("changer.elements.all")
+            # That takes longer than the loop may stand still.
+            return await asyncio.to_thread(parse_elements, report, expected=expected)
+        return parse_elements(await asker.ask("changer.elements"), expected=expected)
     except Malformed as error:
         raise NoUse(str(error), is_spoilt=True) from error
     except ProbeFailed as error:
