@@ -291,9 +291,9 @@ def test_what_is_forgotten_while_a_look_is_gone_through_stays_so(
 
 
 def test_a_large_look_is_gone_through_in_steps(desk: Desk) -> None:
-    found = tuple(tape(f"A{number}") for number in range(module.STEP + 1))
+    found = tuple(tape(f"A{number}") for number in range(module.STEP // 10 + 1))
     desk.book.take(Frame(ROBOT, 1.0, objects=found))
-    assert len(desk.book.step().changes) == module.STEP
+    assert len(desk.book.step().changes) == module.STEP // 10
     assert desk.book.is_waiting
     assert len(desk.book.step().changes) == 1
     assert not desk.book.is_waiting

@@ -20,12 +20,15 @@ MAX_GONE = 10_000
 """How many objects are kept that are not here; of more, those that went first are left to the
 store."""
 
-STEP = 200
-"""Through how many objects that are not as before one step goes: the first look at a large machine
-finds thousands."""
+STEP = 2_000
+"""Through how many objects one step goes, one that is not as before counting for ten: the first
+look at a large machine finds thousands."""
 
 MAX_TEXT = 512
 """How long an id may be, and how much is kept of a fact."""
+
+
+Facts = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,13 @@ class _Turn:
 
 @dataclass(slots=True)
 class _Pass:
-    """A look that is gone through: what is left of it, keys being those that it sees no more."""
+    """A look that is gone through: what it found, and then what it sees no more."""
 
     source: str
     at: float
-    rest: deque[Found | Key]
+    found: deque[Found]
+    here: set[Key] = field(default_factory=set)
+    gone: deque[Key] | None = None  # None while there is more that it found
 
 
 class Inventory:
@@ -64,7 +69,7 @@ class Inventory:
 
     def __init__(self) -> None:
         self._objects: dict[Key, Object] = {}
-        self._seen_by: dict[str, dict[Key, Mapping[str, str]]] = {}
+        self._seen_by: dict[str, dict[Key, Facts]] = {}
         """What each scope sees here."""
         self._last: dict[str, tuple[Found, ...]] = {}
         """What each scope said last: the same again changes nothing."""
@@ -138,14 +143,12 @@ class Inventory:
         follows."""
         turn = _Turn()
         left = STEP
-        while left and self.is_waiting:
+        while left > 0 and self.is_waiting:
             if self._pass is None:
                 source = next(iter(self._said))
-                self._pass = self._begun(source, *self._said.pop(source))
-            while left and self._pass.rest:
-                left -= self._take(self._pass, self._pass.rest.popleft(), turn)
-            if not self._pass.rest:
-                self._pass = None
+                found, at = self._said.pop(source)
+                self._pass = _Pass(source, at, deque(found))
+            left -= self._go_on(self._pass, turn)
         while len(self._gone) > MAX_GONE:
             self._drop_oldest(turn)
         return Taken(tuple(turn.changes), turn.touched, tuple(turn.dropped))
@@ -177,36 +180,47 @@ class Inventory:
 
     # Inside.
 
-    def _begun(self, source: str, found: tuple[Found, ...], at: float) -> _Pass:
-        # Of two with the same label the first one counts: who looks tells that there are two.
-        here = {(one.kind, one.id): one for one in reversed(found) if one.is_here}
-        gone = [key for key in self._seen_by.get(source, ()) if key not in here]
-        rest = (one for one in found if not one.is_here or here[one.kind, one.id] is one)
-        return _Pass(source, at, deque((*gone, *rest)))
+    def _go_on(self, look: _Pass, turn: _Turn) -> int:
+        """Go through the next object of a look; return how much work that was."""
+        seen = self._seen_by.setdefault(look.source, {})
+        if look.found:
+            return 10 if self._take(look, look.found.popleft(), seen, turn) else 1
+        if look.gone is None:
+            look.gone = deque(key for key in seen if key not in look.here)
+        if look.gone:
+            self._lose(look, look.gone.popleft(), seen, turn)
+            return 10
+        if not seen:
+            del self._seen_by[look.source]
+        self._pass = None
+        return 1
 
-    def _take(self, taking: _Pass, one: Found | Key, turn: _Turn) -> bool:
-        """Take an object that a scope sees, or sees no more; return whether that is news."""
-        seen = self._seen_by.setdefault(taking.source, {})
-        if not isinstance(one, Found):
-            known = self._objects.get(one)
-            if seen.pop(one, None) is None or known is None:
-                return False
-            self._put(_less(known, taking.source), taking.at, turn)
-            return True
+    def _take(self, look: _Pass, one: Found, seen: dict[Key, Facts], turn: _Turn) -> bool:
+        """Take an object that a look found; return whether anything of it is news."""
         key = one.kind, one.id
-        facts = {name: _clean(text) for name, text in one.facts.items()}
+        if one.is_here:
+            if key in look.here:
+                return False  # two with the same label: the first counts, and who looks tells of it
+            look.here.add(key)
+        facts = _clean(one.facts)
         if one.is_here and seen.get(key) == facts:
             return False
-        known = self._objects.get(key) or self._fresh(key, taking.at, turn)
+        known = self._objects.get(key) or self._fresh(key, look.at, turn)
         if known is None:
             return False
         if one.is_here:
             seen[key] = facts
-            told = replace(known, sources={**known.sources, taking.source: facts})
+            told = replace(known, sources={**known.sources, look.source: facts})
         else:
             told = replace(known, learned={**known.learned, **facts})
-        self._put(told, taking.at, turn)
+        self._put(told, look.at, turn)
         return True
+
+    def _lose(self, look: _Pass, key: Key, seen: dict[Key, Facts], turn: _Turn) -> None:
+        """Take that a look sees an object no more."""
+        known = self._objects.get(key)
+        if seen.pop(key, None) is not None and known is not None:
+            self._put(_less(known, look.source), look.at, turn)
 
     def _fresh(self, key: Key, at: float, turn: _Turn) -> Object | None:
         """Return an object of which nothing is known yet, None where there is no room for it."""
@@ -216,7 +230,7 @@ class Inventory:
         if len(self._objects) >= MAX_OBJECTS or not _is_id(object_id):
             self.refused_total += 1
             return None
-        return Object(kind, object_id, 0, at, at, {})
+        return Object(kind, object_id, 0, at, at, _NOTHING_SAID, learned=_NOTHING_SAID)
 
     def _put(self, told: Object, at: float, turn: _Turn) -> None:
         """Take an object as it is told of now, and note what that changes."""
@@ -306,8 +320,13 @@ def _less(one: Object, source: str) -> Object:
     return replace(one, sources=sources, learned={**one.learned, **stays})
 
 
-def _merged(told: Object) -> dict[str, str]:
+_NOTHING_SAID: Facts = {}
+
+
+def _merged(told: Object) -> Facts:
     """Return what is known of an object: of one that is gone, what was known last."""
+    if len(told.sources) == 1 and not told.learned:
+        return next(iter(told.sources.values()))  # of ten thousand cartridges, once each
     facts = dict(told.learned) if told.sources else {**told.facts, **told.learned}
     for source in sorted(told.sources):
         facts |= told.sources[source]
@@ -318,6 +337,8 @@ def _is_id(text: str) -> bool:
     return 0 < len(text) <= MAX_TEXT and "\0" not in text
 
 
-def _clean(text: str) -> str:
-    """Return a fact as the store can hold it."""
-    return text.replace("\0", "")[:MAX_TEXT]
+def _clean(facts: Facts) -> Facts:
+    """Return facts as the store can hold them."""
+    if all(len(text) <= MAX_TEXT and "\0" not in text for text in facts.values()):
+        return facts
+    return {name: text.replace("\0", "")[:MAX_TEXT] for name, text in facts.items()}
