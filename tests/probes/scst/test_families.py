@@ -119,6 +119,29 @@ def test_targets_are_told() -> None:
     assert nonzero(rows, "scst_target_forwarding") == {}
 
 
+def test_a_target_that_is_a_port_is_told_with_it() -> None:
+    target = Target("qla2x00t", "21:00:00:24:FF:7E:3C:01")
+    other = Target("qla2x00t", "21:00:00:24:ff:7e:3c")
+    rows = told(Scst(drivers=(Driver("qla2x00t", targets=(target, other)),)))
+    assert by_labels(rows["scst_target_port"]) == {
+        ("qla2x00t", target.name, "21:00:00:24:ff:7e:3c:01"): 1.0
+    }
+
+
+def test_a_handler_that_is_gone_is_told_with_its_devices() -> None:
+    rows = told(seen("run2/04-vcdrom-ejected"), seen("run2/05-user-handler-dead"))
+    assert by_labels(rows["scst_handler_lost_devices"]) == {("udisk0",): 1.0}
+
+
+def test_who_is_usually_here_is_told() -> None:
+    presence, peer = Presence(), ("iscsi", "t", "i")
+    presence.ratios = {peer: 0.95, ("iscsi", "t", "j"): 0.5}
+    presence.expected = {peer}
+    rows = tree_rows(Scst(), Ledger(), Memory(), presence)
+    assert by_labels(rows["scst_initiator_presence_ratio"])[peer] == 0.95
+    assert by_labels(rows["scst_initiator_expected"]) == {peer: 1.0, ("iscsi", "t", "j"): 0.0}
+
+
 def test_sessions_are_told_under_their_initiator_and_sid() -> None:
     rows = told(seen("run1/08-during-io-t0"), seen("run1/09-during-io-t5"))
     labels = ("iscsi", TGT1, ONE, SID)

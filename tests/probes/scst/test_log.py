@@ -56,9 +56,17 @@ def test_it_is_counted_once_over_a_restart_too(appliance: Appliance) -> None:
 def test_a_start_of_the_machine_begins_the_log_anew(appliance: Appliance) -> None:
     appliance.tell("io")
     counts(appliance)
-    appliance.readings["scst.log", ""] = {"exists": True, "boot": "b", "last": 50, "lines": []}
-    appliance.tell("io", "other")
+    lines = [(40, "io"), (41, "other")]  # as soon, and the log is longer by now
+    appliance.readings["scst.log", ""] = {"exists": True, "boot": "b", "last": 500, "lines": lines}
     assert counts(appliance) == {"io": 2, "other": 1}
+
+
+def test_a_log_that_is_shorter_than_it_was_began_anew(appliance: Appliance) -> None:
+    appliance.tell("io")
+    counts(appliance)
+    lines = [(3, "io")]
+    appliance.readings["scst.log", ""] = {"exists": True, "boot": "a", "last": 5, "lines": lines}
+    assert counts(appliance) == {"io": 2}
 
 
 def test_lines_that_the_ring_lost_meanwhile_are_not_counted_twice(appliance: Appliance) -> None:

@@ -197,10 +197,10 @@ def test_who_was_taken_out_is_expected_no_more(days: Days) -> None:
 
 
 def test_it_goes_on_after_a_restart(days: Days) -> None:
-    days.pass_days(8 + 0.5 / 24)
+    days.pass_days(8 + 4 / 144)
     days.presence = Presence.from_plain(json.loads(json.dumps(days.presence.to_plain())))
     assert days.presence.expected == {ESX}
-    days.pass_days(0.5 / 24)
+    days.pass_days(2 / 144)
     assert days.is_expected()
     kept = days.presence.to_plain()
     assert [hours for _, hours in kept["looked"][0][2:]][-1] == 1, "its hour counts as a whole"

@@ -437,3 +437,17 @@ def test_a_device_that_is_gone_is_forgotten(appliance: Appliance) -> None:
     assert DISK in appliance.scopes("scst_backing")
     frame = appliance.look("scst_backing", DISK, after_s=0)
     assert set(values(frame, "scst_device_backing_present").values()) == {1.0}
+
+
+# Who is usually here.
+
+
+def test_time_in_which_a_target_is_disabled_counts_for_nobody(appliance: Appliance) -> None:
+    appliance.be(IDLE, **{f"targets/iscsi/{TGT1}/enabled": b"0\n"})
+    appliance.look()
+    appliance.look()
+    kept = appliance.probes["scst"].to_plain()["presence"]  # type: ignore[attr-defined]
+    seconds = {target: count for _, target, count in kept["seconds"]}
+    assert TGT1 not in seconds
+    assert seconds[TGT2] == 30
+    assert seconds["local1"] == 30  # a driver whose targets cannot be disabled
