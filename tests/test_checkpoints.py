@@ -173,6 +173,18 @@ class Garbled(DrivesProbe):
         return {"DRV0001": 7}
 
 
+async def test_what_probes_remember_outlasts_an_upgrade(tmp_path: Path) -> None:
+    port, old, after = ScriptedPort(), DrivesProbe(), DrivesProbe()
+    library("A").tell(port, DRV0001="st0")
+    await old.discover(port)
+    await Checkpoints(tmp_path, before(), "1", [old]).write()
+    one = table()
+    await Checkpoints(tmp_path, one, "2", [after]).load()
+    port.readings["sys.scsi", ""] = {}
+    assert len(await after.discover(port)) == 1
+    assert len(one) == 0
+
+
 @pytest.mark.parametrize(
     ("old", "known"), [(DrivesProbe(), 1), (Garbled(), 0), (LibrariesProbe(Reports(), Clock()), 0)]
 )

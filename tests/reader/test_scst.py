@@ -67,8 +67,13 @@ def test_what_scst_queues_is_not_asked_for_at_every_look(pattern: str) -> None:
     assert not matcher((*STATE, *CHEAP, *STEADY, *LATENCY)).fullmatch(pattern.replace("*", "x"))
 
 
-def test_the_reader_tells_of_a_tree_what_these_tests_take_it_to_tell(tmp_path: Path) -> None:
-    name = "run1/09-during-io-t5"
+@pytest.mark.parametrize(
+    "name",
+    ["run1/09-during-io-t5", "run1/10-during-io-measure_latency", "run2/03-pr-exclusive-conflict"],
+)
+def test_the_reader_tells_of_a_tree_what_these_tests_take_it_to_tell(
+    tmp_path: Path, name: str
+) -> None:
     for path, content in whole(name).items():
         place = tmp_path / path.rstrip("/@")
         place.parent.mkdir(parents=True, exist_ok=True)
