@@ -743,3 +743,92 @@ async def test_a_collector_without_probes_waits_for_its_end() -> None:
 async def _nothing(*said: Any) -> None:
     # All that there is to say is that there is nothing to say anything of.
     assert said in ((COLLECTOR, ()), (BLINDNESS, ()))
+
+
+# What has changed is looked at at once.
+
+
+async def test_what_was_touched_is_looked_at_at_once_and_the_schedule_stays(bench: Bench) -> None:
+    await bench.start()
+    await bench.later(1)
+    await bench.later(5)
+    looks = len(bench.probe.looks)
+    bench.collector.touch("watched")
+    await bench.later(0)
+    assert sorted(bench.probe.looks[looks:], key=str) == [A, B]
+    await bench.later(INTERVAL_S)
+    assert len(bench.probe.looks) == looks + 4
+
+
+async def test_what_was_touched_again_is_looked_at_a_second_after_the_last_look(
+    bench: Bench,
+) -> None:
+    await bench.start()
+    await bench.later(1)
+    await bench.later(5)
+    looks = len(bench.probe.looks)
+    for _ in range(5):
+        bench.collector.touch("watched")
+        await bench.later(0.125)
+    assert sorted(bench.probe.looks[looks:], key=str) == [A, B]
+    await bench.later(1)
+    assert sorted(bench.probe.looks[looks:], key=str) == [A, A, B, B]
+    await bench.later(2)
+    assert len(bench.probe.looks) == looks + 4
+
+
+async def test_what_was_touched_wakes_the_collector_when_it_is_due(bench: Bench) -> None:
+    await bench.start()
+    await bench.later(1)
+    await bench.later(5)
+    bench.collector.touch("watched")
+    await bench.later(0)
+    looks = len(bench.probe.looks)
+    bench.collector.touch("watched")
+    # Nothing else is due for long, and the hand clock moves only here: so it is that what wakes it.
+    bench.clock.forward(1)
+    async with asyncio.timeout(10):
+        await bench.probe.began(A, looks // 2 + 1)
+
+
+async def test_what_is_touched_while_it_is_looked_at_is_looked_at_again(bench: Bench) -> None:
+    await bench.start()
+    await bench.later(1)
+    await bench.later(5)
+    gate = bench.probe.hang(A)
+    bench.collector.touch("watched")
+    await bench.later(0)
+    looks = bench.probe.looks.count(A)
+    bench.collector.touch("watched")
+    await bench.later(2)
+    assert bench.probe.looks.count(A) == looks
+    gate.set()
+    await bench.later(0)
+    assert bench.probe.looks.count(A) == looks + 1
+
+
+async def test_what_is_new_is_found_by_a_touch(bench: Bench) -> None:
+    await bench.start()
+    await bench.later(1)
+    await bench.later(5)
+    bench.probe.scopes = (A, B, C)
+    bench.collector.touch("watched")
+    async with asyncio.timeout(10):
+        await bench.probe.began(C)
+
+
+async def test_what_may_be_looked_at_seldom_is_put_off(bench: Bench) -> None:
+    await bench.start()
+    await bench.later(1)
+    await bench.later(5)
+    looks = len(bench.probe.looks)
+    bench.collector.touch("watched", every_s=10)
+    await bench.later(4)
+    assert len(bench.probe.looks) == looks
+    await bench.later(2)
+    assert len(bench.probe.looks) == looks + 2
+
+
+async def test_a_touch_of_a_probe_that_is_not_there_is_none(bench: Bench) -> None:
+    await bench.start()
+    bench.collector.touch("of another version")

@@ -14,6 +14,7 @@ from storewatchd.core.model import Severity
 from storewatchd.core.rules import doubtful
 from storewatchd.probes.block import BLOCK_FAMILIES
 from storewatchd.probes.fibrechannel import FAMILIES as PORT_FAMILIES
+from storewatchd.probes.scst.heard import EVENT_FAMILIES
 from storewatchd.probes.scst.memory import EXPECTED_AFTER_S, EXPIRES_AFTER_S
 from storewatchd.probes.scst.presence import Presence, hour_of
 
@@ -34,7 +35,8 @@ def test_the_rules_are_whole() -> None:
 
 def test_every_metric_that_they_name_is_a_probes() -> None:
     families = [family for probe in Appliance(HEALTHY).probes.values() for family in probe.families]
-    known = frozenset(one.name for one in (*families, *BLOCK_FAMILIES, *PORT_FAMILIES))
+    elsewhere = (*BLOCK_FAMILIES, *PORT_FAMILIES, *EVENT_FAMILIES)
+    known = frozenset(one.name for one in (*families, *elsewhere))
     assert doubtful(RULES, known) == []
 
 

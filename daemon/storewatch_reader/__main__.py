@@ -10,6 +10,7 @@ import sys
 
 from storewatch_reader.roots import CONSUMING, IDLE, PASSIVE, TOOLS, Roots
 from storewatch_reader.server import Server
+from storewatch_reader.watches import Watches
 from storewatch_reader.workers import Pool
 
 
@@ -67,7 +68,8 @@ def main() -> int:
         run=words.run,
     )
     pool = Pool(roots, words.lock_directory)
-    server = Server(pool, listener=listener, only=only, allowed_uids=allowed)
+    watches = Watches(roots, words.lock_directory)
+    server = Server(pool, listener=listener, only=only, allowed_uids=allowed, watches=watches)
     # The wake-up descriptor makes a signal end the select.
     wake_read, wake_write = socket.socketpair()
     wake_write.setblocking(False)

@@ -1,8 +1,9 @@
 """One thread, one loop: takes requests from the daemon, gives each to a worker, sends answers.
 
 Verbs: `hello` (protocol and table), `read` (a row of the table), `tree` (a pass over a tree of
-attributes) and `tool` (a command to a SCSI device). Only the user that the reader was told of, and
-root, may ask.
+attributes), `tool` (a command to a SCSI device) and `watch` (what a device tells, as it comes,
+until the connection ends: many answers to one request). Only the user that the reader was told of,
+and root, may ask.
 """
 
 import contextlib
@@ -16,7 +17,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from storewatch_reader.message import BadMessage, Unpacker, pack
-from storewatch_reader.table import PROTOCOL, ROWS, Row, digest
+from storewatch_reader.table import PROTOCOL, ROWS, Row, WatchRow, digest
+from storewatch_reader.watches import Listener, Watches
 from storewatch_reader.workers import Pool, Reply
 
 MAX_WAITING_BYTES = 128 << 20
@@ -36,6 +38,7 @@ class Client:
         self.unpacker = Unpacker()
         self.waiting = bytearray()
         self.replies: set[Reply] = set()
+        self.listeners: dict[str, Listener] = {}  # by row
 
 
 class Server:
@@ -49,8 +52,10 @@ class Server:
         only: socket.socket | None = None,
         allowed_uids: Collection[int] = (),
         rows: Mapping[str, Row] = ROWS,
+        watches: Watches,
     ) -> None:
         self._pool = pool
+        self._watches = watches
         self._rows = rows
         self._listener = listener
         self._allowed = {0, os.geteuid(), *allowed_uids}
@@ -76,27 +81,38 @@ class Server:
     def run(self) -> None:
         """Serve until stopped, or until the only client is gone; then hang up on all of them."""
         while not self._stopping:
-            for pipe in self._pool.start():
+            for pipe in (*self._pool.start(), *self._watches.start()):
                 self._selector.register(pipe, selectors.EVENT_READ)
-            for key, mask in self._selector.select(self._pool.next_deadline()):
+            for key, mask in self._selector.select(self._next_deadline()):
                 if key.fileobj is self._listener:
                     self._accept()
                 elif isinstance(key.data, Client):
                     self._serve(key.data, mask)
                 elif isinstance(key.data, socket.socket):
                     key.data.recv(64)
-                elif self._pool.has_ended(key.fd):
-                    # While it is open still: a worker that was forked just now has it open too,
-                    # and epoll would go on telling of it.
-                    self._selector.unregister(key.fd)
-                    self._pool.reap(key.fd)
+                else:
+                    self._hear_worker(key.fd)
             self._pool.tick()
+            self._watches.tick()
+        self._watches.close()
         for key in tuple(self._selector.get_map().values()):
             if isinstance(key.data, Client):
                 self._drop(key.data)
         for connection in self._refused:
             connection.close()
         self._selector.close()
+
+    def _next_deadline(self) -> float | None:
+        deadlines = (self._pool.next_deadline(), self._watches.next_deadline())
+        return min((one for one in deadlines if one is not None), default=None)
+
+    def _hear_worker(self, pipe: int) -> None:
+        workers = self._watches if self._watches.owns(pipe) else self._pool
+        if workers.has_ended(pipe):
+            # While it is open still: a worker that was forked just now has it open too, and epoll
+            # would go on telling of it.
+            self._selector.unregister(pipe)
+            workers.reap(pipe)
 
     def _accept(self) -> None:
         assert self._listener is not None
@@ -166,12 +182,27 @@ class Server:
             self._send(client, {"id": number, "error": "unknown", "message": problem})
             return
 
+        if isinstance(row, WatchRow):
+            self._listen(client, number, row)
+            return
+
         def reply(header: dict[str, Any], blob: bytes) -> None:
             client.replies.discard(reply)
             self._send(client, {"id": number, **header}, blob)
 
         client.replies.add(reply)
         self._pool.ask(row, object_id, reply, plan=plan)
+
+    def _listen(self, client: Client, number: int, row: WatchRow) -> None:
+        listener = Listener(
+            lambda header, blob: self._send(client, {"id": number, **header}, blob),
+            lambda: len(client.waiting),
+        )
+        before = client.listeners.pop(row.name, None)
+        client.listeners[row.name] = listener
+        self._watches.listen(row, listener)
+        if before is not None:
+            self._watches.forget((before,))  # who asks again hears it once
 
     def _send(self, client: Client, header: dict[str, Any], blob: bytes = b"") -> None:
         client.waiting += pack(header, blob)
@@ -199,6 +230,7 @@ class Server:
         self._selector.unregister(client.connection)
         client.connection.close()
         self._pool.forget_asker(client.replies)
+        self._watches.forget(client.listeners.values())
         if client is self._only:
             self._stopping = True
 

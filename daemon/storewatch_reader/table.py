@@ -13,7 +13,7 @@ run only by a reader whose command line says so, for whoever asks for the flags.
 import json
 from dataclasses import asdict, dataclass
 
-from storewatch_reader import scst
+from storewatch_reader import kernel_log, scst
 from storewatch_reader.digests import digest_of
 
 PROTOCOL = 2
@@ -25,7 +25,7 @@ class Row:
     killed."""
 
     name: str
-    verb: str  # read or tree
+    verb: str  # read, tree, tool or watch
     reads: str
     object: str = ""  # "" for none, "path", "scsi" for H:C:T:L, else a kind of name: server._NAMES
     safety: str = "P0"
@@ -67,6 +67,16 @@ class ToolRow(Row):
 
     def host(self, object_id: str) -> str:
         return f"scsi.host:{object_id.partition(':')[0]}"
+
+
+@dataclass(frozen=True)
+class WatchRow(Row):
+    """A device that is listened to as long as somebody asks: `node` is below the --dev root. Of a
+    log the lines that match are passed on; of SCST's events those with a code, of its core."""
+
+    node: str = ""
+    patterns: tuple[tuple[str, str], ...] = ()
+    codes: tuple[int, ...] = ()
 
 
 def _tool(name: str, reads: str, *argv: str, max_bytes: int = 1 << 16) -> ToolRow:
@@ -344,6 +354,25 @@ BOOT_ROWS = (
     ),
 )
 
+WATCH_ROWS = (
+    WatchRow(
+        "kernel.log",
+        "watch",
+        "/dev/kmsg, from now on: lines about storage",
+        node="kmsg",
+        patterns=kernel_log.PATTERNS,
+    ),
+    # Never code 5: who takes it may take an answer from the helper that waits for it. And none by
+    # a wildcard, for that is among those.
+    WatchRow(
+        "scst.events",
+        "watch",
+        "/dev/scst_event, codes 1, 2, 4 and 6 of SCST core: what hosts did, and where in vain",
+        node="scst_event",
+        codes=(1, 2, 4, 6),
+    ),
+)
+
 ROWS: dict[str, Row] = {
     row.name: row
     for row in (
@@ -430,6 +459,7 @@ ROWS: dict[str, Row] = {
         *VTL_ROWS,
         *BOOT_ROWS,
         *TOOL_ROWS,
+        *WATCH_ROWS,
     )
 }
 

@@ -180,7 +180,7 @@ class Pool:
             if row.object and self._stuck() >= MAX_STUCK:
                 _close(locks)
                 return _busy(f"{MAX_STUCK} reads are stuck, and no further one is begun"), b""
-            pid, pipe = self._fork(waiting, locks)
+            pid, pipe = fork(lambda out: _write(out, _answer(self._roots, waiting)), locks)
         except OSError as error:
             message = f"no worker can be started: {error.strerror}"
             return {"error": "failed", "message": message}, b""
@@ -290,25 +290,30 @@ class Pool:
         for reply in replies:
             reply(header, blob)
 
-    def _fork(self, asked: Waiting, locks: list[int]) -> tuple[int, int]:
-        """Start a worker; return its pid and the pipe on which it answers. The locks are its own
-        from now on, and free where there is none."""
+
+def fork(work: Callable[[int], None], locks: list[int]) -> tuple[int, int]:
+    """Start a worker, which does its work with the pipe on which it answers; return its pid and
+    our end of that. The locks are its own from now on, and free where there is none.
+
+    Raises:
+        OSError: no worker can be started.
+    """
+    try:
+        pipe, child_end = os.pipe2(os.O_CLOEXEC)
         try:
-            pipe, child_end = os.pipe2(os.O_CLOEXEC)
-            try:
-                pid = os.fork()
-                if pid == 0:
-                    _close_all_but(*locks, child_end)
-                    _work(self._roots, asked, child_end, locks)
-            except OSError:
-                os.close(pipe)
-                raise
-            finally:
-                os.close(child_end)
+            pid = os.fork()
+            if pid == 0:
+                _close_all_but(*locks, child_end)
+                _live(work, child_end, locks)
+        except OSError:
+            os.close(pipe)
+            raise
         finally:
-            _close(locks)
-        os.set_blocking(pipe, False)
-        return pid, pipe
+            os.close(child_end)
+    finally:
+        _close(locks)
+    os.set_blocking(pipe, False)
+    return pid, pipe
 
 
 def _close(descriptors: list[int]) -> None:
@@ -350,8 +355,8 @@ def _close_all_but(*kept: int) -> None:
     os.closerange(low, 65_536)
 
 
-def _work(roots: Roots, asked: Waiting, child_end: int, locks: list[int]) -> NoReturn:
-    """Do a read, answer, and end: the life of a worker."""
+def _live(work: Callable[[int], None], child_end: int, locks: list[int]) -> NoReturn:
+    """Work, and end: the life of a worker."""
     status = 1
     try:
         os.setpgid(0, 0)
@@ -359,13 +364,16 @@ def _work(roots: Roots, asked: Waiting, child_end: int, locks: list[int]) -> NoR
             os.set_inheritable(lock, True)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        answer = _answer(roots, asked)
-        view = memoryview(answer)
-        while view:
-            view = view[os.write(child_end, view) :]
+        work(child_end)
         status = 0
     finally:
         os._exit(status)
+
+
+def _write(child_end: int, answer: bytes) -> None:
+    view = memoryview(answer)
+    while view:
+        view = view[os.write(child_end, view) :]
 
 
 def _answer(roots: Roots, asked: Waiting) -> bytes:

@@ -46,7 +46,7 @@ from storewatchd.port import HostAndReader
 from storewatchd.port.host import fact
 from storewatchd.port.reader import ReaderPort
 from storewatchd.port.tap import TappedPort
-from storewatchd.probes import make_probes
+from storewatchd.probes import Ears, make_probes
 from storewatchd.probes.base import STALE_AFTER_INTERVALS, Patient, Probe
 from storewatchd.probes.self import Own
 from storewatchd.probes.storage import REPOSITORIES
@@ -58,6 +58,7 @@ from storewatchd.stalls import LoopWatch
 from storewatchd.store import Store
 from storewatchd.surroundings import missing_names, own_directory_error, unusable_directories
 from storewatchd.systemd import LogQueue, Notifier, passed_sockets
+from storewatchd.triggers import Triggers
 from storewatchd.vitals import Vitals
 
 logger = logging.getLogger(__name__)
@@ -117,7 +118,8 @@ async def run(source: Source, clock: Clock) -> int:
         repositories.declare(settings.storage.named_paths())
         own = Own()
         tape_alerts = make_tape_alerts(clock, is_broker=settings.tape.alert_broker)
-        probes = make_probes(repositories, settings, own, clock, tape_alerts)
+        ears = Ears.deaf(clock)
+        probes = make_probes(repositories, settings, own, clock, tape_alerts, ears)
         _declare(table, probes, settings)
         checkpoints = Checkpoints(settings.daemon.state_directory, table, version, probes)
         await checkpoints.load()
@@ -145,6 +147,13 @@ async def run(source: Source, clock: Clock) -> int:
             expect=monitor.expect,
         )
         monitor.resumed = collector.trigger_all
+        triggers = Triggers(
+            listen=reader.listen,
+            touch=collector.touch,
+            tap=port,
+            ears=ears,
+            probes=[probe.name for probe in probes],
+        )
         health = HealthChecks(monitor, collector, store)
         groups = PeerGroups(
             read=group_number(settings.control.read_group),
@@ -207,6 +216,7 @@ async def run(source: Source, clock: Clock) -> int:
                 for name, job in (
                     ("monitor", monitor.run()),
                     ("collector", collector.run()),
+                    ("triggers", triggers.run()),
                     ("drain", drain.run()),
                     ("spool", spool.run()),
                     ("checkpoints", checkpoints.run()),

@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 
 SECOND_LOOK_S = 1.0
 
+TOUCH_EVERY_S = 1.0
+"""How soon after a look the next one begins because something has changed."""
+
 MAX_LOOKS = 16
 """How many scopes of one probe are looked at at the same time."""
 
@@ -63,13 +66,23 @@ class _Look:
     share: float = 1.0  # of the interval, from the second look to the third
     begun: int = 0  # how many looks of the schedule
     asked: bool = False  # for a look beside the schedule; while one runs, for one after it
+    last_begun: float = float("-inf")  # monotonic
+    touched_due: float = float("inf")  # when a look is due because something has changed
     running: bool = False
     rows: int = 0
     waiters: list["asyncio.Future[None]"] = field(default_factory=list)  # for the end of this look
     later: list["asyncio.Future[None]"] = field(default_factory=list)  # for the end of the next one
 
+    @property
+    def next_due(self) -> float:
+        return min(self.due, self.touched_due)
+
     def is_due(self, now: float) -> bool:
-        return not self.running and (self.asked or self.due <= now)
+        return not self.running and (self.asked or self.next_due <= now)
+
+    def touch(self, now: float, every_s: float) -> None:
+        """Be due because something has changed: at once, or so long after the last look began."""
+        self.touched_due = min(self.touched_due, max(now, self.last_begun + every_s))
 
 
 class Collector:
@@ -128,6 +141,17 @@ class Collector:
         self.rediscover(probe)
         for look in self._of(probe):
             look.asked = True
+
+    def touch(self, probe: str, *, every_s: float = TOUCH_EVERY_S) -> None:
+        """Have a probe look, also for what is new, because something that it looks at has changed:
+        at once, but so long after the look before at the earliest. Of a probe that is not there
+        nothing is looked at."""
+        if probe not in self._probes:
+            return
+        now = self._clock.monotonic()
+        for look in (self._discoveries[probe], *self._of(probe)):
+            look.touch(now, every_s)
+        self._wake.set()
 
     def rediscover(self, probe: str) -> None:
         """Ask for a discovery of a probe, now: what is new is looked at, what is gone is not.
@@ -218,6 +242,7 @@ class Collector:
 
     def _begin(self, look: _Look, now: float) -> None:
         look.running, look.asked = True, False
+        look.last_begun, look.touched_due = now, float("inf")
         if look.due > now:
             return  # beside the schedule, which stays as it is
         look.begun += 1
@@ -379,7 +404,9 @@ class Collector:
         already waits for room."""
         self._wake.clear()
         looks = (*self._discoveries.values(), *self._looks.values())
-        due = min((one.due for one in looks if not one.running and one.due > now), default=None)
+        due = min(
+            (one.next_due for one in looks if not one.running and one.next_due > now), default=None
+        )
         try:
             wait_s = None if due is None else max(0.0, due - self._clock.monotonic())
             async with asyncio.timeout(wait_s):

@@ -25,6 +25,8 @@ _ROOT = 1
 _HEAD_BYTES = 40
 _DIRECT_IO = 1  # the length of a file is what a read gives
 
+_OPENED = struct.pack("<QII", 0, _DIRECT_IO, 0)
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -39,6 +41,8 @@ class Answer:
     """Whether the errno is that of open(2)."""
     delay_s: float = 0.0
     hangs: bool = False
+    hangs_open: bool = False
+    """Whether open(2) does not end before it is mended."""
 
 
 class AnswersMount:
@@ -53,6 +57,7 @@ class AnswersMount:
         self._nodes: dict[str, int] = {}
         self._answers: dict[int, Answer] = {}
         self._waiting: dict[int, list[int]] = {}
+        self._opening: dict[int, list[int]] = {}
         self._timers: list[threading.Timer] = []
 
     def __enter__(self) -> Self:
@@ -89,10 +94,13 @@ class AnswersMount:
         self.put(name, Answer(content))
         with self._lock:
             waiting = self._waiting.pop(self._nodes[name], [])
-            if not self._waiting:
+            opening = self._opening.pop(self._nodes[name], [])
+            if not self._waiting and not self._opening:
                 self.held.clear()
         for unique in waiting:
             self._reply(unique, content)
+        for unique in opening:
+            self._reply(unique, _OPENED)
 
     def _serve(self) -> None:
         while True:
@@ -120,9 +128,13 @@ class AnswersMount:
                 self._reply(unique, error=errno.ENOENT)
         elif operation == _GETATTR:
             self._reply(unique, struct.pack("<QII", 0, 0, 0) + _attributes(node))
+        elif operation == _OPEN and answer.hangs_open:
+            with self._lock:
+                self._opening.setdefault(node, []).append(unique)
+            self.held.set()
         elif operation == _OPEN:
             error = answer.errno if answer.refuses_open else 0
-            self._reply(unique, struct.pack("<QII", 0, _DIRECT_IO, 0), error=error)
+            self._reply(unique, _OPENED, error=error)
         elif operation == _READ:
             _, offset = struct.unpack_from("<QQ", body)
             self._read(unique, node, answer, offset)

@@ -48,6 +48,11 @@ class ScriptedReader:
         async with self._changed:
             await self._changed.wait_for(lambda: not self._writers)
 
+    def hang_up(self) -> None:
+        """Let go of everybody, and go on listening."""
+        for writer in self._writers:
+            writer.close()
+
     def say(self, chunk: bytes) -> None:
         """Send bytes to everybody."""
         for writer in self._writers:

@@ -24,10 +24,12 @@ async def test_answers_errors_and_host_facts_are_told_as_they_are(outside: Scrip
     with pytest.raises(ProbeFailed):
         await port.read("statvfs.path", "/a")
     assert port.host("load") == (1.0, 2.0, 3.0)
+    port.told("uevent", ["add", "/devices/x", "scsi"])
     assert told == [
         Fact(reading.at, reading.duration_s, "mounts", "", "value", {"mountinfo": "1"}),
         Fact(0.0, 0.0, "statvfs.path", "/a", "ReadRefused", "/a: no"),
         Fact(0.0, 0.0, "host", "load", "value", (1.0, 2.0, 3.0)),
+        Fact(0.0, 0.0, "uevent", "", "value", ["add", "/devices/x", "scsi"]),
     ]
 
 

@@ -21,7 +21,7 @@ def test_every_module_of_the_package_is_in_the_tuple() -> None:
         *("system", "filesystems", "repositories", "repository_states"),
         *("block", "sensors", "thermal", "processes", "fibrechannel", "fibrechannel_statistics"),
         *("scst_state", "scst", "scst_slow", "scst_backing", "scst_latency", "scst_log"),
-        *("next_boot", "scst_config"),
+        *("scst_event_reader", "scst_events", "kernel_log", "next_boot", "scst_config"),
         *("tape_drives", "tape_drive_logs", "tape_alerts", "library_alerts"),
         *("libraries", "library_inventories", "library_element_states"),
         *("vtl", "vtl_units", "vtl_services", "vtl_kernel", "vtl_stores", "vtl_media"),
@@ -52,6 +52,6 @@ def test_a_family_says_what_it_means_and_a_counter_is_named_one(probe: Probe) ->
 def test_every_module_has_its_test() -> None:
     here = Path(__file__).parent
     assert {one.stem for one in here.glob("test_*.py")} == {
-        *("test_base", "test_block", "test_fibrechannel", "test_probes", "test_self"),
-        *("test_storage", "test_system"),
+        *("test_base", "test_block", "test_fibrechannel", "test_hearing", "test_kernel_log"),
+        *("test_probes", "test_self", "test_storage", "test_system"),
     }

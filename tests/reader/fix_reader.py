@@ -16,6 +16,7 @@ from storewatch_reader.message import Unpacker, pack
 from storewatch_reader.roots import Roots
 from storewatch_reader.server import Server
 from storewatch_reader.trees import Pass
+from storewatch_reader.watches import Watches
 from storewatch_reader.workers import Pool
 from system.appliance import wait_for
 
@@ -133,7 +134,10 @@ class Serving:
         self._listener.bind("")  # the kernel chooses a name (unix(7), autobind)
         self._listener.listen(64)
         self.address: bytes = self._listener.getsockname()
-        self._server = Server(Pool(roots, os.fspath(locks)), listener=self._listener, **options)
+        watches = Watches(roots, os.fspath(locks))
+        self._server = Server(
+            Pool(roots, os.fspath(locks)), listener=self._listener, watches=watches, **options
+        )
         self._wake, self._wake_read = socket.socketpair()
         self._server.wake_on(self._wake_read)
         self._thread = threading.Thread(target=self._server.run)
@@ -190,13 +194,15 @@ def reader_argv(*words: str | Path) -> list[str]:
 
 
 @contextmanager
-def over_a_pair(*words: str | Path) -> Iterator[tuple[Asker, subprocess.Popen[bytes]]]:
+def over_a_pair(
+    *words: str | Path, **options: Any
+) -> Iterator[tuple[Asker, subprocess.Popen[bytes]]]:
     """Run a reader that serves one connected socket."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         number = theirs.fileno()
         argv = reader_argv("--fd", str(number), *words)
-        with running(argv, pass_fds=(number,)) as process:
+        with running(argv, pass_fds=(number,), **options) as process:
             theirs.close()
             yield Asker(ours), process
 

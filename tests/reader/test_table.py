@@ -9,7 +9,7 @@ import pytest
 
 import storewatchd
 from storewatch_reader.reads import READS
-from storewatch_reader.table import PROTOCOL, ROWS, Row, ToolRow, TreeRow, digest
+from storewatch_reader.table import PROTOCOL, ROWS, Row, ToolRow, TreeRow, WatchRow, digest
 
 DAEMON = Path(storewatchd.__file__).parent
 
@@ -67,8 +67,14 @@ def test_the_asker_is_answered_before_the_worker_is_killed(row: Row) -> None:
 
 @EVERY_ROW
 def test_every_row_has_something_that_reads_it(row: Row) -> None:
-    verb = {TreeRow: "tree", ToolRow: "tool"}.get(type(row), "read")
+    verb = {TreeRow: "tree", ToolRow: "tool", WatchRow: "watch"}.get(type(row), "read")
     assert (row.verb, row.name in READS) == (verb, verb == "read")
+
+
+def test_what_is_listened_to_is_this_and_nothing_else() -> None:
+    rows = [row for row in ROWS.values() if isinstance(row, WatchRow)]
+    # Never code 0, which is any, and never 5, whose answer another program waits for.
+    assert {row.node: row.codes for row in rows} == {"kmsg": (), "scst_event": (1, 2, 4, 6)}
 
 
 def test_a_path_has_a_key_of_its_own() -> None:

@@ -4,11 +4,11 @@ Reads that may block go to the reader process; what never blocks (psutil's `/pro
 at once. Every answer passes through `Port`, so that it can be recorded.
 """
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["Port", "Reading"]
+__all__ = ["Heard", "Port", "Reading"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,21 @@ class Reading:
     value: Any
     at: float
     duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a watch tells at once. Either how it stands (`state`: listening; absent, forbidden or
+    failed; deferred, where listening would disturb; and why), or what was heard: records, of a log
+    with the pattern that each matches, how many `more` of which pattern are only counted, and how
+    many were `lost`."""
+
+    state: str = ""
+    message: str = ""
+    records: tuple[bytes, ...] = ()
+    patterns: tuple[str, ...] = ()
+    more: Mapping[str, int] = field(default_factory=dict)
+    lost: int = 0
 
 
 class Port(Protocol):

@@ -8,10 +8,10 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import storewatch_reader
 from storewatch_reader import attributes
@@ -26,7 +26,7 @@ from storewatchd.errors import (
     ReadRefused,
     ReadStuck,
 )
-from storewatchd.port import Reading
+from storewatchd.port import Heard, Reading
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,9 @@ MARGIN_S = 5.0
 
 MANY_ATTRIBUTES = 4_096
 """From how many on a tree takes longer to convert than the loop may stand still."""
+
+LISTEN_AGAIN_S = 1.0
+"""How soon a watch is asked for again that ended with its connection, or could not be asked for."""
 
 LOOK_AGAIN_S = 60.0
 """How often the socket is tried while a reader of our own stands in."""
@@ -102,6 +105,33 @@ class ReaderPort:
         # What comes of a slow read is older than its answer.
         at = self._clock.wall() - float(header.get("age", 0.0))
         return Reading(value, at, self._clock.monotonic() - began)
+
+    async def listen(self, row: str, take: Callable[[Heard], None]) -> NoReturn:
+        """Hand over what a row of the verb `watch` tells, until cancelled. It is asked for anew
+        whenever the connection is lost; where it cannot be, that is told. Who listens again to the
+        same has the reader look at once whether there is something to listen to by now."""
+        is_heard = False
+
+        def note(heard: Heard) -> None:
+            nonlocal is_heard
+            is_heard = True
+            take(heard)
+
+        while True:
+            is_heard = False
+            try:
+                async with asyncio.timeout(self._margin_s):
+                    protocol = await self._connected()
+                await protocol.listen({"verb": "watch", "row": row}, note)
+                # One that comes back at once, as after a restart, is no failure.
+                failure = "" if is_heard else "the reader is gone"
+            except TimeoutError:
+                failure = "the reader does not answer"
+            except ProbeFailed as error:
+                failure = error.reason
+            if failure:
+                take(Heard("failed", failure))
+                await asyncio.sleep(LISTEN_AGAIN_S)
 
     async def close(self) -> None:
         """Let go of the reader; one of our own ends. Stuck workers are left behind."""
@@ -259,6 +289,8 @@ class _Protocol(asyncio.Protocol):
         self._next = 0
         self._end = "the reader is gone"
         self._waiting: dict[int, asyncio.Future[tuple[dict[str, Any], bytes]]] = {}
+        self._heard: dict[int, Callable[[Heard], None]] = {}
+        self._lost = asyncio.Event()
 
     @property
     def is_open(self) -> bool:
@@ -289,6 +321,23 @@ class _Protocol(asyncio.Protocol):
         finally:
             self._waiting.pop(number, None)
 
+    async def listen(self, request: dict[str, Any], take: Callable[[Heard], None]) -> None:
+        """Hand over what is told of a request until the connection ends.
+
+        Raises:
+            ProbeFailed: the reader is gone.
+        """
+        if self._transport is None or self._transport.is_closing():
+            raise ProbeFailed(self._end)
+        self._next += 1
+        number = self._next
+        self._heard[number] = take
+        self._transport.write(pack({"id": number, **request}))
+        try:
+            await self._lost.wait()
+        finally:
+            del self._heard[number]
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()
@@ -309,12 +358,17 @@ class _Protocol(asyncio.Protocol):
                 self._end = str(header.get("message", self._end))
                 self.close()
                 return
+            take = self._heard.get(header["id"])
+            if take is not None:
+                take(_heard(header, blob))
+                continue
             answer = self._waiting.get(header["id"])
             if answer is not None and not answer.done():
                 answer.set_result((header, blob))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._lost.set()
         for answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(ProbeFailed(self._end))
@@ -360,6 +414,20 @@ def _converted(
             raise _LeftOut
         known = _Plan(header["plan"], paths)
     return known, attributes.attributes(known.paths, header, blob)
+
+
+def _heard(header: dict[str, Any], blob: bytes) -> Heard:
+    """Return what one answer to a watch says; a reader that knows no watch refuses."""
+    if "error" in header:
+        return Heard("failed", str(header.get("message", "the reader refused")))
+    if "state" in header:
+        return Heard(str(header["state"]), str(header["message"]))
+    records, start = [], 0
+    for length in header["lengths"]:
+        records.append(blob[start : start + length])
+        start += length
+    patterns = tuple(header["patterns"])
+    return Heard("", "", tuple(records), patterns, header["more"], header["lost"])
 
 
 def _package_root() -> str:

@@ -49,6 +49,10 @@ class TappedPort:
         self._tell(Fact(0.0, 0.0, HOST, fact, "value", value))
         return value
 
+    def told(self, row: str, value: Any) -> None:
+        """Take note of a fact that came unasked, from a watch or from the kernel."""
+        self._tell(Fact(0.0, 0.0, row, "", "value", value))
+
     def _tell(self, fact: Fact) -> None:
         if self.listener is not None:
             self.listener(fact)

@@ -1,6 +1,7 @@
 """One module a source; the tuple below is the whole of what is looked at."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from storewatchd.clock import Clock
 from storewatchd.core.repositories import RepositoryBook
@@ -9,6 +10,8 @@ from storewatchd.probes.base import Probe
 from storewatchd.probes.block import BlockProbe, ProcessesProbe, SensorsProbe, ThermalProbe
 from storewatchd.probes.boot.probe import NextBootProbe, ScstConfigProbe
 from storewatchd.probes.fibrechannel import FibreChannelProbe, FibreChannelStatisticsProbe
+from storewatchd.probes.kernel_log import KernelLog, KernelLogProbe
+from storewatchd.probes.scst.heard import ScstEvents, make_event_probes
 from storewatchd.probes.scst.probe import make_scst_probes
 from storewatchd.probes.scst.readings import SlowReadings
 from storewatchd.probes.self import DatabaseProbe, Own, SelfProbe
@@ -21,6 +24,19 @@ from storewatchd.probes.tape.libraries import ElementStatesProbe, InventoriesPro
 from storewatchd.probes.tape.reports import Reports
 from storewatchd.probes.vtl.probe import make_vtl_probes
 from storewatchd.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """What is heard between looks, and told by probes."""
+
+    events: ScstEvents
+    log: KernelLog
+
+    @classmethod
+    def deaf(cls, clock: Clock) -> "Ears":
+        """Return those of somebody who has heard nothing yet."""
+        return cls(ScstEvents(clock), KernelLog(clock))
 
 
 def check_names(names: Iterable[str], path: str) -> None:
@@ -52,12 +68,14 @@ def make_probes(
     own: Own | None = None,
     clock: Clock | None = None,
     alerts: TapeAlerts | None = None,
+    ears: Ears | None = None,
 ) -> tuple[Probe, ...]:
     """Return the probes that the settings leave enabled; `own` is what the daemon says of
-    itself, `alerts` what people ask for TapeAlert flags."""
+    itself, `alerts` what people ask for TapeAlert flags, `ears` what is heard between looks."""
     own = Own() if own is None else own
     clock = clock or Clock()
     alerts = alerts or make_tape_alerts(clock)
+    ears = ears or Ears.deaf(clock)
     libraries = Reports()
     scst = SlowReadings(clock)
     probes: tuple[Probe, ...] = (
@@ -72,6 +90,8 @@ def make_probes(
         FibreChannelProbe(),
         FibreChannelStatisticsProbe(clock),
         *make_scst_probes(clock, scst),
+        *make_event_probes(ears.events),
+        KernelLogProbe(ears.log),
         NextBootProbe(clock),
         ScstConfigProbe(scst, clock),
         DrivesProbe(),

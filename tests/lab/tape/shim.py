@@ -4,11 +4,12 @@ import hashlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 _HERE = Path(__file__).parent
 _SOURCES = ("shim.c", "targets.c")
-_FLAGS = ("-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC")
+_FLAGS = ("-O2", "-Wall", "-Wextra", "-Werror")
 
 
 class BuildError(Exception):
@@ -21,20 +22,37 @@ def built(*, has_iscsi: bool = False, cache: Path | None = None) -> Path:
     Raises:
         BuildError: it cannot be made.
     """
-    cache = cache or Path(tempfile.gettempdir()) / f"storewatch-lab-{os.getuid()}"
-    words = [*_FLAGS, *(["-DWITH_ISCSI"] if has_iscsi else [])]
-    libraries = ["-liscsi"] if has_iscsi else []
+    words = (*_FLAGS, *(["-DWITH_ISCSI"] if has_iscsi else []))
+    libraries = (*(["-liscsi"] if has_iscsi else []), "-ldl", "-lpthread")
     sources = [_HERE / name for name in _SOURCES]
+    return compiled("sgshim", sources, words, libraries, (_HERE / "shim.h",), cache=cache)
+
+
+def compiled(
+    name: str,
+    sources: Sequence[Path],
+    words: Sequence[str],
+    libraries: Sequence[str],
+    headers: Sequence[Path] = (),
+    *,
+    cache: Path | None = None,
+) -> Path:
+    """Return a library to preload, made if it is not there for these sources yet.
+
+    Raises:
+        BuildError: it cannot be made.
+    """
+    cache = cache or Path(tempfile.gettempdir()) / f"storewatch-lab-{os.getuid()}"
     digest = hashlib.sha256(" ".join(words).encode())
-    for path in (*sources, _HERE / "shim.h"):
+    for path in (*sources, *headers):
         digest.update(path.read_bytes())
-    library = cache / f"sgshim-{digest.hexdigest()[:16]}.so"
+    library = cache / f"{name}-{digest.hexdigest()[:16]}.so"
     if library.exists():
         return library
     cache.mkdir(mode=0o700, exist_ok=True)
     # Others may build it at the same time.
     draft = library.with_suffix(f".{os.getpid()}")
-    command = ["gcc", *words, "-o", str(draft), *map(str, sources), *libraries, "-ldl", "-lpthread"]
+    command = ["gcc", *words, "-shared", "-fPIC", "-o", str(draft), *map(str, sources), *libraries]
     try:
         made = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError:
