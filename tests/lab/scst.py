@@ -65,6 +65,15 @@ class Session:
         tree.set_if_there(f"{self.path}/active_commands", str(commands))
         tree.set(f"{self.path}/lun{lun}/active_commands", str(commands))
 
+    def spend(self, table: str, commands: int, *, wait_us: float) -> None:
+        """Have so many commands of a kind and size, `r4096`, have waited for the back end."""
+        lines = "".join(
+            f"{stage} {commands} 0.1 {wait_us:.1f} {wait_us:.1f} 0.0 us\n"
+            for stage in ("EXEC_WAIT", "total")
+        )
+        head = layout.LATENCY[table]
+        self.target.tree.write(f"{self.path}/latency/{table}", head + lines)
+
     def log_out(self) -> None:
         self.target.sessions.remove(self)
         shutil.rmtree(self.target.tree.path / self.path)

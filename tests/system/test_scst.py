@@ -148,6 +148,21 @@ async def test_an_initiator_that_usually_is_here_is_missed(
     wait_for("its end", lambda: not appliance.alerts(rule=rule, state=["pending", "firing"]))
 
 
+def test_latencies_are_told_while_they_are_measured_and_missed_by_nobody_after(
+    watched: Appliance, tree: ScstTree, target: Target
+) -> None:
+    session = target.log_in(ESX)
+    session.spend("r4096", 40, wait_us=250.0)
+    waits = 'scst_session_latency_stage_seconds_sum{stage="EXEC_WAIT",io="r"}'
+    tree.set("measure_latency", "1")
+    wait_for("its latency", lambda: value(watched, waits) == 0.01)
+    assert outcome(watched, "scst_latency") == {"seen"}
+    tree.set("measure_latency", "0")
+    wait_for("its end", lambda: watched.call("metrics.query", expr=waits)["rows"] == [])
+    assert outcome(watched, "scst_latency") == {"seen"}  # that there is nothing
+    assert watched.alerts(rule="ProbeBlind", state=["pending", "firing"]) == []
+
+
 def test_errors_of_a_back_end_are_told_by_the_kernels_log(
     appliance: Appliance, tree: ScstTree, target: Target, tmp_path: Path
 ) -> None:
