@@ -44,7 +44,7 @@ def test_only_counters_are_asked_for_their_increase() -> None:
     families = [family for probe in Appliance(HEALTHY).probes.values() for family in probe.families]
     for family in families:
         # Those of a latency are named as a summary's are.
-        counts = family.name.endswith(("_total", "_seconds_sum", "_seconds_count"))
+        counts = family.name.endswith(("_total", "_seconds_sum", "_seconds_count", "_bucket"))
         assert counts == (family.type is MetricType.COUNTER)
 
 

@@ -44,9 +44,10 @@ def test_no_family_belongs_to_two_probes() -> None:
 def test_a_family_says_what_it_means_and_a_counter_is_named_one(probe: Probe) -> None:
     for family in probe.families:
         assert family.help.endswith(".")
-        # vmstat's counters have node_exporter's names, which lack the ending; a summary's have its.
+        # vmstat's counters have node_exporter's names, which lack the ending; those of a summary
+        # or a histogram have theirs.
         if family.type == "counter" and not family.name.startswith("node_vmstat_"):
-            assert family.name.endswith(("_total", "_sum", "_count"))
+            assert family.name.endswith(("_total", "_sum", "_count", "_bucket"))
 
 
 def test_every_module_has_its_test() -> None:

@@ -22,7 +22,7 @@ from storewatchd.probes.scst.probe import (
     ScstProbe,
     make_scst_probes,
 )
-from storewatchd.probes.scst.readings import AGAIN_AFTER_S, SOONER_AFTER_S
+from storewatchd.probes.scst.readings import AGAIN_AFTER_S, SOONER_AFTER_S, ReadTimes
 
 IDLE = "run1/07-with-sessions-idle"
 
@@ -262,11 +262,29 @@ def test_an_attribute_of_the_tree_that_says_to_ask_again_is_counted(appliance: A
     appliance.look()
     frame = appliance.look("scst_slow")
     assert values(frame, "scst_sysfs_eagain_total")["scst.cheap",] == 2.0
-    assert set(values(frame, "scst_sysfs_read_seconds")) == {
-        ("scst.cheap",),
-        ("scst.steady",),
-        ("scst.queued",),
+    assert values(frame, "scst_sysfs_read_seconds_count") == {
+        ("scst.cheap",): 2.0,
+        ("scst.steady",): 1.0,
+        ("scst.queued",): 1.0,
     }
+
+
+def test_how_long_reads_take_is_a_histogram() -> None:
+    times = ReadTimes()
+    for seconds in (0.004, 0.01, 0.5, 15.0, 31.0):
+        times.add("scst.queued", seconds)
+    rows = times.rows()
+    assert {row.labels[1]: row.value for row in rows["bucket"]} == {
+        "0.01": 2,
+        "0.1": 2,
+        "1": 3,
+        "5": 3,
+        "15": 4,
+        "30": 4,
+        "+Inf": 5,
+    }
+    assert [row.value for row in rows["count"]] == [5]
+    assert [row.value for row in rows["sum"]] == [pytest.approx(46.514)]
 
 
 @pytest.mark.parametrize("row", ["scst.steady", "scst.queued"])

@@ -178,7 +178,9 @@ SLOW_FAMILIES = (
         "Attributes that said to ask again later: SCST is busy with management.",
         "attr_class",
     ),
-    gauge("scst_sysfs_read_seconds", "How long reading took.", "attr_class", unit="seconds"),
+    counter("scst_sysfs_read_seconds_bucket", "Reads that took so long.", "attr_class", "le"),
+    counter("scst_sysfs_read_seconds_sum", "How long reads took, added up.", "attr_class"),
+    counter("scst_sysfs_read_seconds_count", "Reads.", "attr_class"),
 )
 """Of what is read every few minutes."""
 

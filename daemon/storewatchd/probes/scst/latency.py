@@ -184,7 +184,7 @@ class ScstLatencyProbe:
         if now >= self._due:
             reading = await port.read(LATENCY_ROW)
             check_permitted(reading.value)
-            self._readings.durations_s[LATENCY_ROW] = reading.duration_s
+            self._readings.times.add(LATENCY_ROW, reading.duration_s)
             self._rows = await asyncio.to_thread(self._taken, reading.value)
             self._due = now + AGAIN_AFTER_S
         return seen(scope, self._rows)

@@ -137,7 +137,7 @@ class ScstProbe:
         # A large tree takes longer to parse than the loop may stand still.
         scst, rows, objects = await asyncio.to_thread(self._taken, reading)
         self._readings.asked_again[CHEAP_ROW] += scst.asked_again
-        self._readings.durations_s[CHEAP_ROW] = reading.duration_s
+        self._readings.times.add(CHEAP_ROW, reading.duration_s)
         self._readings.was_loaded = True
         self._readings.measures_latency = scst.measures_latency is True
         self._readings.sessions = sum(len(target.sessions) for target in scst.exported())
@@ -206,9 +206,8 @@ class ScstSlowProbe:
         rows["scst_sysfs_eagain_total"] = [
             Row((row,), float(count)) for row, count in self._readings.asked_again.items()
         ]
-        rows["scst_sysfs_read_seconds"] = [
-            Row((row,), duration_s) for row, duration_s in self._readings.durations_s.items()
-        ]
+        for part, found in self._readings.times.rows().items():
+            rows[f"scst_sysfs_read_seconds_{part}"] = found
         return seen(scope, rows)
 
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import errno
+import math
 import os
 
 from storewatchd.clock import Clock
+from storewatchd.core.frames import Row
 from storewatchd.errors import ProbeAbsent, ReadRefused
 from storewatchd.port import Port
 from storewatchd.probes.base import check_permitted
@@ -42,6 +44,34 @@ def check_readable(attributes: Attributes) -> None:
             raise ReadRefused(f"{path}: {os.strerror(-content)}", errno=-content)
 
 
+class ReadTimes:
+    """How long reads of each row took, as a histogram. SCST gives up on management after 15 s and
+    more, in steps of 5: what waits so long waits for that."""
+
+    BOUNDS_S = (0.01, 0.1, 1.0, 5.0, 15.0, 30.0)
+
+    def __init__(self) -> None:
+        self._times: dict[str, list[float]] = {}
+
+    def add(self, row: str, seconds: float) -> None:
+        self._times.setdefault(row, [0.0] * (len(self.BOUNDS_S) + 2))
+        times = self._times[row]
+        for place, bound in enumerate((*self.BOUNDS_S, math.inf)):
+            times[place] += seconds <= bound
+        times[-1] += seconds
+
+    def rows(self) -> dict[str, list[Row]]:
+        """Return the histogram's rows, by what stands behind its name."""
+        buckets, sums, counts = [], [], []
+        for row, (*below, count, total) in self._times.items():
+            for bound, value in zip((*self.BOUNDS_S, math.inf), (*below, count), strict=True):
+                le = "+Inf" if bound == math.inf else f"{bound:g}"
+                buckets.append(Row((row, le), value))
+            sums.append(Row((row,), total))
+            counts.append(Row((row,), count))
+        return {"bucket": buckets, "sum": sums, "count": counts}
+
+
 class SlowReadings:
     """The attributes that are read every few minutes. What says EAGAIN is as it was before."""
 
@@ -50,7 +80,7 @@ class SlowReadings:
         self.dif = Ledger()
         self.asked_again = {CHEAP_ROW: 0, STEADY_ROW: 0, QUEUED_ROW: 0}
         """How many attributes said EAGAIN, ever, by row."""
-        self.durations_s: dict[str, float] = {}
+        self.times = ReadTimes()
         self.was_loaded = False
         self.measures_latency = False
         self.sessions = 0
@@ -81,7 +111,8 @@ class SlowReadings:
         check_readable(steady.value)
         queued = await port.read(QUEUED_ROW)
         check_permitted(queued.value)
-        self.durations_s |= {STEADY_ROW: steady.duration_s, QUEUED_ROW: queued.duration_s}
+        self.times.add(STEADY_ROW, steady.duration_s)
+        self.times.add(QUEUED_ROW, queued.duration_s)
         self.scst = await asyncio.to_thread(self._taken, steady.value, queued.value, queued.at)
 
     def _taken(self, steady: Attributes, queued: Attributes, at: float) -> Scst:
