@@ -159,6 +159,26 @@ def test_scst_that_is_gone_is_down_and_what_it_did_stays_as_it_was(watch: Watch)
     assert watch.look() == []
 
 
+def test_a_module_that_the_configuration_needs_is_missed(watch: Watch) -> None:
+    text = "TARGET_DRIVER iscsi {\n TARGET iqn.a {\n }\n}\n"
+    watch.appliance.readings["boot.scst", ""] = {"exists": True, "text": text}
+    watch.appliance.readings["scst.modules", ""] = {"scst/": b""}
+    assert watch.looks(3)[-1] == ["ScstModuleMissing"]
+    alert = watch.alert("ScstModuleMissing")
+    assert (alert.severity, alert.resource_id) == (Severity.CRITICAL, "iscsi_scst")
+    assert alert.title == ("The kernel module iscsi_scst is not loaded, and scst.conf needs it")
+    watch.appliance.readings["scst.modules", ""] = {"scst/": b"", "iscsi_scst/": b""}
+    assert watch.look() == []
+
+
+def test_without_scst_its_modules_are_not_missed_one_by_one(watch: Watch) -> None:
+    text = "TARGET_DRIVER iscsi {\n TARGET iqn.a {\n }\n}\n"
+    watch.appliance.readings["boot.scst", ""] = {"exists": True, "text": text}
+    watch.appliance.readings["scst.modules", ""] = {}
+    watch.appliance.be("run1/01-absent-no-modules")
+    assert watch.looks(3)[-1] == ["ScstDown"]
+
+
 @pytest.mark.parametrize(
     ("name", "why"),
     [

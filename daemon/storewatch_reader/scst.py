@@ -11,6 +11,9 @@ _DIRECTIONS = ("read", "write", "bidi")
 STATE = ("version", "targets/")
 """Whether SCST is loaded at all."""
 
+MODULES = ("*scst*/", "qla2x00tgt/", "ib_srpt/")
+"""The modules of SCST, below /sys/module."""
+
 CHEAP = (
     *("version", "suspend", "threads", "poll_us", "last_sysfs_mgmt_res", "measure_latency"),
     *("targets/*/", "targets/*/open_state", "targets/*/*/", "targets/*/*/enabled"),

@@ -203,6 +203,13 @@ def _scst(
 
 SCST_ROWS = (
     _scst("scst.state", "/sys/kernel/scst_tgt: whether SCST is loaded", scst.STATE),
+    TreeRow(
+        "scst.modules",
+        "tree",
+        "/sys/module: which modules of SCST are loaded",
+        root="module",
+        attributes=scst.MODULES,
+    ),
     _scst("scst.cheap", "/sys/kernel/scst_tgt: what SCST answers at once", scst.CHEAP),
     _scst("scst.steady", "/sys/kernel/scst_tgt: what hardly ever changes", scst.STEADY),
     _scst(

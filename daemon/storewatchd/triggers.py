@@ -40,8 +40,8 @@ BY_SUBSYSTEM = {
     **dict.fromkeys(("fc_host", "fc_remote_ports", "fc_vports"), ("fibrechannel",)),
     "hwmon": ("sensors",),
     "thermal": ("thermal",),
-    "module": (*_SCST, *_VTL),
-    "scst_event": (*_SCST, EVENT_READER, EVENTS),
+    "module": ("scst_modules", *_SCST, *_VTL),
+    "scst_event": ("scst_modules", *_SCST, EVENT_READER, EVENTS),
 }
 """Which probes look at what a device of a subsystem changes."""
 

@@ -21,6 +21,7 @@ def test_every_module_of_the_package_is_in_the_tuple() -> None:
         *("system", "filesystems", "repositories", "repository_states"),
         *("block", "sensors", "thermal", "processes", "fibrechannel", "fibrechannel_statistics"),
         *("scst_state", "scst", "scst_slow", "scst_backing", "scst_latency", "scst_log"),
+        "scst_modules",
         *("scst_event_reader", "scst_events", "kernel_log", "next_boot", "scst_config"),
         *("tape_drives", "tape_drive_logs", "tape_alerts", "library_alerts"),
         *("libraries", "library_inventories", "library_element_states"),

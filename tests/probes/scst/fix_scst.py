@@ -114,6 +114,7 @@ class Appliance(ScriptedPort):
         self.asked_for: list[tuple[str, str]] = []
         self.readings["scst.log", ""] = {"exists": True, "boot": "a", "last": 99, "lines": []}
         self.readings["boot.scst", ""] = {"exists": False, "text": ""}
+        self.readings["scst.modules", ""] = {}
         self.be(name)
         self.start()
 

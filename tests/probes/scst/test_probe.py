@@ -61,9 +61,9 @@ def test_what_cannot_be_read_is_not_absent(appliance: Appliance, name: str) -> N
         appliance.look(name)
 
 
-def test_the_probes_are_six(appliance: Appliance) -> None:
+def test_the_probes_are_seven(appliance: Appliance) -> None:
     names = ["scst_state", "scst", "scst_slow", "scst_backing", "scst_latency", "scst_log"]
-    assert list(appliance.probes) == names
+    assert list(appliance.probes) == [*names, "scst_modules"]
 
 
 def test_no_family_is_told_by_two_probes(appliance: Appliance) -> None:

@@ -13,20 +13,9 @@ from typing import Any, NamedTuple
 from storewatchd.errors import Malformed
 from storewatchd.probes.scst.drift import unstable
 from storewatchd.probes.scst.model import Scst
+from storewatchd.probes.scst.modules import needed_modules
 from storewatchd.probes.scst.saved import Saved, parse_saved
 
-_OF_HANDLER = {
-    **dict.fromkeys(("vdisk_fileio", "vdisk_blockio", "vdisk_nullio", "vcdrom"), "scst_vdisk"),
-    **dict.fromkeys(("dev_disk", "dev_disk_perf"), "scst_disk"),
-    **dict.fromkeys(("dev_tape", "dev_tape_perf"), "scst_tape"),
-    "dev_changer": "scst_changer",
-}
-_OF_DRIVER = {
-    "iscsi": "iscsi_scst",
-    "scst_local": "scst_local",
-    "qla2x00t": "qla2x00tgt",
-    "ib_srpt": "ib_srpt",
-}
 _MOST_NAMES = 5
 _MIB = 1 << 20
 
@@ -194,10 +183,7 @@ def _needed(modules: Mapping[str, Any], scst: Mapping[str, Any], saved: Saved | 
     if scst["exists"]:
         needed.append("scst")
     if saved is not None:
-        handlers = {device.handler for device in saved.devices.values()}
-        drivers = {driver for driver, _ in saved.targets}
-        needed += [_OF_HANDLER[one] for one in handlers if one in _OF_HANDLER]
-        needed += [_OF_DRIVER[one] for one in drivers if one in _OF_DRIVER]
+        needed += needed_modules(saved)
     if modules["has_mhvtl_config"]:
         needed.append("mhvtl")
     return sorted(set(needed))

@@ -30,6 +30,7 @@ from storewatchd.probes.scst.latency import ScstLatencyProbe
 from storewatchd.probes.scst.log import ScstLogProbe
 from storewatchd.probes.scst.memory import Memory
 from storewatchd.probes.scst.model import Scst, Target
+from storewatchd.probes.scst.modules import ScstModulesProbe
 from storewatchd.probes.scst.objects import objects_of
 from storewatchd.probes.scst.presence import Presence, hour_of, was_taken_out
 from storewatchd.probes.scst.readings import (
@@ -58,6 +59,7 @@ def make_scst_probes(clock: Clock, readings: SlowReadings | None = None) -> tupl
         ScstBackingProbe(readings, clock),
         ScstLatencyProbe(readings, clock),
         ScstLogProbe(readings),
+        ScstModulesProbe(clock),
     )
 
 
