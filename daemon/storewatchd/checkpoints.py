@@ -10,15 +10,16 @@ import logging
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
 from storewatchd.core.freeze import freeze, thaw
+from storewatchd.core.images import Image, rebuilt
 from storewatchd.core.rows import Series
-from storewatchd.core.scopes import ProbeScopes
+from storewatchd.core.scopes import ProbeScopes, ScopeState
 from storewatchd.core.series import SeriesTable
 from storewatchd.errors import RecordingError
 from storewatchd.probes.base import Probe, Remembering
@@ -26,7 +27,12 @@ from storewatchd.probes.base import Probe, Remembering
 logger = logging.getLogger(__name__)
 
 INTERVAL_S = 300.0
-MAX_BYTES = 256 << 20
+
+MAX_PIECE_BYTES = 64 << 20
+CHUNK_BYTES = 1 << 20
+
+SCOPES_AT_ONCE = 50
+"""Of how many scopes is told before the loop turns."""
 
 _LENGTH = struct.Struct(">I")
 
@@ -47,7 +53,6 @@ class Checkpoints:
         self._path = directory / "samples"
         self._table = table
         self._version = version
-        self._writing = asyncio.Lock()
 
     async def load(self) -> None:
         """Take over what the file holds, if it is one of ours."""
@@ -55,9 +60,9 @@ class Checkpoints:
             told = await asyncio.to_thread(self._read)
             if told is None:
                 return
-            memories, *parts = told
-            series = {name: thaw(one) for part in parts for name, one in part["series"].items()}
-            self._table.adopt(series, {part["name"]: thaw(part["scopes"]) for part in parts})
+            memories, series, owners = told
+            if owners:
+                self._table.adopt(series, owners)
             for probe in self._probes:
                 probe.restore(memories.get(probe.name))
         except _UNREADABLE as error:
@@ -73,65 +78,104 @@ class Checkpoints:
             await self.write()
 
     async def write(self) -> None:
-        """Write the file, one probe after the other, so that no more of it than that is in memory;
-        the loop is let go between families."""
-        async with self._writing:
-            await self._write()
-
-    async def _write(self) -> None:
-        series, probes = self._table.parts()
+        """Write the file in pieces, so that no more than one is in memory. The loop is let go
+        between them."""
+        series, owners = self._table.parts()
         memories = {probe.name: await asyncio.to_thread(probe.to_plain) for probe in self._probes}
         fresh = self._path.with_name("samples.new")
         try:
             with await asyncio.to_thread(fresh.open, "wb") as file:
                 stream = zlib.compressobj(1)
-                for part in ({"version": self._version}, memories):
-                    await asyncio.to_thread(_add, file, stream, part)
-                for name, owner in probes.items():
-                    mine = {family: series[family] for family in owner.families}
-                    scopes, told = await _frozen(owner, mine)
-                    part = {"name": name, "scopes": scopes, "series": told}
-                    await asyncio.to_thread(_add, file, stream, part)
+                head = [{"version": self._version, "probes": len(owners)}]
+                head += [{"memory": name, "told": told} for name, told in memories.items()]
+                await asyncio.to_thread(_add, file, stream, [*head, {"memory": None}])
+                for name, owner in owners.items():
+                    scopes = await _frozen(owner)
+                    # In one piece with that: rows say by a number whose they are.
+                    images = [Image(series[family]) for family in sorted(owner.families)]
+                    about = {"probe": name, "max_age_s": owner.max_age_s, "scopes": scopes}
+                    about["families"] = len(images)
+                    await asyncio.to_thread(_add, file, stream, [about])
+                    for image in images:
+                        await asyncio.to_thread(_add, file, stream, image.pieces())
                 await asyncio.to_thread(file.write, stream.flush())
             await asyncio.to_thread(os.replace, fresh, self._path)
         except OSError as error:
             logger.debug("the samples cannot be kept over a restart: %s", error)
 
-    def _read(self) -> list[Any] | None:
-        """Return what probes remember, and after it what was written of each probe."""
+    def _read(
+        self,
+    ) -> tuple[dict[str, Any], dict[str, Series], dict[str, ProbeScopes]] | None:
+        """Return what probes remember, and every family and probe; None where there is nothing."""
         try:
-            content = self._path.read_bytes()
+            file = self._path.open("rb")
         except FileNotFoundError:
             return None
-        rest = memoryview(zlib.decompressobj().decompress(content, MAX_BYTES))
-        parts = []
-        while rest:
+        with file:
+            pieces = _pieces(file)
+            head = next(pieces, {})
+            memories = {}
+            while (told := next(pieces, {}))["memory"] is not None:
+                memories[told["memory"]] = told["told"]
+            if head["version"] != self._version:
+                logger.info("the samples of the last run are of another version, and left out")
+                return memories, {}, {}  # each probe judges for itself what it remembers
+            series: dict[str, Series] = {}
+            owners = {}
+            for _ in range(head["probes"]):
+                about = next(pieces, {})
+                mine = [rebuilt(pieces) for _ in range(about["families"])]
+                series |= {one.family.name: one for one in mine}
+                states = [None if one is None else thaw(one) for one in about["scopes"]]
+                owners[about["probe"]] = _owner(mine, states, about["max_age_s"])
+            return memories, series, owners
+
+
+def _owner(
+    series: Iterable[Series], states: list[ScopeState | None], max_age_s: float
+) -> ProbeScopes:
+    families = frozenset(one.family.name for one in series)
+    scopes = {state.scope: place for place, state in enumerate(states) if state is not None}
+    return ProbeScopes(families, max_age_s, scopes, states)
+
+
+def _add(file: BinaryIO, stream: "zlib._Compress", pieces: Iterable[Mapping[str, Any]]) -> None:
+    for piece in pieces:
+        told = msgspec.msgpack.encode(piece)
+        file.write(stream.compress(_LENGTH.pack(len(told)) + told))
+
+
+def _pieces(file: BinaryIO) -> Iterator[Mapping[str, Any]]:
+    """Yield what was added to a file.
+
+    Raises:
+        zlib.error, msgspec.MsgspecError, ValueError: it is damaged.
+    """
+    stream, rest = zlib.decompressobj(), bytearray()
+    while chunk := stream.unconsumed_tail or file.read(CHUNK_BYTES):
+        rest += stream.decompress(chunk, CHUNK_BYTES)
+        while len(rest) >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(rest)
-            parts.append(msgspec.msgpack.decode(rest[4 : 4 + length]))
-            rest = rest[4 + length :]
-        head, *told = parts
-        if head.get("version") != self._version:
-            logger.info("the samples of the last run are of another version, and left out")
-            return told[:1]  # what probes remember each of them judges for itself
-        return told
+            if length > MAX_PIECE_BYTES:
+                raise ValueError(f"a piece claims {length} bytes")
+            end = _LENGTH.size + length
+            if len(rest) < end:
+                break
+            yield msgspec.msgpack.decode(rest[_LENGTH.size : end], type=dict[str, Any])
+            del rest[:end]
 
 
-def _add(file: BinaryIO, stream: "zlib._Compress", part: Mapping[str, Any]) -> None:
-    told = msgspec.msgpack.encode(part)
-    file.write(stream.compress(_LENGTH.pack(len(told)) + told))
+async def _frozen(owner: ProbeScopes) -> list[Any]:
+    """Return a probe's scopes as plain values, by their numbers; these are so still.
 
-
-async def _frozen(owner: ProbeScopes, series: Mapping[str, Series]) -> tuple[Any, dict[str, Any]]:
-    """Return a probe's scopes and its series as plain values that belong together."""
-    pauses = True
+    Of a look that is told of, every sample must be there: tell of samples after this.
+    """
     while True:
         states = owner.states
-        # Before the series: of a look that is told of, every sample must be there.
-        scopes, told = freeze(owner), {}
-        for name, one in series.items():
-            told[name] = freeze(one)
-            if pauses:
+        told = []
+        for number, state in enumerate(states):
+            told.append(None if state is None else freeze(state))
+            if number % SCOPES_AT_ONCE == SCOPES_AT_ONCE - 1:
                 await asyncio.sleep(0)
-        if owner.states is states:
-            return scopes, told
-        pauses = False  # the scopes were numbered anew in between
+        if owner.states is states and len(told) == len(states):
+            return told
