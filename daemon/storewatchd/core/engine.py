@@ -25,7 +25,7 @@ from storewatchd.core.outcome import Hidden, answer_of, surest_first, without_bo
 from storewatchd.core.promql import Result, ResultRow
 from storewatchd.core.rules import Rule, RuleSet
 from storewatchd.core.series import Recorded, SeriesTable, recording
-from storewatchd.core.steps import Steps, at_once
+from storewatchd.core.steps import MANY, Steps, at_once
 
 RULE_REMOVED = "the rule is no longer there"
 
@@ -36,7 +36,8 @@ MAX_RENEWED = 100
 """Of how many alerts of a rule that is done in one evaluation: it takes some 50 µs each."""
 
 LARGE = 4_096
-"""From how many rows of its families on a rule's expression is worked out aside."""
+"""From how many rows of its families on a rule rests after each time that it is evaluated. From
+`MANY` on its expression is worked out aside."""
 
 REST_S = 1.0
 """How long such a rule rests: of a thousand scopes some are looked at all the time."""
@@ -148,14 +149,14 @@ class Engine:
         if not state.rule.plan.touches(frozenset(touched), self._table):
             return False
         rest_s = state.evaluated_at + REST_S - now.awake
-        if rest_s <= 0 or not self._is_large(state.rule):
+        if rest_s <= 0 or self._rows_of(state.rule) < LARGE:
             return True
         state.due = min(state.due, now.monotonic + rest_s)
         return False
 
-    def _is_large(self, rule: Rule) -> bool:
+    def _rows_of(self, rule: Rule) -> int:
         names = rule.plan.families(self._table)
-        return sum(len(self._table.series(name) or ()) for name in names) >= LARGE
+        return sum(len(self._table.series(name) or ()) for name in names)
 
     def replace_rules(self, rules: RuleSet, now: Instant) -> list[Transition]:
         """Put another set of rules in force at once; close the alerts whose rule is gone."""
@@ -242,7 +243,7 @@ class Engine:
         state.last_evaluation = now.wall
         state.error = None
         answer = partial(answer_of, rule, self._table, now.wall)
-        if self._is_large(rule):
+        if self._rows_of(rule) >= MANY:
             result, state.error = yield answer
         else:
             result, state.error = answer()

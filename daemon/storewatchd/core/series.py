@@ -30,7 +30,7 @@ from storewatchd.core.intake import (
 from storewatchd.core.rows import Kept, Series
 from storewatchd.core.rowstate import RowState
 from storewatchd.core.scopes import ProbeScopes, ScopeState
-from storewatchd.core.steps import Steps, at_once
+from storewatchd.core.steps import MANY, Steps, alone, at_once
 
 MARGIN_S = 300.0
 """How much longer than the retention samples are kept: what was so at its far end has to be known
@@ -173,10 +173,11 @@ class SeriesTable:
                 pass  # it says nothing: what was known holds, and what was not stays unknown
             case _:
                 assert_never(frame.outcome)
+        if any(len(placed.places) >= MANY for placed, _ in looks.values()):
+            yield alone
         for name, (placed, dropped) in looks.items():
             self._replace_rows(self._series[name], place, placed, dropped, frame.at)
-        for name in looks:
-            series = self._series[name]
+        for series in map(self._series.__getitem__, looks):
             yield from self._drop_old_rows(series, frame.at, spared=max(64, len(series) // 2))
         return owner.families
 

@@ -12,8 +12,16 @@ T = TypeVar("T")
 
 Steps: TypeAlias = Generator[Callable[[], Any] | None, Any, T]
 
+MANY = 500
+"""From how many elements on numpy lets other threads run while it works (NPY_BEGIN_THREADS), and
+has to wait for them afterwards."""
+
 PIECE = 2_000
 """How many rows are handled in one step: a millisecond or two."""
+
+
+def alone() -> None:
+    """What a step yields where the next one is to be taken while no thread computes."""
 
 
 def at_once(steps: Steps[T]) -> T:

@@ -3,7 +3,8 @@
 import asyncio
 from typing import Any, TypeVar
 
-from storewatchd.core.steps import Steps
+from storewatchd.core.steps import Steps, alone
+from storewatchd.interpreter import aside, computing
 
 T = TypeVar("T")
 
@@ -16,18 +17,23 @@ async def in_turns(steps: Steps[T]) -> T:
 
     If it is cancelled, the work stays where it is: what it is about must not be used any more.
     """
-    clock = asyncio.get_running_loop().time
+    clock, lock = asyncio.get_running_loop().time, computing()
     answer: Any = None
-    until = clock() + TURN_S
+    until, is_alone = clock() + TURN_S, False
     while True:
         try:
-            aside = steps.send(answer)
+            wanted = steps.send(answer)
         except StopIteration as end:
             found: T = end.value
             return found
-        answer = None
-        if aside is not None:
-            answer = await asyncio.to_thread(aside)
+        finally:
+            if is_alone:
+                lock.release()
+        answer, is_alone = None, wanted is alone
+        if is_alone:
+            await lock.acquire()
+        elif wanted is not None:
+            answer = await aside(wanted)
         elif clock() < until:
             continue
         else:

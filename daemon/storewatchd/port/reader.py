@@ -26,6 +26,7 @@ from storewatchd.errors import (
     ReadRefused,
     ReadStuck,
 )
+from storewatchd.interpreter import aside
 from storewatchd.port import Heard, Reading
 
 logger = logging.getLogger(__name__)
@@ -176,7 +177,7 @@ class ReaderPort:
             if header["count"] < MANY_ATTRIBUTES:
                 plan, value = _converted(known, header, blob)
             else:
-                plan, value = await asyncio.to_thread(_converted, known, header, blob)
+                plan, value = await aside(_converted, known, header, blob)
         except _LeftOut:
             raise ProbeFailed(f"the reader left out the paths of {what}") from None
         except (attributes.BadAttributes, struct.error, KeyError, TypeError) as error:

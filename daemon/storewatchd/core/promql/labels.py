@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import numpy as np
 
 from storewatchd.core.promql.syntax import Matching
+from storewatchd.core.steps import PIECE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -141,7 +142,11 @@ class LabelFrame:
     @_Once
     def has_duplicates(self) -> bool:
         """Whether two rows have the same identity."""
-        return len(set(self.identities)) < len(self.rows)
+        found: set[tuple[str, ...]] = set()
+        # In pieces, for one call holds up all other threads until its end.
+        for start in range(0, len(self.rows), PIECE):
+            found.update(self.identities[start : start + PIECE])
+        return len(found) < len(self.rows)
 
     @_Once
     def _index(self) -> dict[str, int]:

@@ -3,7 +3,6 @@
 They are two: while SCST hangs, the first still knows what it knows.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from storewatchd.clock import Clock
 from storewatchd.core.frames import Frame, Row, Scope
 from storewatchd.errors import Malformed, ProbeError, ProbeFailed
+from storewatchd.interpreter import aside
 from storewatchd.port import Port
 from storewatchd.probes.base import check_permitted, gauge, seen
 from storewatchd.probes.boot.checks import Facts, State, judged, needed, next_kernel
@@ -216,7 +216,7 @@ class ScstConfigProbe:
             saved = parse_saved(facts["text"]) if facts["exists"] else Saved()
         except Malformed as error:
             raise ProbeFailed(f"what is saved cannot be understood: {error}") from error
-        found = await asyncio.to_thread(_drifts, {**steady, **cheap}, rarely, saved)
+        found = await aside(_drifts, {**steady, **cheap}, rarely, saved)
         counts = Counter(one.kind for one in found)
         return {
             "scst_config_drift": [Row((kind,), float(counts[kind])) for kind in KINDS],

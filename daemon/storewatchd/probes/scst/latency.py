@@ -8,13 +8,13 @@ time of that stage, from which their sum comes. Counts have 32 bits, and who wri
 empties it.
 """
 
-import asyncio
 import re
 from dataclasses import dataclass
 
 from storewatchd.clock import Clock
 from storewatchd.core.frames import Frame, Row, Scope
 from storewatchd.errors import ProbeAbsent, ProbeDeferred
+from storewatchd.interpreter import aside
 from storewatchd.port import Port
 from storewatchd.probes.base import check_permitted, counter, gauge, seen
 from storewatchd.probes.scst.model import Identity
@@ -185,7 +185,7 @@ class ScstLatencyProbe:
             reading = await port.read(LATENCY_ROW)
             check_permitted(reading.value)
             self._readings.times.add(LATENCY_ROW, reading.duration_s)
-            self._rows = await asyncio.to_thread(self._taken, reading.value)
+            self._rows = await aside(self._taken, reading.value)
             self._due = now + AGAIN_AFTER_S
         return seen(scope, self._rows)
 

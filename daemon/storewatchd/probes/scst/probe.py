@@ -5,13 +5,13 @@ Whether SCST is loaded and what it does are two things, and so two probes: of on
 the first is surely known and the second surely not, so that alerts about what it did freeze.
 """
 
-import asyncio
 import threading
 from typing import Any
 
 from storewatchd.clock import Clock
 from storewatchd.core.frames import Found, Frame, Row, Scope
 from storewatchd.errors import Malformed, ProbeAbsent, ProbeFailed
+from storewatchd.interpreter import aside
 from storewatchd.port import Port, Reading
 from storewatchd.probes.base import Probe, seen
 from storewatchd.probes.scst.accumulate import Ledger, counts_of
@@ -137,7 +137,7 @@ class ScstProbe:
     async def collect(self, port: Port, scope: Scope) -> Frame:
         reading = await port.read(CHEAP_ROW)
         # A large tree takes longer to parse than the loop may stand still.
-        scst, rows, objects = await asyncio.to_thread(self._taken, reading)
+        scst, rows, objects = await aside(self._taken, reading)
         self._readings.asked_again[CHEAP_ROW] += scst.asked_again
         self._readings.times.add(CHEAP_ROW, reading.duration_s)
         self._readings.was_loaded = True
@@ -204,7 +204,7 @@ class ScstSlowProbe:
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
         scst = await self._readings.refresh(port)
-        rows = await asyncio.to_thread(slow_rows, scst, self._readings.dif)
+        rows = await aside(slow_rows, scst, self._readings.dif)
         rows["scst_sysfs_eagain_total"] = [
             Row((row,), float(count)) for row, count in self._readings.asked_again.items()
         ]

@@ -8,6 +8,7 @@ import os
 from storewatchd.clock import Clock
 from storewatchd.core.frames import Row
 from storewatchd.errors import ProbeAbsent, ReadRefused
+from storewatchd.interpreter import aside
 from storewatchd.port import Port
 from storewatchd.probes.base import check_permitted
 from storewatchd.probes.scst.accumulate import Ledger
@@ -113,7 +114,7 @@ class SlowReadings:
         check_permitted(queued.value)
         self.times.add(STEADY_ROW, steady.duration_s)
         self.times.add(QUEUED_ROW, queued.duration_s)
-        self.scst = await asyncio.to_thread(self._taken, steady.value, queued.value, queued.at)
+        self.scst = await aside(self._taken, steady.value, queued.value, queued.at)
 
     def _taken(self, steady: Attributes, queued: Attributes, at: float) -> Scst:
         again = {path for path, content in queued.items() if content == -errno.EAGAIN}

@@ -5,12 +5,12 @@ What mtx cannot know is left out: exceptions, access bits and serial numbers of 
 is believed only by the rules of `storewatchd.scsi.mtx`.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from storewatchd.errors import Malformed, ProbeDeferred, ProbeFailed
+from storewatchd.interpreter import aside
 from storewatchd.port import Port
 from storewatchd.probes.tape.asking import OCCUPIED, Asker
 from storewatchd.scsi.elements import (
@@ -112,7 +112,7 @@ async def _reported(asker: Asker) -> tuple[Element, ...]:
         if _is_large(expected):
             report = await asker.ask("changer.elements.all")
             # That takes longer than the loop may stand still.
-            return await asyncio.to_thread(parse_elements, report, expected=expected)
+            return await aside(parse_elements, report, expected=expected)
         return parse_elements(await asker.ask("changer.elements"), expected=expected)
     except Malformed as error:
         raise NoUse(str(error), is_spoilt=True) from error
