@@ -46,7 +46,7 @@ class Watch:
         self.engine = Engine(self.table, self.incidents, RULES)
         self.files: dict[str, dict[str, Any]] = {}
         self.disks: dict[str, list[Row]] = {}
-        self.ports: dict[str, bool] = {}  # whether each is online
+        self.ports: dict[str, bool] | None = {}  # whether each is online; None: cannot be seen
         self.absent: set[Scope] = set()
         self.be(name)
 
@@ -74,8 +74,11 @@ class Watch:
             for scope in scopes:
                 self.table.feed(self._frame(scope, now.wall))
         self.table.feed(Frame(BLOCK, now.wall, rows=self.disks))
-        states = [Row((port, "online"), float(is_up)) for port, is_up in self.ports.items()]
-        self.table.feed(Frame(PORTS, now.wall, rows={"fc_host_port_state": states}))
+        if self.ports is None:
+            self.table.feed(Frame(PORTS, now.wall, Outcome.FAILED, reason="it hangs"))
+        else:
+            states = [Row((port, "online"), float(is_up)) for port, is_up in self.ports.items()]
+            self.table.feed(Frame(PORTS, now.wall, rows={"fc_host_port_state": states}))
         self.engine.evaluate(now, frozenset(self.table.names()))
         return self.firing()
 

@@ -29,6 +29,7 @@ class Watch:
     def __init__(self) -> None:
         self.machine = Machine()
         self.both_online()
+        self.is_scst_seen = True
         self.targets: dict[str, bool] = {}  # whether each is enabled, by its port
         self.table = SeriesTable()
         for probe in (self.machine.probe, self.machine.statistics):
@@ -67,7 +68,10 @@ class Watch:
         for port, is_enabled in self.targets.items():
             rows["scst_target_port"].append(Row(("qla2x00t", port, port), 1.0))
             rows["scst_target_enabled"].append(Row(("qla2x00t", port), float(is_enabled)))
-        self.table.feed(Frame(SCST, now.wall, rows=rows))
+        if self.is_scst_seen:
+            self.table.feed(Frame(SCST, now.wall, rows=rows))
+        else:
+            self.table.feed(Frame(SCST, now.wall, Outcome.FAILED, reason="it hangs"))
         self.engine.evaluate(now, frozenset(self.table.names()))
         return [one.rule for one in self.firing()]
 
@@ -169,6 +173,21 @@ def test_a_port_whose_target_was_disabled_is_not_missed(watch: Watch) -> None:
     watch.targets = {SECOND: False}
     watch.looks(10)
     assert list(watch.incidents) == []
+
+
+def test_that_the_last_port_is_down_is_told_though_scst_cannot_be_seen(watch: Watch) -> None:
+    watch.is_scst_seen = False
+    watch.second(DOWN, port_state=DOWN)
+    assert watch.looks(10)[-1] == ["FcPortDown", "FcPortDown"]
+
+
+def test_whether_a_port_beside_others_is_missed_is_not_known_without_scst(watch: Watch) -> None:
+    watch.is_scst_seen = False
+    watch.looks(6)
+    watch.second(DOWN)
+    assert watch.looks(10)[-1] == []
+    watch.is_scst_seen = True
+    assert watch.looks(4)[-1] == ["FcPortDown"]
 
 
 def test_a_port_that_was_taken_out_is_missed_for_two_weeks(watch: Watch) -> None:

@@ -325,6 +325,14 @@ def test_an_initiator_that_usually_is_here_and_is_not_is_told(settled: Watch) ->
     assert settled.look() == []
 
 
+def test_an_initiator_of_iscsi_is_missed_though_adapters_of_other_kinds_hang(
+    settled: Watch,
+) -> None:
+    settled.ports = None
+    leave(settled)
+    assert settled.looks(11)[-1] == ["ExpectedInitiatorMissing"]
+
+
 def test_an_initiator_that_is_away_shortly_is_not_told(settled: Watch) -> None:
     for _ in range(3):
         leave(settled)
