@@ -22,7 +22,7 @@ OTHER = Settings(
     control=ControlSettings(write_group="others"),
     probes=ProbesSettings(Seconds(5.0), ("block",)),
     storage=StorageSettings(False, (RepositorySettings("a", "/a"),)),
-    rules=RulesSettings((Path("/rules"),), Seconds(7.0)),
+    rules=RulesSettings((Path("/rules"),), Seconds(7.0), built_in=False),
 )
 
 

@@ -35,6 +35,12 @@ def test_the_built_in_rules_are_always_there() -> None:
     assert {"StorageCapacityWarning", "StorageCapacityCritical", "TaskFailed"} <= set(names())
 
 
+def test_other_rules_may_take_their_place(directory: Path) -> None:
+    (directory / "a.yml").write_text(rule("First"))
+    rules, problems = read_rules(RulesSettings((directory,), built_in=False), ())
+    assert ([one.name for one in rules], problems) == (["First"], [])
+
+
 def test_every_file_that_ships_is_known_in_the_order_of_names() -> None:
     paths = [file.path for file in built_in_files()]
     assert {"default.yml", "scst.yml"} <= set(paths)

@@ -83,6 +83,7 @@ def test_everything_can_be_set(file: Path) -> None:
         [rules]
         directories = ["/rules", "/more"]
         interval = "1m30s"
+        built_in = false
         [metrics]
         retention = "6h"
         [tasks]
@@ -121,7 +122,11 @@ def test_everything_can_be_set(file: Path) -> None:
                 {"name": "archive", "path": "/srv/archive"},
             ),
         },
-        "rules": {"directories": (Path("/rules"), Path("/more")), "interval": 90.0},
+        "rules": {
+            "directories": (Path("/rules"), Path("/more")),
+            "interval": 90.0,
+            "built_in": False,
+        },
         "metrics": {"retention": 21_600.0},
         "tasks": {"spool_directory": Path("/spool")},
         "events": {"keep_records": 5000},

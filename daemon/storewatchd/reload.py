@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 TAKEN_AT_ONCE = frozenset(
     {"daemon.log_level", "probes.interval", "storage.repositories", "rules.directories"}
-    | {"rules.interval"}
+    | {"rules.interval", "rules.built_in"}
 )
 """The settings that a reload puts in force; every other one waits for the next start."""
 

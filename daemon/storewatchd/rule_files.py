@@ -16,12 +16,12 @@ _USUAL_DIRECTORIES = RulesSettings().directories
 
 
 def read_rules(settings: RulesSettings, taken: Collection[str]) -> tuple[RuleSet, list[RuleError]]:
-    """Return the built-in rules and those of the rules directories, and every problem. `taken`
-    are the names of metrics that no rule may record.
+    """Return the built-in rules, unless others are to take their place, and those of the rules
+    directories, and every problem. `taken` are the names of metrics that no rule may record.
 
     It reads files: call it where that may take a while.
     """
-    files = built_in_files()
+    files = built_in_files() if settings.built_in else []
     problems: list[RuleError] = []
     for directory in settings.directories:
         for path in _paths(directory, problems):

@@ -103,6 +103,7 @@ class StorageSettings:
 class RulesSettings:
     directories: tuple[Path, ...] = (Path("/etc/storewatch/rules.d"),)
     interval: Seconds = Seconds(30.0)
+    built_in: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ Everything is in a temporary directory, and goes with it when this ends.
 """
 
 import argparse
+import asyncio
 import os
 import shutil
 import signal
@@ -12,14 +13,17 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from lab.demo_play import LENGTH_S, Step, Told, steps
+from lab.demo_memory import remember
+from lab.demo_play import LENGTH_S, Told, steps
 from lab.demo_programs import DemoError, EnvFile, Programs, running_daemon
-from lab.demo_stage import Stage
+from lab.demo_rules import FASTER
+from lab.demo_stage import TARGET_A, VEEAM, Stage
 from lab.tape.shim import BuildError
 from storewatch import ClientError
 
@@ -50,6 +54,16 @@ def main() -> int:
                     port=words.port,
                     reader_words=stage.reader_words,
                     repositories=stage.repositories,
+                    faster=FASTER * words.speed,
+                    remember=lambda state: asyncio.run(
+                        remember(
+                            state,
+                            store=stage.vtl.store,
+                            target=TARGET_A,
+                            initiator=VEEAM,
+                            session=stage.second_path,
+                        )
+                    ),
                 )
             )
             undo.enter_context(EnvFile(_env_file(), programs))
@@ -87,9 +101,11 @@ class Show:
         """Play every step, and say how it ended."""
         for step in steps(self._stage, self._programs):
             self._wait_until(step.at_s)
+            for rule in step.needs:
+                self._wait_for(rule, lambda told, rule=rule: rule in told.rules)  # type: ignore[misc]
             self._print(step.line)
             step.act()
-            self._wait_seen(step)
+            self._wait_for("that", step.is_seen)
         self._wait_until(LENGTH_S)
         self._sum_up()
 
@@ -106,12 +122,12 @@ class Show:
         while self._now_s < at_s:
             self._tick(min(_TICK_S, (at_s - self._now_s) / self._speed))
 
-    def _wait_seen(self, step: Step) -> None:
+    def _wait_for(self, what: str, is_seen: Callable[[Told], bool]) -> None:
         end = time.monotonic() + _SEEN_WITHIN_S
-        while not step.is_seen(self._told):
+        while not is_seen(self._told):
             if time.monotonic() > end:
                 self.has_seen_all = False
-                self._print(f"      the daemon has not seen that within {_SEEN_WITHIN_S:.0f} s")
+                self._print(f"      the daemon has not seen {what} within {_SEEN_WITHIN_S:.0f} s")
                 return
             self._tick()
 
@@ -148,8 +164,9 @@ class Show:
 def _introduce(stage: Stage, programs: Programs, speed: float) -> None:
     _say(
         f"""
-Storewatch watches an emulated appliance: a library with two drives, SCST with two targets, and two
-repositories. Looks and rules come once a second here, and not every 30 seconds.
+Storewatch watches an emulated appliance: a library with two drives, a virtual one of mhvtl, SCST
+with three targets, and two repositories. Looks and rules come once a second here, and not every 30
+seconds; rules wait {FASTER} times shorter than those that ship.
 
   URL      {programs.url}
   token    {programs.token}
@@ -166,16 +183,16 @@ Ctrl-C stops everything and removes what it made.
 """
     )
     if not stage.has_own_repositories:
-        _say("Left out, as mounting small file systems needs root: repositories that fill up.\n")
+        _say(
+            "Left out, as mounting small file systems needs root: repositories and a media store"
+            " that fill up, and a management of SCST that is stuck.\n"
+        )
     if stage.procfs:
         _say(
             "Of processes the reader is shown only the emulated backup program: more needs root.\n"
         )
     if speed != 1:
-        _say(
-            f"This is played {speed:g} times as fast. Rules wait as long as always: those that wait"
-            " for half a minute and more may not fire.\n"
-        )
+        _say(f"This is played {speed:g} times as fast, and rules wait so much shorter again.\n")
 
 
 def _say(line: str) -> None:

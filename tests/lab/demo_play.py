@@ -1,7 +1,8 @@
 """An hour of trouble in two minutes: what goes wrong when, and how it is put right.
 
 A step that is over too soon for a look is waited for: `is_seen` says when the daemon has seen it.
-Rules wait as long as always, whatever the speed of the play.
+What puts something right `needs` that its alert has fired. Rules wait `FASTER` times shorter than
+those that ship.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lab.demo_programs import Programs
-from lab.demo_stage import ESX, TARGET_B, Stage
+from lab.demo_stage import BACKUP, ESX, TARGET_A, TARGET_B, VEEAM, Stage
 
 LENGTH_S = 125.0
 
@@ -23,6 +24,10 @@ class Told:
     tape: list[tuple[str, str]] = field(default_factory=list)
     """Kinds, and the code of what has one."""
     last_id: str | None = None
+
+    @property
+    def rules(self) -> set[str]:
+        return {rule for rule, _ in self.fired}
 
     def take(self, event: dict[str, Any]) -> str | None:
         """Note an event; return the line that tells of it, where there is one to print."""
@@ -55,6 +60,24 @@ class Step:
     line: str
     act: Callable[[], object]
     is_seen: Callable[[Told], bool] = _always
+    needs: tuple[str, ...] = ()
+    """Rules that have to have fired before."""
+
+
+LEFT_OUT = {
+    "DifErrors": "what SCST answers from its work queue is read every five minutes",
+    "LunLatencyHigh": "SCST's tables of latency are read once a minute",
+    "LunLatencyCritical": "SCST's tables of latency are read once a minute",
+}
+"""Rules of SCST, tapes, virtual libraries and the next start that do not fire in two minutes, and
+why."""
+
+NEED_ROOT = {"ScstManagementStuck", "VtlStoreFull"}
+"""Those of which the trouble needs a mount."""
+
+
+def _together(*acts: Callable[[], object]) -> Callable[[], object]:
+    return lambda: [act() for act in acts]
 
 
 def steps(stage: Stage, programs: Programs) -> list[Step]:
@@ -71,69 +94,114 @@ def steps(stage: Stage, programs: Programs) -> list[Step]:
     def tells(kind: str, code: str = "") -> Callable[[Told], bool]:
         return lambda told: (kind, code) in told.tape
 
+    def logged_in(times: int) -> Callable[[Told], bool]:
+        expr = f'sum(scst_initiator_logins_total{{initiator="{BACKUP}"}}) >= {times}'
+        return lambda _: bool(programs.rows(expr))
+
+    vtl, first_virtual, second_virtual = stage.vtl, *stage.vtl.drives
     play = [
-        # What rules wait for comes first. Files behind LUNs are looked at every two minutes: one
-        # has to be gone before the first look, and is back before the second.
+        # What was wrong before. Files behind LUNs, scst.conf and the next start are looked at every
+        # few minutes only.
         Step(
             0,
-            "the file behind the LUN vm-b has been deleted: LunBackingMissing waits 30 seconds",
+            "it was like that before: the file behind the LUN vm-b is deleted, that of vm-c has"
+            f" grown; {VEEAM}, which is here day and night, is missing; scst.conf is not what SCST"
+            " does; the next kernel lacks mhvtl (`storewatchctl boot check`); the store of virtual"
+            " cartridges will be full in three days",
             lambda: None,
         ),
         Step(
-            2,
-            f"the target {TARGET_B} is disabled: TargetDisabled waits a minute",
+            1,
+            f"the target {TARGET_B} is disabled: TargetDisabled waits a minute, here 3 seconds",
             lambda: stage.target_b.enable(is_enabled=False),
         ),
+        Step(2, "a label cannot be read any more", lambda: stage.spoil_label(is_spoilt=True)),
         Step(
-            4,
-            "SCST is suspended, and all I/O stands still: ScstSuspended waits a minute",
-            lambda: stage.suspend(is_suspended=True),
-        ),
-        Step(
-            8,
-            f"the drive {second} vanishes: DriveOffline waits 5 minutes, and does not fire in this"
-            " play; `storewatchctl alerts list --state pending` has it",
+            3,
+            f"the drive {second} vanishes: `storewatchctl alerts list --state pending`",
             lambda: library.vanish(library.drives[1]),
+        ),
+        Step(4, f"the initiator {ESX} leaves by one of two paths", stage.leave),
+        Step(5, "both mail slots are full", lambda: stage.fill_mail(is_full=True)),
+        Step(6, "a slot reports an exception", lambda: stage.spoil_slot(is_spoilt=True)),
+        Step(
+            7,
+            f"the daemon of the virtual drive {first_virtual} is suspended: it is half up",
+            lambda: vtl.suspend(is_suspended=True),
+        ),
+        Step(8, f"the virtual drive {second_virtual} is stopped", vtl.stop_drive),
+        Step(
+            9,
+            "the stop of the virtual library's unit hangs",
+            lambda: vtl.hang_stop(hangs=True),
         ),
         Step(
             10,
-            f"the initiator {ESX} leaves by one of two paths: MultipathLostAtTarget waits 5 minutes"
-            " too",
-            stage.leave,
-        ),
-        Step(
-            18,
             "the task nightly fails: `storewatchctl tasks show nightly` has its last words",
             lambda: programs.run_task("nightly", "echo 'no space left on archive' >&2; exit 3"),
             fires("TaskFailed"),
         ),
         Step(
-            23,
+            12,
+            "SCST is suspended, and all I/O stands still",
+            lambda: stage.suspend(is_suspended=True),
+            fires("ScstSuspended"),
+        ),
+        Step(17, "SCST is resumed", lambda: stage.suspend(is_suspended=False)),
+        Step(18, "the driver scst_local loses its only target", stage.lose_target),
+        Step(19, "a handler of SCST ends, with its device", stage.lose_handler),
+        Step(20, "the device vm-b is blocked", lambda: stage.tree.block("vm-b")),
+        Step(21, f"{TARGET_A} swallows commands", lambda: stage.swallow(is_on=True)),
+        Step(22, "a command for the LUN vm-a does not end", lambda: stage.stick(is_stuck=True)),
+        Step(23, "SCST tells of a medium error, in the kernel's log only", stage.log_error),
+        *(
+            Step(
+                24 + number,
+                f"{BACKUP} logs in" + (", again" if number else ""),
+                stage.log_in_again,
+                logged_in(number + 1),
+            )
+            for number in range(5)
+        ),
+        Step(
+            30,
             f"LAB003L8 is loaded into the drive {first}: `storewatchctl events --type tape`",
             lambda: library.load(3, 0),
             tells("loaded"),
         ),
         Step(
-            27,
+            33,
             f"bareos-sd writes to the drive {first}, which is left alone now:"
             " `storewatchctl metrics --query tape_drive_holder`, and"
             " 'rate(node_tape_written_bytes_total[10s])'",
             stage.begin_job,
             lambda _: bool(programs.rows("tape_drive_holder")),
         ),
-        Step(37, "bareos-sd is done, and lets the drive go", stage.end_job),
+        Step(43, "bareos-sd is done, and lets the drive go", stage.end_job),
         Step(
-            40,
-            f"the drive {first} raises TapeAlert 4: watch `storewatchctl alerts list`",
-            lambda: stage.raise_flag(4),
+            45,
+            f"the drive {first} raises the TapeAlert flags 3 and 4: watch"
+            " `storewatchctl alerts list`",
+            lambda: stage.raise_flag(3, 4),
             fires("TapeAlertCritical"),
         ),
         Step(
-            47,
-            "the cartridge is unloaded and the drive takes the flag back: the alert ends a minute"
-            " after that",
+            50,
+            "the cartridge is unloaded and the drive takes its flags back",
             stage.unload,
             tells("unloaded"),
+            needs=("TapeAlertWarning",),
+        ),
+        Step(
+            52,
+            f"the drive {first} asks to be cleaned, and there is no cleaning cartridge",
+            lambda: stage.ask_for_cleaning(asks=True),
+            fires("DriveNeedsCleaning"),
+        ),
+        Step(
+            58,
+            "a start of the machine is planned: what is wrong with it is critical now",
+            lambda: vtl.plan_start(is_planned=True),
         ),
         Step(
             60,
@@ -153,6 +221,12 @@ def steps(stage: Stage, programs: Programs) -> list[Step]:
             " told to be removed, and ProbeBlind tells of it",
             library.corrupt_inventory,
             fires("ProbeBlind", "library_inventories"),
+            needs=(
+                "MailSlotFull",
+                "LibraryException",
+                "DuplicateOrUnreadableBarcode",
+                "CleaningRunOut",
+            ),
         ),
         Step(
             74,
@@ -161,45 +235,119 @@ def steps(stage: Stage, programs: Programs) -> list[Step]:
             ends("ProbeBlind", "library_inventories"),
         ),
         Step(
-            82,
+            78,
             "a tool hangs that asks the library: `storewatchctl probes list` shows that everything"
             " else goes on",
             stage.hang_library,
             lambda _: stage.holds_a_tool,
         ),
         Step(
-            90,
+            84,
             "the library answers again: the tool lets go",
             lambda: library.release(library.changer),
         ),
         Step(
-            95,
+            86,
+            "the kernel takes the library offline",
+            lambda: stage.switch_library(is_on=False),
+        ),
+        # All of it is put right.
+        Step(
+            94,
             "recovery: the task nightly succeeds",
             lambda: programs.run_task("nightly", "echo done"),
             ends("TaskFailed"),
         ),
-        Step(97, "recovery: SCST is resumed", lambda: stage.suspend(is_suspended=False)),
-        Step(98, f"recovery: {TARGET_B} is enabled", lambda: stage.target_b.enable()),
+        Step(
+            95,
+            f"recovery: {TARGET_B} is enabled",
+            lambda: stage.target_b.enable(),
+            needs=("TargetDisabled",),
+        ),
+        Step(
+            96,
+            "recovery: the files behind vm-b and vm-c are as SCST has them, which is seen when two"
+            " minutes are over",
+            _together(stage.restore_backing, stage.show_new_size),
+            needs=("LunBackingMissing", "LunSizeOutdated"),
+        ),
+        Step(
+            97,
+            f"recovery: {ESX} logs in again, and {VEEAM} too",
+            _together(stage.come_again, lambda: stage.target_a.log_in(VEEAM)),
+            needs=("MultipathLostAtTarget", "ExpectedInitiatorMissing"),
+        ),
+        Step(
+            98,
+            "recovery: vm-b is unblocked, no command is stuck, none is swallowed",
+            _together(
+                lambda: stage.tree.block("vm-b", count=0),
+                lambda: stage.stick(is_stuck=False),
+                lambda: stage.swallow(is_on=False),
+            ),
+            needs=("LunBlocked", "LunStuck", "BlackHoleActive"),
+        ),
         Step(
             99,
-            "recovery: the file behind vm-b is put back, which is seen when two minutes are over",
-            stage.restore_backing,
+            "recovery: scst_local has its target, and the handler is back",
+            _together(stage.add_target_again, stage.find_handler),
+            needs=("ScstTargetsLost", "ScstHandlerGone", "LunBackendErrors", "SessionFlapping"),
         ),
-        Step(100, f"recovery: {ESX} logs in again", stage.come_again),
+        Step(
+            100,
+            "recovery: the virtual drives and their library run",
+            _together(
+                lambda: vtl.suspend(is_suspended=False),
+                vtl.start_drive,
+                lambda: vtl.hang_stop(hangs=False),
+            ),
+            needs=("VtlHalfUp", "VtlDown", "VtlStopHangs"),
+        ),
         Step(
             101,
-            f"recovery: the drive {second} comes back",
-            lambda: library.come_back(library.drives[1]),
-            ends("ProbeBlind", "tape_drive_logs"),
+            "recovery: the module is built for the next kernel, and no start is planned",
+            _together(vtl.build_module, lambda: vtl.plan_start(is_planned=False)),
+            needs=("NextBootNotReady", "ScstConfigDrift", "VtlStoreRunway"),
         ),
+        Step(
+            102,
+            f"recovery: the library is online, and the drive {second} comes back; the drive {first}"
+            " is clean; labels, slots and mail slots are in order",
+            _together(
+                lambda: stage.switch_library(is_on=True),
+                lambda: library.come_back(library.drives[1]),
+                lambda: stage.ask_for_cleaning(asks=False),
+                lambda: stage.spoil_label(is_spoilt=False),
+                lambda: stage.spoil_slot(is_spoilt=False),
+                lambda: stage.fill_mail(is_full=False),
+            ),
+            needs=("LibraryOffline", "DriveOffline"),
+        ),
+        Step(
+            110,
+            "SCST is unloaded: hosts have nothing",
+            lambda: stage.hide_scst(is_hidden=True),
+            fires("ScstDown"),
+        ),
+        Step(114, "recovery: SCST is loaded", lambda: stage.hide_scst(is_hidden=False)),
     ]
     if stage.has_own_repositories:
         play += [
             Step(
-                13,
+                11,
                 "the repository daily fills to 85 %: watch `storewatchctl alerts list`",
                 lambda: stage.fill("daily", 85),
                 fires("StorageCapacityWarning"),
+            ),
+            Step(
+                21.5,
+                "an operation of SCST's management does not end",
+                lambda: stage.jam(is_jammed=True),
+            ),
+            Step(
+                44,
+                "the store of virtual cartridges is all but full",
+                lambda: vtl.fill_store(90),
             ),
             Step(
                 54,
@@ -212,6 +360,12 @@ def steps(stage: Stage, programs: Programs) -> list[Step]:
                 "recovery: the repository daily is emptied",
                 lambda: stage.empty("daily"),
                 ends("StorageCapacityCritical"),
+            ),
+            Step(
+                103,
+                "recovery: SCST's management goes on, and the store has room again",
+                _together(lambda: stage.jam(is_jammed=False), vtl.use_store),
+                needs=("ScstManagementStuck", "VtlStoreFull"),
             ),
         ]
     return sorted(play, key=lambda step: step.at_s)

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from lab.demo_rules import write_rules
 from storewatch import ClientError, PlainClient
 
 _BIN = Path(sys.executable).parent
@@ -34,6 +35,8 @@ class Programs:
         port: int,
         reader_words: list[str],
         repositories: Mapping[str, Path],
+        faster: float,
+        remember: Callable[[Path], None],
     ) -> None:
         self.directory = directory
         self.port = port
@@ -42,6 +45,8 @@ class Programs:
         self.spool = directory / "state" / "spool"
         self.token = ""
         self._reader_words = reader_words
+        self._faster = faster
+        self._remember = remember
         self._repositories = repositories
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._client: PlainClient | None = None
@@ -50,6 +55,8 @@ class Programs:
         for name in ("state", "run"):
             (self.directory / name).mkdir()
         self._write_settings()
+        write_rules(self.directory / "rules", self._faster)
+        self._remember(self.directory / "state")
         try:
             self._start_all()
         except BaseException:
@@ -115,7 +122,8 @@ class Programs:
             "[daemon]",
             f'state_directory = "{self.directory}/state"',
             f'runtime_directory = "{self.directory}/run"',
-            '[probes]\ninterval = "1s"\n[rules]\ninterval = "1s"\ndirectories = []',
+            '[probes]\ninterval = "1s"\n[rules]\ninterval = "1s"\nbuilt_in = false',
+            f'directories = ["{self.directory}/rules"]',
             f'[reader]\nsocket = "{self.directory}/reader.sock"',
             "[storage]\ndiscover = false",
         ]
@@ -135,7 +143,11 @@ class Programs:
         self.wait_for("the sidecar", self._serves)
         made = self.call("tokens.create", name="demo", permissions=list(_PERMISSIONS))
         self.token = str(made["secret"])
-        for expr in ("library_elements", "tape_drive_up", "scst_target_enabled", "repo_free_bytes"):
+        for expr in (
+            *("library_elements", "tape_drive_up", "scst_target_enabled", "repo_free_bytes"),
+            *("vtl_library_up == 1", "vtl_drive_up == 1", "node_next_boot_ready"),
+            *("scst_config_drift", "scst_device_backing_present"),
+        ):
             self.wait_for(f"a sight of {expr}", lambda expr=expr: self.rows(expr))  # type: ignore[misc]
 
     def _start(self, name: str, *words: str) -> None:

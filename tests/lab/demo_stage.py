@@ -1,5 +1,6 @@
-"""What the demonstration watches: a tape library, SCST with busy initiators, repositories."""
+"""What the demonstration watches: tape libraries, SCST with busy initiators, repositories."""
 
+import errno
 import os
 import subprocess
 from contextlib import ExitStack, suppress
@@ -7,14 +8,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from lab.scst import ScstTree, Target
+from lab.answers import Answer
+from lab.demo_vtl import Vtl
+from lab.scst import ScstTree, Session, Target
 from lab.tape.job import TapeJob
 from lab.tape.library import READ_ELEMENT_STATUS, EmulatedLibrary
+from lab.tape.media import Cartridge
+from storewatch_reader.roots import TOOLS
+from storewatchd.probes.scst.model import Identity
 
 TARGET_A = "iqn.2026-01.example.lab:vm-a"
 TARGET_B = "iqn.2026-01.example.lab:vm-b"
 ESX = "iqn.1998-01.com.vmware:esx07"
 PROXMOX = "iqn.1993-08.org.debian:proxmox1"
+VEEAM = "iqn.1991-05.com.microsoft:veeam3"
+BACKUP = "iqn.2005-03.org.open-iscsi:backup2"
+LOCAL = "local-backup"
 REPOSITORIES = ("daily", "archive")
 _REPOSITORY_MB = 64
 _LUN_BYTES = 4 << 20
@@ -26,6 +35,7 @@ class Stage:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.machine = directory / "machine"
         self.has_own_repositories = False
         """Whether each repository is a file system, which can be filled; that needs root."""
         self.procfs = directory / "proc" if os.geteuid() else None
@@ -34,6 +44,8 @@ class Stage:
         self._undo = ExitStack()
         self._job: TapeJob | None = None
         self._is_suspended = False
+        self._flapping: Session | None = None
+        self._stuck: Session | None = None
         self._asked_before_hang = 0
 
     def __enter__(self) -> Self:
@@ -44,8 +56,20 @@ class Stage:
             self.tree = self._make_tree()
             undo.callback(self.tree.close)
             self.has_own_repositories = os.geteuid() == 0
-            for name in REPOSITORIES:
-                self._make_repository(name, undo)
+            for path in (*self.repositories.values(), self.machine / "vtl"):
+                self._make_repository(path, undo)
+            self.vtl = Vtl(
+                self.machine,
+                self.library.machine,
+                started=self._show_process,
+                ended=self._hide_process,
+            )
+            undo.callback(self.vtl.close)
+            if self.has_own_repositories:
+                self.vtl.use_store()
+            self._log = self.library.dev / "kmsg"
+            self._log.write_text("6,1,1,-;Linux version 6.1.0-demo\n")
+            self._save_part()
             self._undo = undo.pop_all()
         return self
 
@@ -66,6 +90,9 @@ class Stage:
     def reader_words(self) -> list[str]:
         """How a reader is told to look here, and not at this machine."""
         words = ["--sysfs", str(self.library.sysfs), "--dev", str(self.library.dev)]
+        for name in ("etc", "boot", "modules", "run"):
+            words += [f"--{name}", str(self.machine / name)]
+        words += ["--tool-path", f"{self.machine}/bin:{TOOLS}"]
         for name in ("LD_PRELOAD", "SGSHIM_MAP"):
             words += ["--tool-env", f"{name}={self.library.env[name]}"]
         return [*words, "--procfs", str(self.procfs)] if self.procfs else words
@@ -76,6 +103,8 @@ class Stage:
             return
         for target in (self.target_a, self.target_b):
             for session in target.sessions:
+                if session is self._stuck:
+                    continue
                 session.transfer(reads=20, read_kib=1280, writes=30, write_kib=1920)
 
     # Repositories and SCST.
@@ -104,6 +133,12 @@ class Stage:
         with suppress(FileNotFoundError):
             self._backing.with_suffix(".kept").rename(self._backing)
 
+    @property
+    def second_path(self) -> Identity:
+        """The session by which a host has its second path."""
+        sid = (self.tree.path / self._second_path.path / "sid").read_text().strip()
+        return Identity("iscsi", TARGET_B, ESX, sid)
+
     def leave(self) -> None:
         """Have an initiator leave by one of its two paths."""
         self._second_path.log_out()
@@ -111,26 +146,139 @@ class Stage:
     def come_again(self) -> None:
         self._second_path = self.target_b.log_in(ESX)
 
+    def hide_scst(self, *, is_hidden: bool) -> None:
+        """Unload SCST, or load it as it was."""
+        place = self.library.sysfs / "kernel/scst_tgt"
+        self._is_suspended = is_hidden  # nobody gets anything done meanwhile
+        if is_hidden:
+            place.rename(self.library.sysfs / "kernel/unloaded")
+        else:
+            (self.library.sysfs / "kernel/unloaded").rename(place)
+
+    def lose_target(self) -> None:
+        """Have a driver lose its only target."""
+        self.target_local.remove()
+
+    def add_target_again(self) -> None:
+        self.target_local = self._add_target(self.tree, LOCAL, 3, "vm-a", driver="scst_local")
+
+    def lose_handler(self) -> None:
+        """Have a handler end, with its device."""
+        self.tree.remove_device("cache")
+        self._handler.rename(self._handler.with_name("handler-gone"))
+
+    def find_handler(self) -> None:
+        self._handler.with_name("handler-gone").rename(self._handler)
+        self._add_cache(self.tree)
+
+    def jam(self, *, is_jammed: bool) -> None:
+        """Have a management operation not end; that needs root."""
+        if is_jammed:
+            self.tree.trouble("last_sysfs_mgmt_res", Answer(errno=errno.EAGAIN))
+        else:
+            self.tree.mend("last_sysfs_mgmt_res")
+
+    def stick(self, *, is_stuck: bool) -> None:
+        """Have a command of a host not end, and its session stand still."""
+        session = self.target_a.sessions[0]
+        self._stuck = session if is_stuck else None
+        session.wait(int(is_stuck), lun=0)
+
+    def swallow(self, *, is_on: bool) -> None:
+        """Have a target swallow commands."""
+        self.tree.set(f"{self.target_a.path}/black_hole", str(int(is_on)))
+
+    def log_in_again(self) -> None:
+        """Have a host log in, and out where it was in."""
+        if self._flapping is not None:
+            self._flapping.log_out()
+        self._flapping = self.target_a.log_in(BACKUP)
+
+    def show_new_size(self) -> None:
+        """Have SCST see how large the file of a LUN has become."""
+        self.tree.set("devices/vm-c/size", str(2 * _LUN_BYTES), is_key=True)
+
+    def log_error(self) -> None:
+        """Have SCST tell of a medium error in the kernel's log."""
+        with self._log.open("a") as file:
+            file.write(
+                "3,2,2,-;[9]: dev_vdisk: ***ERROR***: BLOCKIO for cmd 1 finished with error -5\n"
+            )
+
+    def _save_part(self) -> None:
+        """Write an scst.conf that was saved before two of the LUNs were made."""
+        devices = "".join(
+            f"\tDEVICE {name} {{\n\t\tfilename {self.directory}/luns/{name}.img\n\t}}\n"
+            for name in ("vm-a", "vm-b")
+        )
+        targets = "".join(
+            f"\tTARGET {target} {{\n\t\tenabled 1\n\t\tLUN 0 {device}\n\t}}\n"
+            for target, device in ((TARGET_A, "vm-a"), (TARGET_B, "vm-b"))
+        )
+        (self.machine / "etc/scst.conf").write_text(
+            f"HANDLER vdisk_fileio {{\n{devices}}}\nTARGET_DRIVER iscsi {{\n{targets}}}\n"
+        )
+
     # Tape.
+
+    def fill_mail(self, *, is_full: bool) -> None:
+        """Have a person put a cartridge into each mail slot, or take them out."""
+        for number in (1, 2):
+            if is_full:
+                self.library.put_mail(Cartridge(f"MAIL{number:02}L8"), number)
+            else:
+                self.library.take_mail(number)
+
+    def spoil_label(self, *, is_spoilt: bool) -> None:
+        """Have a cartridge whose label nobody can read."""
+        element = self.library.slot(7)
+        with self.library.changer.lock:
+            if element.held is not None:
+                element.held.barcode = "" if is_spoilt else "LAB007L8"
+
+    def spoil_slot(self, *, is_spoilt: bool) -> None:
+        """Have a place with an exception."""
+        element = self.library.slot(20)
+        with self.library.changer.lock:
+            element.exception = (0x83, 0x00) if is_spoilt else None
+
+    def switch_library(self, *, is_on: bool) -> None:
+        state = "running" if is_on else "offline"
+        self.library.set_state(self.library.changer, state)
 
     def begin_job(self) -> None:
         """Have a backup program write to the first drive."""
         self._job = TapeJob(self.library.machine, self.library.drives[0], program="bareos-sd")
         self._job.__enter__()
-        if self.procfs:
-            pid = str(self._job.process.pid)
-            (self.procfs / pid).symlink_to(Path("/proc") / pid)
+        self._show_process(self._job.process.pid)
 
     def end_job(self) -> None:
         if self._job:
             self._job.stop()
-            if self.procfs:
-                (self.procfs / str(self._job.process.pid)).unlink()
+            self._hide_process(self._job.process.pid)
             self._job = None
+
+    def _show_process(self, pid: int) -> None:
+        if self.procfs:
+            (self.procfs / str(pid)).symlink_to(Path("/proc") / str(pid))
+
+    def _hide_process(self, pid: int) -> None:
+        if self.procfs:
+            (self.procfs / str(pid)).unlink()
 
     def raise_flag(self, *flags: int) -> None:
         """Have the first drive raise exactly these TapeAlert flags."""
         self.library.set_tapealert(self.library.drives[0], *flags)
+
+    def ask_for_cleaning(self, *, asks: bool) -> None:
+        """Have the first drive ask to be cleaned, or be clean."""
+        if asks:
+            self.library.cleaning(0, is_urgent=False)
+            return
+        drive = self.library.drives[0]
+        with drive.lock:
+            drive.is_cleaning_requested = False
+        self.raise_flag()
 
     def unload(self) -> None:
         """Carry the first drive's cartridge back; the drive takes its flags back with that."""
@@ -157,24 +305,38 @@ class Stage:
         luns.mkdir()
         self._backing = luns / "vm-b.img"
         tree.add_driver("iscsi")
-        for name in ("vm-a", "vm-b"):
-            (luns / f"{name}.img").write_bytes(bytes(_LUN_BYTES))
+        tree.add_driver("scst_local")
+        for name, times in (("vm-a", 1), ("vm-b", 1), ("vm-c", 2)):
+            (luns / f"{name}.img").write_bytes(bytes(times * _LUN_BYTES))
             backing = str(luns / f"{name}.img")
             tree.add_device(name, "vdisk_fileio", filename=backing, size=_LUN_BYTES)
+        self._handler = tree.path / "handlers/vdisk_nullio"
+        self._add_cache(tree)
         self.target_a = self._add_target(tree, TARGET_A, 1, "vm-a")
         self.target_b = self._add_target(tree, TARGET_B, 2, "vm-b")
+        self.target_local = self._add_target(tree, LOCAL, 3, "vm-a", driver="scst_local")
         self.target_a.log_in(ESX)
         self.target_a.log_in(PROXMOX)
         self._second_path = self.target_b.log_in(ESX)
         return tree
 
-    def _add_target(self, tree: ScstTree, name: str, relative_id: int, device: str) -> Target:
-        target = tree.add_target("iscsi", name, relative_id=relative_id)
+    def _add_cache(self, tree: ScstTree) -> None:
+        tree.add_device("cache", "vdisk_nullio", size=_LUN_BYTES)
+
+    def _add_target(
+        self,
+        tree: ScstTree,
+        name: str,
+        relative_id: int,
+        device: str,
+        *,
+        driver: str = "iscsi",
+    ) -> Target:
+        target = tree.add_target(driver, name, relative_id=relative_id)
         target.add_lun(0, device)
         return target
 
-    def _make_repository(self, name: str, undo: ExitStack) -> None:
-        path = self.repositories[name]
+    def _make_repository(self, path: Path, undo: ExitStack) -> None:
         path.mkdir(parents=True)
         if not self.has_own_repositories:
             return
