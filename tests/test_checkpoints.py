@@ -2,13 +2,14 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.fix_engine import FULL, NOON
 from fakes import ScriptedPort, ScriptedProbe
 from probes.tape.fix_tape import library
-from storewatchd.checkpoints import Checkpoints
+from storewatchd.checkpoints import ENTRIES_AT_ONCE, Checkpoints
 from storewatchd.clock import Clock
 from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
 from storewatchd.core.promql import Plan, Result, parse
@@ -183,6 +184,36 @@ async def test_what_probes_remember_outlasts_an_upgrade(tmp_path: Path) -> None:
     port.readings["sys.scsi", ""] = {}
     assert len(await after.discover(port)) == 1
     assert len(one) == 0
+
+
+class Mindful(ScriptedProbe):
+    """Remembers whatever it is told to."""
+
+    def __init__(self, kept: object) -> None:
+        super().__init__("mindful")
+        self.kept = kept
+
+    def to_plain(self) -> object:
+        return self.kept
+
+    def restore(self, kept: object) -> None:
+        self.kept = kept
+
+
+KEPT: tuple[Any, ...] = (
+    *(None, 7, "text", [], {}, {"a": None, "b": {}, "c": []}),
+    {"a": {"b": {"c": {"d": [1, 2]}}}, "e": [[1, "x"], {"y": 2}]},
+    {"long": list(range(2 * ENTRIES_AT_ONCE + 1)), "in": {"it": [["z", 1]] * 1_000}},
+    {1: "no text", "a": [3]},
+)
+
+
+@pytest.mark.parametrize("kept", [pytest.param(one, id=str(n)) for n, one in enumerate(KEPT)])
+async def test_what_a_probe_remembers_comes_back_as_it_was(tmp_path: Path, kept: object) -> None:
+    after = Mindful("nothing")
+    await Checkpoints(tmp_path, table(), "1", [Mindful(kept)]).write()
+    await Checkpoints(tmp_path, table(), "1", [after]).load()
+    assert after.kept == kept
 
 
 @pytest.mark.parametrize(

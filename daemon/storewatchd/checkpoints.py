@@ -31,6 +31,11 @@ INTERVAL_S = 300.0
 MAX_PIECE_BYTES = 64 << 20
 CHUNK_BYTES = 1 << 20
 
+DEPTH = 3
+ENTRIES_AT_ONCE = 500
+"""How deep what a probe remembers is looked into for long lists, and how many entries of one are
+encoded in one call, which holds up all other threads."""
+
 SCOPES_AT_ONCE = 50
 """Of how many scopes is told before the loop turns."""
 
@@ -87,8 +92,10 @@ class Checkpoints:
             with await asyncio.to_thread(fresh.open, "wb") as file:
                 stream = zlib.compressobj(1)
                 head = [{"version": self._version, "probes": len(owners)}]
-                head += [{"memory": name, "told": told} for name, told in memories.items()]
-                await asyncio.to_thread(_add, file, stream, [*head, {"memory": None}])
+                await asyncio.to_thread(_add, file, stream, head)
+                for name, told in memories.items():
+                    await asyncio.to_thread(_add, file, stream, _parts(told, [name]))
+                await asyncio.to_thread(_add, file, stream, [{"memory": None}])
                 for name, owner in owners.items():
                     scopes = await _frozen(owner)
                     # In one piece with that: rows say by a number whose they are.
@@ -114,9 +121,9 @@ class Checkpoints:
         with file:
             pieces = _pieces(file)
             head = next(pieces, {})
-            memories = {}
+            memories: dict[str, Any] = {}
             while (told := next(pieces, {}))["memory"] is not None:
-                memories[told["memory"]] = told["told"]
+                _remember(memories, told)
             if head["version"] != self._version:
                 logger.info("the samples of the last run are of another version, and left out")
                 return memories, {}, {}  # each probe judges for itself what it remembers
@@ -143,6 +150,33 @@ def _add(file: BinaryIO, stream: "zlib._Compress", pieces: Iterable[Mapping[str,
     for piece in pieces:
         told = msgspec.msgpack.encode(piece)
         file.write(stream.compress(_LENGTH.pack(len(told)) + told))
+
+
+def _parts(told: object, path: list[str]) -> Iterator[Mapping[str, Any]]:
+    """Yield what a probe remembers, or what stands in it, long lists a part at a time."""
+    where = {"memory": path}
+    if isinstance(told, dict) and len(path) < DEPTH and all(isinstance(key, str) for key in told):
+        yield {**where, "told": {}}
+        for key, value in told.items():
+            yield from _parts(value, [*path, key])
+    elif isinstance(told, list):
+        yield {**where, "told": []}
+        for start in range(0, len(told), ENTRIES_AT_ONCE):
+            yield {**where, "more": told[start : start + ENTRIES_AT_ONCE]}
+    else:
+        yield {**where, "told": told}
+
+
+def _remember(memories: dict[str, Any], piece: Mapping[str, Any]) -> None:
+    """Put a piece of what a probe remembers back in its place."""
+    *above, name = piece["memory"]
+    place = memories
+    for key in above:
+        place = place[key]
+    if "more" in piece:
+        place[name] += piece["more"]
+    else:
+        place[name] = piece["told"]
 
 
 def _pieces(file: BinaryIO) -> Iterator[Mapping[str, Any]]:

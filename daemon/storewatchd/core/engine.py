@@ -21,7 +21,7 @@ from storewatchd.core.incidents import BY_RULE, MAX_OF_RULE, Incident, Incidents
 from storewatchd.core.lapses import Known, KnownScopes, Unseen, has_lapsed
 from storewatchd.core.model import Alert, AlertState, Instant, Transition, to_milliseconds
 from storewatchd.core.naming import Names, Place, place_of, series_of
-from storewatchd.core.outcome import Hidden, answer_of, surest_first, without_bounds
+from storewatchd.core.outcome import Answer, answer_of, surest_first
 from storewatchd.core.promql import Result, ResultRow
 from storewatchd.core.rules import Rule, RuleSet
 from storewatchd.core.series import Recorded, SeriesTable, recording
@@ -149,14 +149,16 @@ class Engine:
         if not state.rule.plan.touches(frozenset(touched), self._table):
             return False
         rest_s = state.evaluated_at + REST_S - now.awake
-        if rest_s <= 0 or self._rows_of(state.rule) < LARGE:
+        if rest_s <= 0 or self._size_of(state.rule) < LARGE:
             return True
         state.due = min(state.due, now.monotonic + rest_s)
         return False
 
-    def _rows_of(self, rule: Rule) -> int:
-        names = rule.plan.families(self._table)
-        return sum(len(self._table.series(name) or ()) for name in names)
+    def _size_of(self, rule: Rule) -> int:
+        """Return how many rows, and scopes that may be holes, there are in what a rule reads."""
+        _, owners = self._table.parts()
+        found = map(self._table.series, rule.plan.families(self._table))
+        return sum(len(one) + len(owners[one.probe].states) for one in found if one is not None)
 
     def replace_rules(self, rules: RuleSet, now: Instant) -> list[Transition]:
         """Put another set of rules in force at once; close the alerts whose rule is gone."""
@@ -242,17 +244,16 @@ class Engine:
         rule = state.rule
         state.last_evaluation = now.wall
         state.error = None
-        answer = partial(answer_of, rule, self._table, now.wall)
-        if self._rows_of(rule) >= MANY:
-            result, state.error = yield answer
-        else:
-            result, state.error = answer()
+        keeps_bounds = rule.kind == "record" or state.names.depend_on_labels_only
+        work = partial(answer_of, rule, self._table, now.wall, keeps_bounds=keeps_bounds)
+        answer: Answer = (yield work) if self._size_of(rule) >= MANY else work()
+        result, state.error = answer.result, answer.error
         state.unknown = bool(result.holes) or not all(row.exact for row in result.rows)
         if rule.kind == "record":
             touched |= self._record(state, result, now)
             return []
         self._age(state, inputs, now)
-        return (yield from self._judge(state, result, now))
+        return (yield from self._judge(state, answer, now))
 
     def _record(self, state: RuleState, result: Result, now: Instant) -> frozenset[str]:
         scope = _recording(state.rule)
@@ -300,15 +301,13 @@ class Engine:
             if lost_s > 0 or is_late:
                 self._incidents.update(incident.later(lost_s), now)
 
-    def _judge(self, state: RuleState, result: Result, now: Instant) -> Steps[list[Transition]]:
+    def _judge(self, state: RuleState, answer: Answer, now: Instant) -> Steps[list[Transition]]:
         rule = state.rule
-        if not state.names.depend_on_labels_only:
-            result = without_bounds(result)
         transitions: list[Transition] = []
         held: set[str] = set()
         unsure: set[str] = set()
         renewed = 0
-        for number, row in enumerate(surest_first(result.rows)):
+        for number, row in enumerate(surest_first(answer.result.rows)):
             if number % FEW == FEW - 1:
                 yield None
             key, labels = state.names.identity(row, now)
@@ -333,7 +332,7 @@ class Engine:
                 transitions += self._hold(state, incident, row, now)
                 if renewed < MAX_RENEWED:
                     renewed += self._renew(state, key, row, now)
-        unseen = Hidden(result)
+        unseen = answer.hidden
         for number, incident in enumerate(self._incidents.of_rule(rule.name)):
             if number % FEW == FEW - 1:
                 yield None

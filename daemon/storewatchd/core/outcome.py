@@ -1,6 +1,7 @@
 """What an answer leaves open, and in which order and form its rows are judged."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from storewatchd.core.holes import Hole, is_compatible
 from storewatchd.core.naming import place_of, series_of
@@ -43,9 +44,23 @@ def surest_first(rows: list[ResultRow]) -> list[ResultRow]:
     return sorted(rows, key=lambda row: not row.is_there)
 
 
-def answer_of(rule: Rule, table: SeriesTable, at: float) -> tuple[Result, str | None]:
-    """Return a rule's answer, or why there is none: an error is a hole, and decides nothing."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A rule's answer, what it leaves open, and why there is none: an error is a hole, and decides
+    nothing."""
+
+    result: Result
+    hidden: Hidden
+    error: str | None = None
+
+
+def answer_of(rule: Rule, table: SeriesTable, at: float, *, keeps_bounds: bool) -> Answer:
+    """Return a rule's answer at a moment; rows with a bound are unknown, unless these are kept."""
+    error = None
     try:
-        return rule.plan.evaluate(table, at), None
-    except ExpressionError as error:
-        return Result([], ({},)), str(error)
+        result = rule.plan.evaluate(table, at)
+    except ExpressionError as problem:
+        result, error = Result([], ({},)), str(problem)
+    if not keeps_bounds:
+        result = without_bounds(result)
+    return Answer(result, Hidden(result), error)
