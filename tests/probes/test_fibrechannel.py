@@ -131,6 +131,14 @@ def test_a_port_whose_state_could_be_read_and_cannot_be_now_is_not_known(machine
         machine.look()
 
 
+def test_a_speed_that_cannot_be_read_is_not_known_and_blinds_nothing(machine: Machine) -> None:
+    machine.look()
+    machine.be(speed=-errno.EIO, fabric_name=-errno.EACCES)
+    frame = machine.look()
+    assert states(frame) == {FIRST: "online", SECOND: "linkdown"}
+    assert values(frame, "fc_host_speed_bits_per_second") == {}
+
+
 def test_ports_of_others_may_come_and_go(machine: Machine) -> None:
     machine.look()
     machine.readings["sys.fc", ""]["fc_remote_ports/rport-3:0-0/port_state"] = -errno.EIO

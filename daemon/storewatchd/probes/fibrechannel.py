@@ -195,9 +195,10 @@ class FibreChannelProbe:
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
         reading = await port.read("sys.fc")
-        check_permitted(reading.value)
+        needed = {path: one for path, one in reading.value.items() if _is_needed(path)}
+        check_permitted(needed)
+        self._legible.check(scope, needed)
         ports = parse_ports(reading.value)
-        self._legible.check(scope, {p: c for p, c in reading.value.items() if _lasts(p)})
         with self._state:
             self._note(ports, reading.at)
             if not ports and not self._online:
@@ -282,9 +283,9 @@ def _statistics_rows(fc_host: str, port: str, attributes: Attributes) -> Rows:
     return rows
 
 
-def _lasts(path: str) -> bool:
-    """Whether an attribute is of a port of this machine: those of others come and go."""
-    return path.startswith("fc_host/")
+def _is_needed(path: str) -> bool:
+    """Whether nothing can be said of a port without an attribute. Ports of others come and go."""
+    return path.startswith("fc_host/") and path.endswith(("/port_state", "/port_name"))
 
 
 def _state(content: bytes | int | None) -> str:
