@@ -14,6 +14,7 @@ from storewatchd.clock import Clock
 from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
 from storewatchd.core.promql import Plan, Result, parse
 from storewatchd.core.series import SeriesTable, recording
+from storewatchd.probes.tape.alert_book import AlertBook
 from storewatchd.probes.tape.drives import DrivesProbe
 from storewatchd.probes.tape.libraries import LibrariesProbe
 from storewatchd.probes.tape.reports import Reports
@@ -175,7 +176,11 @@ class Garbled(DrivesProbe):
 
 
 async def test_what_probes_remember_outlasts_an_upgrade(tmp_path: Path) -> None:
-    port, old, after = ScriptedPort(), DrivesProbe(), DrivesProbe()
+    port, old, after = (
+        ScriptedPort(),
+        DrivesProbe(AlertBook(), Clock()),
+        DrivesProbe(AlertBook(), Clock()),
+    )
     library("A").tell(port, DRV0001="st0")
     await old.discover(port)
     await Checkpoints(tmp_path, before(), "1", [old]).write()
@@ -217,12 +222,17 @@ async def test_what_a_probe_remembers_comes_back_as_it_was(tmp_path: Path, kept:
 
 
 @pytest.mark.parametrize(
-    ("old", "known"), [(DrivesProbe(), 1), (Garbled(), 0), (LibrariesProbe(Reports(), Clock()), 0)]
+    ("old", "known"),
+    [
+        (DrivesProbe(AlertBook(), Clock()), 1),
+        (Garbled(AlertBook(), Clock()), 0),
+        (LibrariesProbe(Reports(), Clock()), 0),
+    ],
 )
 async def test_a_drive_that_is_gone_over_a_restart_is_gone(
     tmp_path: Path, old: DrivesProbe | LibrariesProbe, known: int
 ) -> None:
-    port, after = ScriptedPort(), DrivesProbe()
+    port, after = ScriptedPort(), DrivesProbe(AlertBook(), Clock())
     library("A").tell(port, DRV0001="st0")
     await old.discover(port)
     await Checkpoints(tmp_path, table(), "1", [old, ScriptedProbe("other")]).write()

@@ -4,7 +4,9 @@ and what they say."""
 import asyncio
 import importlib.resources
 import itertools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 import pytest
 
@@ -22,18 +24,21 @@ from probes.tape.fix_tape import (
     library,
 )
 from probes.tape.fix_tape import DRIVE as BAY
+from scsi.fix_logs import parameter
 from storewatchd.core.engine import Engine
-from storewatchd.core.frames import Frame
+from storewatchd.core.frames import Frame, Scope
 from storewatchd.core.incidents import Incidents
 from storewatchd.core.model import Alert, AlertState, Instant, Severity
 from storewatchd.core.rules import RuleFile, doubtful, load
 from storewatchd.core.series import SeriesTable
+from storewatchd.errors import ProbeDeferred
+from storewatchd.probes.base import Probe
 from storewatchd.probes.tape.alerts import make_tape_alerts
 from storewatchd.probes.tape.drives import DrivesProbe
 from storewatchd.probes.tape.libraries import ElementStatesProbe, InventoriesProbe, LibrariesProbe
 from storewatchd.probes.tape.reports import Reports
 from storewatchd.rule_files import built_in_files
-from storewatchd.scsi.logs import FLAGS
+from storewatchd.scsi.logs import FLAGS, TapeAlerts
 
 INTERVAL_S = 30.0
 FILE = importlib.resources.files("storewatchd.rules").joinpath("tape.yml")
@@ -41,6 +46,14 @@ RULES, PROBLEMS = load([RuleFile("tape.yml", FILE.read_text(), "built-in")])
 FOR_5M = 11
 FOR_10M = 21
 """Looks until what lasts so long fires."""
+
+
+def deferred_to_none(look: Callable[[], Frame]) -> list[Frame]:
+    """Return the frame of a look, or none where it was put off."""
+    try:
+        return [look()]
+    except ProbeDeferred:
+        return []
 
 
 class Watch:
@@ -53,12 +66,18 @@ class Watch:
         self.others: list[str] = []
         """Serial numbers of more drives, which are well."""
         self.holders: list[dict[str, object]] = []
+        self.counts: dict[str, int] = {}
+        """The kernel's statistics of the drive."""
+        self.is_held = False
+        """Whether the drive is never read, because of who holds it."""
         self.table = SeriesTable()
-        reports = Reports()
+        self.reports = reports = Reports()
+        self.product = b"Tape 9"
         self.libraries = make_tape_alerts(self.desk.clock.clock, is_broker=True).libraries
         """The flags of libraries, which somebody asks for."""
         self.probes = (
-            *(DrivesProbe(), self.desk.probe, self.desk.alerts),
+            DrivesProbe(self.desk.alerts.book, self.desk.clock.clock),
+            *(self.desk.probe, self.desk.alerts),
             LibrariesProbe(reports, self.desk.clock.clock),
             InventoriesProbe(reports),
             ElementStatesProbe(reports, self.desk.clock.clock),
@@ -85,22 +104,42 @@ class Watch:
             tree |= device(f"3:0:{number}:0", 1, serial, f"sg{number + 9}", f"st{number}")
             port.readings["scsi.holders", f"3:0:{number}:0"] = {"exists": True, "holders": []}
         tree[f"scsi_device/{AT}/device/state"] = self.states[DRIVE]
+        tree[f"scsi_device/{AT}/device/model"] = self.product
         tree[f"scsi_device/{CHANGER_AT}/device/state"] = self.states[LIBRARY]
         port.readings["sys.scsi", ""] = tree
         port.readings["scsi.holders", AT] = {"exists": True, "holders": self.holders}
+        tree |= {
+            f"scsi_tape/st0/stats/{name}": b"%d\n" % count for name, count in self.counts.items()
+        }
         for probe in self.probes:
             if probe is self.desk.probe:
+                if self.is_held:
+                    self.desk.now += INTERVAL_S
+                    continue
                 found = [self.desk.look(INTERVAL_S)]
             elif probe is self.desk.alerts:
-                found = [self.desk.flags()]
+                found = deferred_to_none(self.desk.flags)
             elif probe is self.libraries and self.libraries.book.of(LIBRARY).seen_at is None:
                 continue
             else:
                 scopes = asyncio.run(probe.discover(port))
-                found = [asyncio.run(probe.collect(port, scope)) for scope in scopes]
+                looks = [partial(self._collected, probe, port, scope) for scope in scopes]
+                found = [frame for look in looks for frame in deferred_to_none(look)]
+            if not found:
+                continue
             self.feed(probe.name, found)
         self.engine.evaluate(self.now, frozenset(self.table.names()))
         return self.firing()
+
+    @staticmethod
+    def _collected(probe: Probe, port: ScriptedPort, scope: Scope) -> Frame:
+        return asyncio.run(probe.collect(port, scope))
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass in which nobody looks."""
+        self.now = self.now.later(seconds)
+        self.desk.now += seconds
+        self.desk.clock.forward(seconds)
 
     def feed(self, probe: str, found: Iterable[Frame]) -> None:
         frames = list(found)
@@ -273,7 +312,251 @@ def test_a_library_without_a_cleaning_cartridge_matters_when_one_is_needed(watch
     )
 
 
+def cleaned(watch: Watch, times: int) -> None:
+    """Let the cleaning cartridge have been used so often."""
+    known = watch.reports.of(LIBRARY)
+    known.cleanings["CLN001L8"] = times
+
+
+@pytest.mark.parametrize(
+    ("times", "severity", "title"),
+    [
+        pytest.param(45, Severity.WARNING, "has at most 5 uses left", id="five left"),
+        pytest.param(49, Severity.WARNING, "has at most 1 use left", id="one left"),
+        pytest.param(50, Severity.CRITICAL, "is used up", id="none left"),
+        pytest.param(60, Severity.CRITICAL, "is used up", id="more than there were"),
+    ],
+)
+def test_a_cleaning_cartridge_runs_out(
+    watch: Watch, times: int, severity: Severity, title: str
+) -> None:
+    cleaned(watch, times)
+    assert watch.look() == ["CleaningRunOut"]
+    alert = watch.alert()
+    assert (alert.severity, alert.resource_id) == (severity, LIBRARY)
+    assert alert.title == f"The cleaning cartridge CLN001L8 in the library {LIBRARY} {title}"
+    watch.library = library("A00001L8", "CLN002L8", None)
+    assert watch.look() == [], "it was replaced"
+
+
+def test_a_cleaning_cartridge_is_counted_when_it_is_loaded(watch: Watch) -> None:
+    cleaned(watch, 44)
+    assert watch.look() == []
+    watch.library = library("A00001L8", None, None)
+    watch.library.places[2] = Place(BAY, 500, "CLN001L8", drive=DRIVE)
+    assert watch.look() == ["CleaningRunOut"]
+
+
+# Drives that somebody holds.
+
+HELD = [{"comm": "bareos-sd", "pid": 7}]
+QUARTER_DAY = 6 * 3600.0
+
+
+def test_a_command_that_does_not_come_back_is_told_after_six_hours(watch: Watch) -> None:
+    watch.holders, watch.is_held = HELD, True
+    watch.counts = {"write_cnt": 5, "in_flight": 1}
+    watch.looks(2)
+    watch.sleep(QUARTER_DAY)
+    fired = watch.looks(FOR_5M + 1)
+    assert (fired[0], fired[-1]) == ([], ["DriveStuck"])
+    alert = watch.alert()
+    assert (alert.severity, alert.resource_id) == (Severity.CRITICAL, DRIVE)
+    assert alert.title.startswith(f"A command to the drive {DRIVE} has not come back for 6h ")
+    assert alert.message.startswith(
+        f"bareos-sd (pid 7) waits for it. It is in bay 0 of the library {LIBRARY}. Look at"
+    )
+    watch.counts["write_cnt"] = 6
+    assert watch.look() == []
+
+
+def test_a_drive_that_is_held_for_nothing_is_told_softly(watch: Watch) -> None:
+    watch.holders, watch.is_held = HELD, True
+    watch.counts = {"write_cnt": 5, "in_flight": 0}
+    watch.looks(2)
+    watch.sleep(QUARTER_DAY)
+    assert watch.looks(FOR_5M + 1)[-1] == ["DriveHeldIdle"]
+    alert = watch.alert()
+    assert (alert.severity, alert.resource_id) == (Severity.INFO, DRIVE)
+    assert alert.message.startswith("bareos-sd (pid 7) has it open. A storage daemon that keeps")
+    watch.holders = []
+    assert watch.look() == []
+
+
+def test_a_drive_at_work_all_night_is_no_trouble(watch: Watch) -> None:
+    watch.holders, watch.is_held = HELD, True
+    for hour in range(8):
+        watch.sleep(3600)
+        watch.counts = {"write_cnt": hour, "in_flight": 1}
+        assert watch.looks(FOR_5M + 1) == [[]] * (FOR_5M + 1)
+
+
+def test_a_drive_that_cannot_be_read_for_a_day_is_told(watch: Watch) -> None:
+    watch.holders, watch.is_held = HELD, True
+    for hour in range(25):
+        watch.sleep(3600)
+        watch.counts = {"write_cnt": hour, "in_flight": 1}
+        watch.look()
+    assert watch.looks(FOR_5M + 1)[-1] == ["DriveUnread"]
+    alert = watch.alert()
+    assert (alert.severity, alert.resource_id) == (Severity.INFO, DRIVE)
+    assert "could not be read for 1d " in alert.title
+    assert alert.message.startswith("Somebody has held it since then, now bareos-sd: temperature")
+    watch.holders, watch.is_held = [], False
+    assert watch.looks(2)[-1] == []
+
+
+def written(watch: Watch, megabytes_per_s: int, looks: int) -> list[list[str]]:
+    """Let the drive be written at a rate, and look so often."""
+    found = []
+    for _ in range(looks):
+        bytes_more = int(megabytes_per_s * 10**6 * INTERVAL_S)
+        watch.counts["write_byte_cnt"] = watch.counts.get("write_byte_cnt", 0) + bytes_more
+        found.append(watch.look())
+    return found
+
+
+def test_a_drive_that_is_written_too_slowly_is_told_after_a_quarter_of_an_hour(
+    watch: Watch,
+) -> None:
+    watch.product = b"ULT3580-TD8"
+    watch.holders, watch.is_held = HELD, True
+    fired = written(watch, 60, 60)
+    assert fired[29] == []
+    assert fired[-1] == ["TapeNotStreaming"]
+    alert = watch.alert()
+    assert (alert.severity, alert.resource_id) == (Severity.INFO, DRIVE)
+    assert alert.message.startswith("Below 112MB/s it stops and winds back again and again")
+    assert "It gets 60MB/s now." in alert.message
+    assert written(watch, 300, 40)[-1] == []
+
+
+@pytest.mark.parametrize(
+    ("product", "rate"), [(b"ULT3580-TD8", 200), (b"T10000B", 20), (b"ULT3580-TD8", 0)]
+)
+def test_a_drive_that_streams_or_whose_speed_nobody_knows_is_no_trouble(
+    watch: Watch, product: bytes, rate: int
+) -> None:
+    watch.product = product
+    watch.holders, watch.is_held = HELD, True
+    assert written(watch, rate, 70) == [[]] * 70
+
+
+# Cartridges.
+
+
+def with_tape(watch: Watch, **more: Any) -> None:
+    watch.drive.tape = Tape("A00001L8", "SN1", **more)
+    watch.drive.loads += 1
+
+
+def test_errors_that_could_not_be_corrected_are_told_with_cartridge_and_drive(
+    watch: Watch,
+) -> None:
+    with_tape(watch)
+    assert watch.look() == []
+    watch.drive.uncorrected = 2
+    watch.desk.count(write_cnt=1)
+    assert watch.look() == ["CartridgeHealth"]
+    alert = watch.alert()
+    assert (alert.severity, alert.resource_type, alert.resource_id) == (
+        Severity.WARNING,
+        "cartridge",
+        "A00001L8",
+    )
+    assert alert.title == (
+        "The cartridge A00001L8 had errors that could not be corrected, by the drive DRV0001"
+    )
+    assert alert.message.startswith("2 write errors since it was loaded.")
+
+
+@pytest.mark.parametrize(
+    ("more", "title"),
+    [
+        pytest.param(
+            {"more": (parameter(0x19, (10, 1)),)},
+            "The cartridge A00001L8 has 10% of its life left",
+            id="life",
+        ),
+        pytest.param(
+            {"more": (parameter(9, (3, 2)),)},
+            "The cartridge A00001L8 has 3 errors behind it that ended a read",
+            id="hard errors",
+        ),
+        pytest.param(
+            {"more": (parameter(6, (1, 2)),)},
+            "The cartridge A00001L8 has 1 error behind it that ended a write",
+            id="servo",
+        ),
+        pytest.param(
+            {"loads": 18_001}, "The cartridge A00001L8 was loaded 18001 times", id="loads"
+        ),
+    ],
+)
+def test_a_cartridge_that_is_worn_is_told(watch: Watch, more: dict[str, Any], title: str) -> None:
+    with_tape(watch, **more)
+    assert watch.look() == ["CartridgeHealth"]
+    alert = watch.alert()
+    assert (alert.title, alert.resource_id) == (title, "A00001L8")
+    watch.drive.tape = None
+    assert watch.looks(5)[-1] == ["CartridgeHealth"], "it is told for a day"
+
+
+def test_a_cartridge_that_is_well_is_no_trouble(watch: Watch) -> None:
+    with_tape(watch, loads=17_000, more=(parameter(0x19, (11, 1)),))
+    assert watch.looks(5) == [[]] * 5
+
+
+# What a library tells of itself.
+
+
+def shown(watch: Watch, *flags: int) -> None:
+    """Let somebody ask the library for its flags, which shows these."""
+    page = TapeAlerts(frozenset(flags))
+    watch.libraries.book.of(LIBRARY).see_read(page, watch.now.wall)
+
+
+@pytest.mark.parametrize(
+    ("flag", "severity"),
+    [
+        *((flag, Severity.CRITICAL) for flag in (1, 3, 4, 6, 9, 12, 17, 18, 21, 24, 30, 31)),
+        *((flag, Severity.WARNING) for flag in (2, 5, 7, 8, 13, 14, 15, 19, 23, 25, 26, 27, 28)),
+        *((flag, Severity.INFO) for flag in (20, 22, 32)),
+    ],
+)
+def test_a_fault_of_a_library_is_as_bad_as_its_flag(
+    watch: Watch, flag: int, severity: Severity
+) -> None:
+    shown(watch, flag)
+    assert watch.look() == ["LibraryFault"]
+    alert = watch.alert()
+    assert (alert.severity, alert.resource_id) == (severity, LIBRARY)
+    assert alert.title.endswith(f"(TapeAlert flag {flag})")
+    for _ in range(2):
+        shown(watch)
+    assert watch.looks(4)[-1] == []
+
+
+def test_a_door_is_trouble_when_it_stays_open(watch: Watch) -> None:
+    shown(watch, 16)
+    alert = assert_fires_after(watch, FOR_5M, "LibraryFault")
+    assert alert.severity is Severity.CRITICAL
+    assert alert.title == f"The library {LIBRARY} reports library door (TapeAlert flag 16)"
+
+
 # Drives and libraries that cannot be used.
+
+
+def test_a_drive_that_the_robot_cannot_reach_is_told(watch: Watch) -> None:
+    watch.library = with_places(Place(BAY, 500, drive=DRIVE, is_accessible=False))
+    alert = assert_fires_after(watch, FOR_5M, "DriveOffline")
+    assert (alert.severity, alert.resource_id) == (Severity.WARNING, LIBRARY)
+    assert alert.title == (
+        f"The robot of the library {LIBRARY} cannot reach its drive at element 500"
+    )
+    assert alert.message.startswith("It is in bay 0, with the serial number DRV0001. ")
+    watch.library = with_places(Place(BAY, 500, "X", drive=DRIVE, is_accessible=False))
+    assert watch.look() == [], "a loaded drive may say so"
 
 
 @pytest.mark.parametrize(

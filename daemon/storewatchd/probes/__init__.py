@@ -94,7 +94,7 @@ def make_probes(
         KernelLogProbe(ears.log),
         NextBootProbe(clock),
         ScstConfigProbe(scst, clock),
-        DrivesProbe(),
+        DrivesProbe(alerts.drives.book, clock),
         DriveLogsProbe(alerts.drives.book),
         *alerts.probes,
         LibrariesProbe(libraries, clock),

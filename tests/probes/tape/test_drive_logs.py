@@ -28,8 +28,10 @@ from scsi.fix_logs import log_page, parameter
 from storewatch_reader.table import LOG_PAGES
 from storewatchd.errors import ProbeAbsent, ProbeDeferred, ProbeFailed
 from storewatchd.probes.base import Patient
+from storewatchd.probes.tape.alerts import MAX_AGE_S
 from storewatchd.probes.tape.drive_logs import MAX_HEARD, READ_ANEW_S
 from storewatchd.probes.tape.pages import KNOWN_PAGES
+from storewatchd.scsi.logs import TapeAlerts
 
 A = Tape("A00001L8", "SN1", loads=7, threads=8)
 B = Tape("B00002L8", "SN2", loads=1, threads=2)
@@ -282,8 +284,6 @@ def test_a_drive_tells_of_its_life() -> None:
         ("tape_drive_head_motion_seconds_total", 720_000),
         ("tape_drive_tape_metres_total", 5000),
         ("tape_drive_temperature_celsius", 34),
-        ("tape_drive_cleaning_required", 0),
-        ("tape_drive_cleaning_requested", 0),
     ):
         assert values(frame, family) == {(DRIVE,): value}, family
     assert values(frame, "tape_drive_power_cycles_total") == {}
@@ -346,15 +346,39 @@ def test_a_state_that_t10_does_not_have_is_not_told() -> None:
     assert values(loaded(activity=0x55).look(), "tape_drive_state") == {}
 
 
+def cleaning(desk: Desk) -> tuple[list[float], list[float]]:
+    """Return whether the drive must be cleaned, and whether it should be."""
+    frame = desk.flags()
+    required, requested = (
+        list(values(frame, f"tape_drive_cleaning_{what}").values())
+        for what in ("required", "requested")
+    )
+    return required, requested
+
+
 def test_who_asks_for_cleaning_by_any_of_its_pages_asks_for_it() -> None:
-    flags = loaded(flags=frozenset({20})).look()
-    assert values(flags, "tape_drive_cleaning_required") == {(DRIVE,): 1.0}
-    assert values(flags, "tape_drive_cleaning_requested") == {(DRIVE,): 0.0}
+    assert cleaning(loaded()) == ([0.0], [0.0])
+    assert cleaning(loaded(flags=frozenset({20}))) == ([1.0], [0.0])
     status = ran(log_page(0x11, parameter(0, bytes((0x05, 0, 0, 0)))))
-    asked = loaded(instead={"tape.log.11": status}).look()
-    assert values(asked, "tape_drive_cleaning_requested") == {(DRIVE,): 1.0}
-    unknown = loaded(pages=(0, 0x0D)).look()
-    assert values(unknown, "tape_drive_cleaning_required") == {}
+    assert cleaning(loaded(instead={"tape.log.11": status})) == ([0.0], [1.0])
+
+
+def test_of_a_drive_without_page_12h_its_other_pages_tell_of_cleaning() -> None:
+    desk = loaded(pages=(0, 0x11), activity=0)
+    assert cleaning(desk) == ([0.0], [0.0])
+    desk.is_held = True
+    desk.alerts.book.of(DRIVE).see_read(TapeAlerts(frozenset({20})), desk.now)
+    assert cleaning(desk) == ([1.0], [0.0])
+    desk.now += 2 * MAX_AGE_S
+    assert cleaning(desk) == ([1.0], [0.0]), "what page 2Eh said stands"
+    desk.alerts.book.of(DRIVE).see_read(TapeAlerts(frozenset()), desk.now)
+    desk.alerts.book.of(DRIVE).see_read(TapeAlerts(frozenset()), desk.now)
+    assert cleaning(desk) == ([0.0], [0.0])
+
+
+def test_a_drive_that_has_no_page_for_it_tells_nothing_of_cleaning() -> None:
+    with pytest.raises(ProbeAbsent):
+        loaded(pages=(0, 0x0D)).flags()
 
 
 def test_a_cartridge_is_told_by_its_memory_and_by_the_drive() -> None:

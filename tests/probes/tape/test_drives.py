@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fakes import ScriptedPort
+from fakes import NOON, HandClock, ScriptedPort
 from probes.fix_probes import assert_keeps_to_its_families, values
 from probes.tape.fix_tape import device, library
 from storewatchd.core.frames import Frame, Scope
 from storewatchd.errors import ProbeAbsent
+from storewatchd.probes.tape.alert_book import AlertBook
 from storewatchd.probes.tape.devices import parse_devices
 from storewatchd.probes.tape.drives import DrivesProbe
+from storewatchd.probes.tape.streams import Stream
 
 SCOPE = Scope("tape_drives", (("drive", "DRV0001"),))
 AT = "3:0:1:0"
@@ -28,15 +30,19 @@ def port_with(*holders: dict[str, Any], **statistics: int) -> ScriptedPort:
     return port
 
 
+def new_probe() -> DrivesProbe:
+    return DrivesProbe(AlertBook(), HandClock().clock)
+
+
 def look(port: ScriptedPort) -> Frame:
-    probe = DrivesProbe()
+    probe = new_probe()
     frame = asyncio.run(probe.collect(port, SCOPE))
     assert_keeps_to_its_families(probe, frame)
     return frame
 
 
 def test_every_drive_is_a_scope_and_no_library_is() -> None:
-    assert asyncio.run(DrivesProbe().discover(port_with())) == (
+    assert asyncio.run(new_probe().discover(port_with())) == (
         SCOPE,
         Scope("tape_drives", (("drive", "DRV0002"),)),
     )
@@ -67,7 +73,7 @@ def test_statistics_are_in_base_units() -> None:
 
 def test_a_drive_that_is_gone_is_down() -> None:
     port = port_with()
-    probe = DrivesProbe()
+    probe = new_probe()
     before = asyncio.run(probe.discover(port))
     port.readings["sys.scsi", ""] = {}
     assert asyncio.run(probe.discover(port)) == before
@@ -102,3 +108,129 @@ def test_garbled_attributes_harm_nothing(content: dict[str, bytes | int]) -> Non
     for found in parse_devices(content):
         assert found.device_type in (1, 8)
         assert all(value >= 0 for value in found.statistics.values())
+
+
+# What it does from look to look.
+
+MB = 10**6
+
+
+class Watch:
+    """One LTO-8 drive, looked at every half minute."""
+
+    def __init__(self, product: bytes = b"ULT3580-TD8") -> None:
+        self.clock = HandClock()
+        self.book = AlertBook()
+        self.probe = DrivesProbe(self.book, self.clock.clock)
+        self.port = port_with(write_byte_cnt=0, write_cnt=0, read_byte_cnt=0, in_flight=0)
+        self.port.readings["sys.scsi", ""][f"scsi_device/{AT}/device/model"] = product
+        self.written = 0
+
+    def look(self, *, written: int = 0, read: int = 0, holder: str = "") -> Frame:
+        self.clock.forward(30)
+        self.written += written
+        tree = self.port.readings["sys.scsi", ""]
+        tree["scsi_tape/st0/stats/write_byte_cnt"] = b"%d\n" % self.written
+        tree["scsi_tape/st0/stats/read_byte_cnt"] = b"%d\n" % read
+        holders = [{"pid": 7, "comm": holder, "node": "nst0"}] if holder else []
+        self.port.readings["scsi.holders", AT] = {"exists": True, "holders": holders}
+        frame = asyncio.run(self.probe.collect(self.port, SCOPE))
+        assert_keeps_to_its_families(self.probe, frame)
+        return frame
+
+
+def ago(watch: Watch, frame: Frame, family: str) -> float | None:
+    """Return for how long something has been so, seconds; None where nothing is said."""
+    found = list(values(frame, f"tape_drive_{family}_timestamp_seconds").values())
+    return watch.clock.wall() - found[0] if found else None
+
+
+def test_how_fast_a_drive_is_written_is_known_from_the_second_look_on() -> None:
+    watch = Watch()
+    assert values(watch.look(), "tape_drive_stream_bytes_per_second") == {}
+    frame = watch.look(written=30 * 250 * MB)
+    assert values(frame, "tape_drive_stream_bytes_per_second") == {("DRV0001", "write"): 250.0 * MB}
+    assert values(frame, "tape_drive_stream_min_bytes_per_second") == {("DRV0001",): 112.0 * MB}
+    assert values(watch.look(), "tape_drive_stream_bytes_per_second") == {}
+
+
+def test_time_below_the_lowest_speed_is_counted_apart() -> None:
+    watch = Watch()
+    watch.look()
+    watch.look(written=30 * 200 * MB)
+    frame = watch.look(written=30 * 60 * MB)
+    assert values(frame, "tape_drive_writing_seconds_total") == {("DRV0001",): 60.0}
+    assert values(frame, "tape_drive_slow_writing_seconds_total") == {("DRV0001",): 30.0}
+    frame = watch.look(read=30 * MB)
+    assert values(frame, "tape_drive_writing_seconds_total") == {("DRV0001",): 60.0}
+
+
+@pytest.mark.parametrize(
+    ("product", "cartridge", "lowest"),
+    [
+        pytest.param(b"ULT3580-TD8", "", 112, id="IBM"),
+        pytest.param(b"ULTRIUM-HH9", "", 177, id="Quantum"),
+        pytest.param(b"Ultrium 7-SCSI", "", 101, id="HPE"),
+        pytest.param(b"ULT3580-TD9", "LTO-8", 112, id="an older cartridge"),
+        pytest.param(b"ULT3580-TD9", "LTO-M8", 177, id="a cartridge without known speeds"),
+        pytest.param(b"T10000B", "", None, id="no LTO"),
+    ],
+)
+def test_the_lowest_speed_is_that_of_the_generation(
+    product: bytes, cartridge: str, lowest: int | None
+) -> None:
+    watch = Watch(product)
+    watch.book.of("DRV0001").generation = cartridge
+    frame = watch.look(written=1)
+    expected = {} if lowest is None else {("DRV0001",): float(lowest * MB)}
+    assert values(frame, "tape_drive_stream_min_bytes_per_second") == expected
+    assert bool(values(frame, "tape_drive_writing_seconds_total")) == (lowest is not None)
+
+
+def test_since_when_a_drive_is_held_and_does_nothing_is_told() -> None:
+    watch = Watch()
+    frame = watch.look()
+    assert ago(watch, frame, "held_since") is None
+    assert ago(watch, frame, "last_io") == 0.0
+    watch.look(written=1, holder="bareos-sd")
+    frame = watch.look(holder="bareos-sd")
+    assert (ago(watch, frame, "held_since"), ago(watch, frame, "last_io")) == (30.0, 30.0)
+    assert ago(watch, watch.look(), "held_since") is None
+
+
+def test_when_its_pages_were_last_read_is_told_while_it_is_held() -> None:
+    watch = Watch()
+    assert ago(watch, watch.look(holder="bareos-sd"), "last_read") is None
+    watch.book.of("DRV0001").looked_at = NOON
+    frame = watch.look(holder="bareos-sd")
+    assert ago(watch, frame, "last_read") == watch.clock.wall() - NOON
+
+
+def test_a_restart_begins_no_new_history() -> None:
+    watch, after = Watch(), Watch()
+    watch.look(written=5, holder="bareos-sd")
+    watch.look(holder="bareos-sd")
+    after.probe.restore(watch.probe.to_plain())
+    after.clock.forward(60)
+    after.written = 5
+    frame = after.look(holder="bareos-sd")
+    assert (ago(after, frame, "held_since"), ago(after, frame, "last_io")) == (60.0, 60.0)
+    assert values(frame, "tape_drive_stream_bytes_per_second") == {}
+
+
+@pytest.mark.parametrize(
+    "kept", [None, [], {"streams": 7}, {"devices": 3, "streams": {"DRV0001": {"io_at": "x"}}}]
+)
+def test_what_was_not_kept_by_us_is_left_out(kept: object) -> None:
+    watch = Watch()
+    watch.probe.restore(kept)
+    assert ago(watch, watch.look(), "last_io") == 0.0
+
+
+@given(looks=st.lists(st.dictionaries(st.sampled_from(["write_byte_cnt", "x"]), st.integers(0))))
+def test_no_statistics_make_a_rate_that_cannot_be(looks: list[dict[str, int]]) -> None:
+    stream = Stream()
+    for second, found in enumerate(looks):
+        stream.take(found, is_held=False, lowest=100, wall=NOON, monotonic=float(second // 2))
+        assert all(rate > 0 for rate in (stream.rates or {}).values())
+        assert 0 <= stream.slow_s <= stream.writing_s <= len(looks)

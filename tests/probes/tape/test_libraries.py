@@ -353,3 +353,28 @@ def test_what_was_seen_holds_while_a_library_is_busy_all_night() -> None:
     assert isinstance(inventories(), Patient)
     assert inventories().max_age_s >= 12 * 3600
     assert not isinstance(libraries(), Patient)
+
+
+def test_uses_of_a_cleaning_cartridge_are_counted_over_restarts() -> None:
+    port, probe, after = ScriptedPort(), inventories(), inventories()
+    waiting, loaded = library("CLN001L8", "A"), library(None, "A")
+    loaded.places[2] = Place(DRIVE, 500, "CLN001L8", drive="DRV0001")
+    left = []
+    for found in (waiting, loaded, waiting, loaded, waiting):
+        found.tell(port)
+        left.append(values(look(probe, port), "tape_cleaning_cartridge_uses_remaining"))
+    assert [one[LIBRARY, "CLN001L8"] for one in left] == [50, 49, 49, 48, 48]
+    after.restore(probe.to_plain())
+    assert values(look(after, port), "tape_cleaning_cartridge_uses_remaining") == left[-1]
+
+
+@pytest.mark.parametrize(
+    "kept", [None, 7, {}, {"devices": 1, "cleanings": {LIBRARY: {"CLN001L8": "x"}}}]
+)
+def test_what_was_kept_of_no_uses_is_left_out(kept: object) -> None:
+    port, probe = ScriptedPort(), inventories()
+    library("CLN001L8").tell(port)
+    probe.restore(kept)
+    assert values(look(probe, port), "tape_cleaning_cartridge_uses_remaining") == {
+        (LIBRARY, "CLN001L8"): 50.0
+    }

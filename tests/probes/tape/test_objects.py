@@ -10,6 +10,7 @@ from probes.tape.fix_tape import CHANGER_AT, LIBRARY, library
 from storewatchd.clock import Clock
 from storewatchd.core.frames import Found, ObjectKind, Scope
 from storewatchd.probes.base import Forgetting
+from storewatchd.probes.tape.alert_book import AlertBook
 from storewatchd.probes.tape.alerts import make_tape_alerts
 from storewatchd.probes.tape.drive_logs import DriveLogsProbe
 from storewatchd.probes.tape.drives import DrivesProbe
@@ -41,10 +42,14 @@ def test_devices_are_told_with_the_kernels_names(port: ScriptedPort) -> None:
     nodes = {"sg": "sg3", "address": CHANGER_AT}
     assert found(LIBRARIES, port) == [Found(ObjectKind.TAPE_LIBRARY, LIBRARY, IS | nodes)]
     nodes = {"sg": "sg4", "tape": "nst0", "address": "3:0:1:0"}
-    assert found(DrivesProbe(), port) == [Found(ObjectKind.TAPE_DRIVE, "DRV0001", IS | nodes)]
+    assert found(DrivesProbe(AlertBook(), Clock()), port) == [
+        Found(ObjectKind.TAPE_DRIVE, "DRV0001", IS | nodes)
+    ]
 
 
-@pytest.mark.parametrize("probe", [LIBRARIES, DrivesProbe()], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "probe", [LIBRARIES, DrivesProbe(AlertBook(), Clock())], ids=lambda one: one.name
+)
 def test_a_device_that_is_gone_is_not_found(
     probe: LibrariesProbe | DrivesProbe, port: ScriptedPort
 ) -> None:
@@ -83,7 +88,7 @@ def test_an_empty_drive_tells_of_no_cartridge() -> None:
         (ElementStatesProbe(Reports(), Clock()), ObjectKind.TAPE_LIBRARY, LIBRARY),
         (make_tape_alerts(Clock()).drives, ObjectKind.TAPE_DRIVE, "DRV0001"),
         (make_tape_alerts(Clock()).libraries, ObjectKind.TAPE_LIBRARY, LIBRARY),
-        (DrivesProbe(), ObjectKind.TAPE_DRIVE, "DRV0001"),
+        (DrivesProbe(AlertBook(), Clock()), ObjectKind.TAPE_DRIVE, "DRV0001"),
         (DriveLogsProbe(make_tape_alerts(Clock()).drives.book), ObjectKind.TAPE_DRIVE, "DRV0001"),
     ],
     ids=lambda one: getattr(one, "name", None),

@@ -50,14 +50,21 @@ class Flags:
     """The flags of one device.
 
     `seen_at` is when a page last told all of them, None while none has. `has_response_page` is
-    None while that is not known. `is_blind` says that the last look at page 12h failed. `barcode`
-    is that of the cartridge that was in it last, as far as it is known.
+    None while that is not known. `is_blind` says that the last look at page 12h failed.
+
+    The rest is what the other pages of a drive said when they were last read (`looked_at`): whether
+    it asks to be cleaned, None where no page tells, and the bar code and generation of the
+    cartridge in it, empty where they are not known.
     """
 
     seen_at: float | None = None
     has_response_page: bool | None = None
     is_blind: bool = False
+    looked_at: float | None = None
+    is_cleaning_required: bool | None = None
+    is_cleaning_requested: bool | None = None
     barcode: str = ""
+    generation: str = ""
     raised: Counter[int] = field(default_factory=Counter)
     last: int = 0
     occurrences: deque[Occurrence] = field(default_factory=lambda: deque(maxlen=MAX_OCCURRENCES))
@@ -157,6 +164,7 @@ class Flags:
             "seen_at": self.seen_at,
             "has_response_page": self.has_response_page,
             "raised": [list(one) for one in list(self.raised.items())],
+            "looked_at": self.looked_at,
             "last": self.last,
             "occurrences": [[one.number, one.flag, one.at] for one in list(self.occurrences)],
             "set": [
@@ -183,6 +191,7 @@ def restored(kept: dict[str, Any]) -> Flags:
     flags = Flags(
         seen_at=None if kept["seen_at"] is None else float(kept["seen_at"]),
         has_response_page=kept["has_response_page"],
+        looked_at=None if kept["looked_at"] is None else float(kept["looked_at"]),
         raised=Counter({int(flag): int(count) for flag, count in kept["raised"]}),
         last=int(kept["last"]),
     )

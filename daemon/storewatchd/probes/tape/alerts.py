@@ -19,6 +19,7 @@ from storewatchd.probes.tape.alert_book import EVENTS, AlertBook, Flags
 from storewatchd.probes.tape.asking import Asker
 from storewatchd.probes.tape.changes import attentions
 from storewatchd.probes.tape.devices import DeviceProbe, ScsiDevice
+from storewatchd.probes.tape.pages import either
 from storewatchd.scsi.inquiry import CHANGER, TAPE
 from storewatchd.scsi.logs import parse_tapealert
 from storewatchd.scsi.tapealert import DRIVE_FLAGS, LIBRARY_FLAGS, Flag
@@ -33,6 +34,7 @@ MAX_AGE_S = 24 * 3600.0
 """How long what page 12h said holds while it cannot be read, because the drive is busy."""
 
 LIBRARY_DOOR, LIBRARY_OFFLINE = 16, 21
+CLEAN_NOW, CLEAN_PERIODIC = 20, 21
 
 UNREADABLE = (
     "its flags may have been lost, since that answer has cleared them: look at the drive's panel"
@@ -57,7 +59,12 @@ class Kind:
                 gauge("library_online", "Whether nobody took it offline, by TapeAlert.", "library"),
             )
             if self.device_type == CHANGER
-            else ()
+            else (
+                gauge("tape_drive_cleaning_required", "Whether a drive must be cleaned.", "drive"),
+                gauge(
+                    "tape_drive_cleaning_requested", "Whether a drive should be cleaned.", "drive"
+                ),
+            )
         )
         return (
             gauge(
@@ -175,18 +182,20 @@ class TapeAlertsProbe(DeviceProbe):
 
     def _check_known(self, flags: Flags, has_news: bool) -> None:
         """Raises ProbeAbsent, ProbeDeferred: there is nothing that could be told."""
-        if has_news or (flags.seen_at is not None and flags.has_response_page is False):
+        if has_news or (flags.seen_at is not None and not flags.has_response_page):
             return  # page 2Eh alone tells: what it said stands until somebody asks again
-        if flags.seen_at is None:
-            if not self.is_broker and flags.has_response_page is False:
+        if not flags.has_response_page and flags.is_cleaning_required is None:
+            if flags.has_response_page is False and not self.is_broker:
                 raise ProbeAbsent("it has no page 12h, and page 2Eh is not ours to read")
             raise ProbeDeferred("nobody has seen its flags yet")
-        if flags.has_response_page is None:
-            return
         if flags.is_blind:
             raise ProbeDeferred("its pages cannot be read")
-        if self._clock.wall() - flags.seen_at > MAX_AGE_S:
+        if self._is_outdated(flags) and self._clock.wall() - (flags.seen_at or 0.0) > MAX_AGE_S:
             raise ProbeDeferred("its pages could not be read for a day: somebody holds it")
+
+    def _is_outdated(self, flags: Flags) -> bool:
+        """Whether the pages of an idle drive are too old to be believed."""
+        return flags.looked_at is None or self._clock.wall() - flags.looked_at > MAX_AGE_S
 
     def _events(self, name: str) -> Iterator[News]:
         flags = self.book.of(name)
@@ -217,7 +226,20 @@ class TapeAlertsProbe(DeviceProbe):
             is_open, is_offline = (one in flags.active for one in (LIBRARY_DOOR, LIBRARY_OFFLINE))
             rows["library_door_open"].append(Row((name,), float(is_open)))
             rows["library_online"].append(Row((name,), float(not is_offline)))
+        else:
+            self._add_cleaning(rows, name, flags)
         return rows
+
+    def _add_cleaning(self, rows: dict[str, list[Row]], name: str, flags: Flags) -> None:
+        is_outdated = flags.is_blind or self._is_outdated(flags)
+        for what, claim, flag in (
+            ("required", flags.is_cleaning_required, CLEAN_NOW),
+            ("requested", flags.is_cleaning_requested, CLEAN_PERIODIC),
+        ):
+            by_flag = None if flags.seen_at is None else flag in flags.active
+            is_so = either((None if is_outdated else claim, by_flag))
+            if is_so is not None:
+                rows[f"tape_drive_cleaning_{what}"].append(Row((name,), float(is_so)))
 
 
 @dataclass(frozen=True, slots=True)

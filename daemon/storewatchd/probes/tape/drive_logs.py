@@ -31,6 +31,7 @@ from storewatchd.probes.tape.pages import (
     Pages,
     decode,
 )
+from storewatchd.scsi.density import GENERATIONS
 from storewatchd.scsi.device_status import DeviceStatus
 from storewatchd.scsi.logs import SUPPORTED_PAGES, parse_supported_pages
 from storewatchd.scsi.mam import Medium, parse_medium
@@ -99,15 +100,14 @@ class DriveLogsProbe(DeviceProbe):
             self._listed.pop(_version(device), None)
             drive.heard.clear()
         pages = drive.pages
-        _note_flags(flags, pages, asker.at)
+        _note(flags, pages, asker.at)
         if pages.is_loaded is not None and asker.at is not None:
             sight = _sight(pages, device, asker.at, flags=flags, is_new=is_new)
             records = drive.mounts.take(sight)
             for record in filter(is_good, records):
                 flags.see_good_mount(parse_time(record["from"]) or 0.0)
             news += [News(EventType.TAPE, "mount", facts) for facts in records]
-        known = None if flags.seen_at is None else flags.active
-        rows = drive_rows(name, pages, known) | cartridge_rows(name, pages)
+        rows = drive_rows(name, pages) | cartridge_rows(name, pages)
         return seen(scope, rows, news, cartridge_found(name, pages))
 
     async def _look(self, asker: Asker, device: ScsiDevice, drive: _Drive) -> bool:
@@ -237,10 +237,16 @@ def _is_new_load(before: Pages, now: Pages, heard: "Iterable[Sense]") -> bool:
     return any(one.asc == MEDIUM_CHANGED for one in heard)
 
 
-def _note_flags(flags: Flags, pages: Pages, at: float | None) -> None:
-    flags.barcode = pages.barcode if pages.is_loaded is not False else ""
+def _note(flags: Flags, pages: Pages, at: float | None) -> None:
+    """Tell the other probes of the drive what its pages say."""
+    is_loaded = pages.is_loaded is not False
+    density = pages.medium.density_code if pages.medium and is_loaded else None
+    flags.barcode = pages.barcode if is_loaded else ""
+    flags.generation = GENERATIONS.get(density, "") if density is not None else ""
+    flags.is_cleaning_required, flags.is_cleaning_requested = pages.cleaning
+    flags.is_blind, flags.looked_at = False, at
     if pages.alerts is None:
-        flags.has_response_page, flags.is_blind = False, False
+        flags.has_response_page = False
     elif at is not None:
         flags.see_response(pages.alerts, at)
 

@@ -1,14 +1,12 @@
 """The rows of a drive, by what its log pages say; what no page gives is left out."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from storewatchd.core.frames import Family, Row
 from storewatchd.probes.base import counter, gauge
 from storewatchd.probes.tape.pages import Pages
 from storewatchd.scsi.device_status import Activity
 from storewatchd.scsi.logs import SequentialAccess
-
-CLEAN_NOW, CLEAN_PERIODIC = 20, 21
 
 _STATES = {
     Activity.IDLE: "idle",
@@ -84,8 +82,6 @@ _ERRORS = (
 )
 DRIVE_FAMILIES: tuple[Family, ...] = (
     gauge("tape_drive_state", "What a drive does, 1 for one of the states.", "drive", "state"),
-    gauge("tape_drive_cleaning_required", "Whether a drive must be cleaned.", "drive"),
-    gauge("tape_drive_cleaning_requested", "Whether a drive should be cleaned.", "drive"),
     gauge("tape_drive_temperature_celsius", "Temperature.", "drive", unit="celsius"),
     *(family for family, _ in _LIFE),
     counter(
@@ -130,43 +126,24 @@ DRIVE_FAMILIES: tuple[Family, ...] = (
 Found = Iterator[tuple[str, tuple[str, ...], float | None]]
 
 
-def drive_rows(
-    drive: str, pages: Pages, flags: Collection[int] | None = None
-) -> dict[str, list[Row]]:
-    """Return the rows of a drive; `flags` are the TapeAlert flags that are set, None where nobody
-    has seen them."""
+def drive_rows(drive: str, pages: Pages) -> dict[str, list[Row]]:
+    """Return the rows of a drive."""
     rows: dict[str, list[Row]] = {family.name: [] for family in DRIVE_FAMILIES}
-    for part in (_states(pages, flags), _life(pages), _ports(pages), _mount(pages)):
+    for part in (_states(pages), _life(pages), _ports(pages), _mount(pages)):
         for family, labels, value in part:
             if value is not None:
                 rows[family].append(Row((drive, *labels), float(value)))
     return rows
 
 
-def _states(pages: Pages, flags: Collection[int] | None) -> Found:
-    status, access = pages.status, pages.access
+def _states(pages: Pages) -> Found:
+    status = pages.status
     if status is not None and status.activity is not None:
         state = _STATES.get(status.activity, OTHER)
         for one in sorted({*_STATES.values(), OTHER}):
             yield "tape_drive_state", (one,), one == state
-    required = [
-        None if status is None else status.is_cleaning_required,
-        None if access is None else access.is_cleaning_required,
-        None if flags is None else CLEAN_NOW in flags,
-    ]
-    requested = [
-        None if status is None else status.is_cleaning_requested,
-        None if flags is None else CLEAN_PERIODIC in flags,
-    ]
-    yield "tape_drive_cleaning_required", (), _any(required)
-    yield "tape_drive_cleaning_requested", (), _any(requested)
     if pages.temperature is not None:
         yield "tape_drive_temperature_celsius", (), pages.temperature.celsius
-
-
-def _any(claims: list[bool | None]) -> bool | None:
-    known = [claim for claim in claims if claim is not None]
-    return any(known) if known else None
 
 
 def _life(pages: Pages) -> Found:

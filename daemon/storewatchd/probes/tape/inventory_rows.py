@@ -1,7 +1,7 @@
 """The rows of a library's inventory: what is in it, and the state of its places."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from storewatchd.core.frames import Row
 from storewatchd.probes.base import counter, gauge
@@ -9,6 +9,8 @@ from storewatchd.probes.tape.changes import NAMES
 from storewatchd.scsi.elements import Element, ElementType
 
 CLEANING_PREFIX = "CLN"
+CLEANING_USES = 50
+"""How often a universal cleaning cartridge of LTO can be used, by its makers."""
 
 INVENTORY_FAMILIES = (
     gauge("library_elements", "Places of a library.", "library", "type"),
@@ -19,6 +21,11 @@ INVENTORY_FAMILIES = (
     gauge("library_import_export_full", "Whether every mail slot is taken.", "library"),
     gauge("library_media", "Cartridges by where they are.", "library", "state"),
     gauge("library_cleaning_cartridges", "Cleaning cartridges.", "library"),
+    gauge(
+        "tape_cleaning_cartridge_uses_remaining",
+        "Uses that a cleaning cartridge has left at most: those that were seen are counted.",
+        *("library", "barcode"),
+    ),
     gauge("tape_drive_loaded", "A cartridge in a drive.", "library", "bay", "drive", "barcode"),
     gauge(
         "library_inventory_info",
@@ -52,8 +59,11 @@ STATE_FAMILIES = (
 )
 
 
-def inventory_rows(library: str, elements: Sequence[Element]) -> dict[str, list[Row]]:
-    """Return the rows of what is in a library."""
+def inventory_rows(
+    library: str, elements: Sequence[Element], cleanings: Mapping[str, int]
+) -> dict[str, list[Row]]:
+    """Return the rows of what is in a library; `cleanings` are the uses of each cleaning cartridge
+    that were seen, by its bar code."""
     rows: dict[str, list[Row]] = {family.name: [] for family in INVENTORY_FAMILIES}
     for kind, name in NAMES.items():
         ours = [one for one in elements if one.type is kind]
@@ -66,6 +76,9 @@ def inventory_rows(library: str, elements: Sequence[Element]) -> dict[str, list[
             is_full = all(one.is_full for one in ours)
             rows["library_import_export_full"].append(Row((library,), float(is_full)))
     _add_cartridges(rows, library, elements)
+    for tag in sorted({one.tag for one in elements if one.is_full and is_cleaning(one.tag)}):
+        left = max(0, CLEANING_USES - cleanings.get(tag, 0))
+        rows["tape_cleaning_cartridge_uses_remaining"].append(Row((library, tag), float(left)))
     for number, one in _bays(elements):
         if one.is_full:
             loaded = (library, str(number), one.drive_serial, one.tag)
@@ -96,6 +109,11 @@ def state_rows(library: str, elements: Sequence[Element]) -> dict[str, list[Row]
     return rows
 
 
+def is_cleaning(barcode: str) -> bool:
+    """Return whether a bar code is that of a cleaning cartridge."""
+    return barcode.startswith(CLEANING_PREFIX)
+
+
 def _bays(elements: Sequence[Element]) -> list[tuple[int, Element]]:
     bays = [one for one in elements if one.type is ElementType.DRIVE]
     return [*enumerate(sorted(bays, key=lambda one: one.address))]
@@ -105,7 +123,7 @@ def _add_cartridges(rows: dict[str, list[Row]], library: str, elements: Sequence
     full = [one for one in elements if one.is_full]
     tags = Counter(one.tag for one in full if one.tag)
     twice = sorted(tag for tag, count in tags.items() if count > 1)
-    cleaning = sum(one.tag.startswith(CLEANING_PREFIX) for one in full)
+    cleaning = sum(is_cleaning(one.tag) for one in full)
     for family, count in (
         ("library_slot_unreadable_barcodes", sum(not one.tag for one in full)),
         ("library_duplicate_barcodes", len(twice)),

@@ -23,6 +23,7 @@ from storewatchd.probes.tape.inventory_rows import (
     INVENTORY_FAMILIES,
     STATE_FAMILIES,
     inventory_rows,
+    is_cleaning,
     state_rows,
 )
 from storewatchd.probes.tape.objects import (
@@ -125,6 +126,14 @@ class InventoriesProbe(DeviceProbe):
         self._heard: dict[Scope, list[Sense]] = {}  # and not told yet
         self._bays: dict[Scope, tuple[Found, ...]] = {}
 
+    def to_plain(self) -> object:
+        return {"devices": self._devices.to_plain(), "cleanings": self._reports.to_plain()}
+
+    def restore(self, kept: object) -> None:
+        if isinstance(kept, dict):
+            self._devices.restore(kept.get("devices"))
+            self._reports.restore(kept.get("cleanings"))
+
     async def collect(self, port: Port, scope: Scope) -> Frame:
         device = await self._devices.find(port, scope)
         library = device.identity or ""
@@ -147,6 +156,8 @@ class InventoriesProbe(DeviceProbe):
         if before is not None:
             moved = [*changes(library, before.elements, found.elements)]
             known.moves += sum("from" in one.facts and "to" in one.facts for one in moved)
+            loaded = (one.facts["barcode"] for one in moved if one.kind == "loaded")
+            known.cleanings.update(filter(is_cleaning, loaded))
             news += moved
         news += _switched(library, before, found)
         self._before[scope] = found
@@ -231,7 +242,7 @@ def _switched(library: str, before: Inventory | None, found: Inventory) -> Itera
 
 
 def _rows(library: str, found: Inventory, known: Known) -> dict[str, list[Row]]:
-    rows = inventory_rows(library, found.elements)
+    rows = inventory_rows(library, found.elements, known.cleanings)
     if found.source is Source.MTX:
         # It lists no robot, of which there is one or more.
         for family in ("library_elements", "library_elements_full", "library_media"):

@@ -1,6 +1,6 @@
 """What a drive and the cartridge in it say of themselves: the pages that are read, decoded."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,17 @@ class Pages:
         return None if self.volume is None else self.volume.is_valid
 
     @property
+    def cleaning(self) -> tuple[bool | None, bool | None]:
+        """Whether the drive says that it must be cleaned, and that it should be; None where no page
+        tells. Its TapeAlert flags may say so besides."""
+        required = [
+            None if self.status is None else self.status.is_cleaning_required,
+            None if self.access is None else self.access.is_cleaning_required,
+        ]
+        requested = None if self.status is None else self.status.is_cleaning_requested
+        return either(required), requested
+
+    @property
     def barcode(self) -> str:
         return self._name("barcode")
 
@@ -105,6 +116,12 @@ _PARSERS: Mapping[int, tuple[str, Callable[[bytes], Any]]] = {
     TAPE_CAPACITY: ("capacity", parse_tape_capacity),
 }
 KNOWN_PAGES = frozenset(_PARSERS)
+
+
+def either(claims: Iterable[bool | None]) -> bool | None:
+    """Return whether any of several claims is so, None where nothing is known of any."""
+    known = [claim for claim in claims if claim is not None]
+    return any(known) if known else None
 
 
 def decode(page: int, raw: bytes | None, *, vendor: str) -> dict[str, Any]:

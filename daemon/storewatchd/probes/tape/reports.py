@@ -5,8 +5,9 @@ What mtx cannot know is left out: exceptions, access bits and serial numbers of 
 is believed only by the rules of `storewatchd.scsi.mtx`.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from storewatchd.errors import Malformed, ProbeDeferred, ProbeFailed
@@ -71,6 +72,7 @@ class Known:
     bad_reports: int = 0  # in a row
     conflicts: int = 0  # looks that found it reserved by another host
     moves: int = 0
+    cleanings: Counter[str] = field(default_factory=Counter)  # loads of cleaning cartridges
 
 
 class Reports:
@@ -81,6 +83,16 @@ class Reports:
 
     def of(self, library: str) -> Known:
         return self._known.setdefault(library, Known())
+
+    def to_plain(self) -> dict[str, dict[str, int]]:
+        """Return what has to be kept over a restart: how often cleaning cartridges were used."""
+        return {name: dict(known.cleanings) for name, known in list(self._known.items())}
+
+    def restore(self, kept: object) -> None:
+        """Take back what `to_plain` told of; anything else is left out."""
+        for name, counts in kept.items() if isinstance(kept, dict) else ():
+            if isinstance(counts, dict) and all(isinstance(one, int) for one in counts.values()):
+                self.of(str(name)).cleanings.update(counts)
 
 
 async def take_inventory(port: Port, asker: Asker, known: Known) -> Inventory:
