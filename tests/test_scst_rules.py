@@ -320,7 +320,7 @@ def test_an_initiator_that_usually_is_here_and_is_not_is_told(settled: Watch) ->
     alert = settled.alert("ExpectedInitiatorMissing")
     assert (alert.severity, alert.resource_id) == (Severity.WARNING, TWO_ONLY)
     assert alert.title == f"{TWO_ONLY} has no session, and usually has at this hour"
-    assert f"100% of the days like this one at {ACL} (iscsi)" in alert.message
+    assert f"most of the days like this one: at {ACL} (iscsi) on 100% of them;" in alert.message
     settled.be()
     assert settled.look() == []
 
