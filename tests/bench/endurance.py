@@ -19,7 +19,7 @@ MINUTES = 30
 WARM_MINUTES = 10
 """What fills once and stays: rings, caches, pages of the database."""
 
-RETENTION_MINUTES = 5
+RETENTION_MINUTES = 1
 
 SAMPLE_S = 5.0
 

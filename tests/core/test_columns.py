@@ -140,3 +140,15 @@ def test_a_window_that_lost_nothing_has_lost_nothing_by_a_clock_that_is_set() ->
     write(columns, 0, 1.0)
     columns.shift(3600)
     assert columns.kept_since == -np.inf
+
+
+def test_a_window_that_is_full_takes_no_more_memory_with_time() -> None:
+    columns, heights = Columns(), set()
+    for second in range(5_000):
+        columns.open(float(second), rows=1, retention_s=600.0)
+        if second > 1_500:
+            array = columns.window(-np.inf, np.inf, 1).values.base
+            assert array is not None
+            heights.add(array.shape[0])
+    assert max(heights) < 1.3 * 600
+    assert min(heights) > 600

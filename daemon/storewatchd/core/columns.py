@@ -86,8 +86,9 @@ class Columns:
         Nothing changes before they are taken."""
         used = self._end - self._start
         height, before = self._values.shape
-        if used > 3 * height // 4:
-            height = height * 3 // 2
+        if self._end == height:
+            # Once what is old is forgotten the window grows no more: a little room will do.
+            height = used + max(4, used // (4 if self._start else 2))
         made = Arrays.empty(height, before if rows <= before else rows + rows // 4, used)
         held = slice(self._start, self._end)
         made.times[:used] = self._times[held]
