@@ -3,7 +3,8 @@
 import json
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,13 @@ PROGRAMS = {
 
 @pytest.fixture(scope="module")
 def box() -> Iterator[SystemdBox]:
-    """A booted system with our programs and units, nothing started yet."""
+    with booted({}) as box:
+        yield box
+
+
+@contextmanager
+def booted(more: Mapping[str, str]) -> Iterator[SystemdBox]:
+    """Boot a system with our programs and units, nothing started yet, and these files besides."""
     python = Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
     files = {
         f"{HOME}/bin/{name}": PROGRAM.format(python=python, home=HOME, package=package)
@@ -48,6 +55,7 @@ def box() -> Iterator[SystemdBox]:
     # Three bites of the watchdog within a test, not within minutes.
     drop_in = "/etc/systemd/system/storewatchd.service.d/test.conf"
     files[drop_in] = "[Service]\nWatchdogSec=2\n"
+    files |= more
     binds = {
         Path(sysconfig.get_paths()["platlib"]): f"{HOME}/site-packages",
         TOP / "daemon": f"{HOME}/daemon",

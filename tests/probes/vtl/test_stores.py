@@ -177,6 +177,20 @@ def test_what_is_known_of_growth_survives_a_restart() -> None:
     assert told == pytest.approx(expected, rel=0.05)
 
 
+def test_the_more_it_may_grow_the_sooner_it_may_be_full() -> None:
+    desk = Desk(UP)
+    free = 90.0
+    for per_day in (4.0, 12.0, 8.0, 4.0):
+        free = fill(desk, hours=24, per_day=per_day, begin=free)
+    lasts = desk.rows("vtl_stores", "vtl_store_runway_seconds")
+    soon, likely, late = (lasts[STORE, quantile] for quantile in ("0.1", "0.5", "0.9"))
+    assert 0 < soon < likely < late
+    assert soon == pytest.approx(free / 12 * DAY_S, rel=0.05)
+    assert late == pytest.approx(free / 4 * DAY_S, rel=0.05)
+    grows = desk.rows("vtl_stores", "vtl_store_growth_bytes_per_day")
+    assert grows[STORE, "0.1"] < grows[STORE, "0.5"] < grows[STORE, "0.9"]
+
+
 def test_a_store_that_does_not_grow_has_no_end_and_says_so_by_its_growth() -> None:
     desk = Desk(UP)
     fill(desk, hours=50, per_day=0)
