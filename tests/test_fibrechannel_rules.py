@@ -128,7 +128,7 @@ def test_a_port_that_goes_down_beside_another_is_a_warning(watch: Watch) -> None
     alert = watch.alert()
     assert (alert.severity, alert.resource_id) == (Severity.WARNING, SECOND)
     assert alert.title == f"The Fibre Channel port {SECOND} is down; others are up"
-    assert "Its state is linkdown. The kernel calls it host4. Hosts" in alert.message
+    assert "Its state is linkdown. The kernel calls it host4. There are" in alert.message
     watch.both_online()
     fired = watch.looks(14)
     assert fired.index([]) in (12, 13), "online for two minutes"
@@ -150,7 +150,7 @@ def test_a_port_whose_adapter_has_died_is_down(watch: Watch) -> None:
         path: content for path, content in tree.items() if "host4" not in path
     }
     assert watch.looks(3)[-1] == ["FcPortDown"]
-    assert "Its state is gone. Hosts" in watch.alert().message
+    assert "Its state is gone. There are" in watch.alert().message
 
 
 def test_a_port_that_flaps_for_less_than_twenty_seconds_is_no_matter(watch: Watch) -> None:
