@@ -29,7 +29,9 @@ def appliance_for_bench(
     """Give an appliance that watches this machine, and remove it afterwards."""
     base = Path(tempfile.mkdtemp(prefix="storewatch-bench-"))
     appliance = Appliance(base)
-    appliance.configure(interval_s=interval_s, rules_interval_s=rules_interval_s, discover=True)
+    appliance.configure(
+        interval_s=interval_s, rules_interval_s=rules_interval_s, discover=True, more=more
+    )
     try:
         yield appliance
     finally:

@@ -10,7 +10,7 @@ import platform
 import sys
 from pathlib import Path
 
-from bench import endurance, hardware, programs, rules, scst, store
+from bench import detect, endurance, hardware, programs, rules, scst, store
 from bench.measure import report
 
 BENCHES = (
@@ -19,6 +19,7 @@ BENCHES = (
     *store.BENCHES,
     *hardware.BENCHES,
     *scst.BENCHES,
+    *detect.BENCHES,
     *endurance.BENCHES,
 )
 
