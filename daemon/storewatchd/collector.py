@@ -383,10 +383,13 @@ class Collector:
     def _next_looks(self, now: float) -> list[_Look]:
         """Return the looks to begin now."""
         room = dict.fromkeys(self._probes, MAX_LOOKS)
+        begin, due = [], []
+        # Of thousands of looks, at every turn: without a call for each.
         for look in self._looks.values():
-            room[look.scope.probe] -= look.running
-        begin = []
-        due = (look for look in self._looks.values() if look.is_due(now))
+            if look.running:
+                room[look.scope.probe] -= 1
+            elif look.asked or look.due <= now or look.touched_due <= now:
+                due.append(look)
         for look in sorted(due, key=lambda look: look.due):
             if room[look.scope.probe]:
                 room[look.scope.probe] -= 1
@@ -405,7 +408,14 @@ class Collector:
         self._wake.clear()
         looks = (*self._discoveries.values(), *self._looks.values())
         due = min(
-            (one.next_due for one in looks if not one.running and one.next_due > now), default=None
+            (
+                when
+                for one in looks
+                if not one.running
+                for when in (one.due if one.due < one.touched_due else one.touched_due,)
+                if when > now
+            ),
+            default=None,
         )
         try:
             wait_s = None if due is None else max(0.0, due - self._clock.monotonic())

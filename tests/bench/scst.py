@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -226,31 +226,44 @@ class Beat:
     """A task that wants to run every millisecond, and how late it was at worst."""
 
     def __init__(self) -> None:
-        self.late_s = 0.0
-        self.held_up_s = 0.0
-        """The same without the time in which the loop's thread waited for a processor."""
+        self._worst = dict.fromkeys(("computes", "held up", "late"), 0.0)
 
-    def take(self) -> tuple[float, float]:
-        """Return the worst since this was last asked."""
-        worst = self.held_up_s, self.late_s
-        self.held_up_s = self.late_s = 0.0
+    def take(self) -> dict[str, float]:
+        """Return, in ms, for how long the loop's thread computed at once, for how long it was held
+        up, waits for a processor apart, and with them, at worst since this was last asked."""
+        worst = {name: 1000 * value for name, value in self._worst.items()}
+        self._worst = dict.fromkeys(worst, 0.0)
         return worst
 
     async def run(self) -> None:
-        began, waited = time.perf_counter(), _waited_s()
         while True:
+            began, computed, waited = time.perf_counter(), time.thread_time(), _waited_s()
             await asyncio.sleep(0.001)
-            now, waiting = time.perf_counter(), _waited_s()
-            late_s = now - began - 0.001
-            self.late_s = max(self.late_s, late_s)
-            self.held_up_s = max(self.held_up_s, late_s - (waiting - waited))
-            began, waited = time.perf_counter(), _waited_s()
+            late_s = time.perf_counter() - began - 0.001
+            self._note("computes", time.thread_time() - computed)
+            self._note("held up", late_s - (_waited_s() - waited))
+            self._note("late", late_s)
+
+    def _note(self, name: str, value: float) -> None:
+        self._worst[name] = max(self._worst[name], value)
 
 
 def _waited_s() -> float:
     """Return for how long this thread has waited for a processor, ever."""
     with open("/proc/thread-self/schedstat", "rb", buffering=0) as file:
         return int(file.read().split()[1]) / 1e9
+
+
+@contextmanager
+def first() -> Iterator[None]:
+    """Come before what else runs on this machine, where that may be."""
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, usual)
 
 
 async def _watched(directory: Path, scst: ScstTree) -> list[tuple[str, float]]:
@@ -331,8 +344,7 @@ async def _figures(
 
 
 def _of_loop(beat: Beat, what: str) -> list[tuple[str, float]]:
-    held_up_s, late_s = beat.take()
-    return [(f"{what}, loop held up", 1000 * held_up_s), (f"{what}, loop late", 1000 * late_s)]
+    return [(f"{what}, loop {how}", value) for how, value in beat.take().items()]
 
 
 def _reader_mb() -> float:
@@ -345,7 +357,7 @@ def _reader_mb() -> float:
 def _loop() -> Samples:
     with tree() as (directory, scst):
         (directory / "state").mkdir()
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with first(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             yield from runner.run(_watched(directory, scst))
 
 
@@ -366,13 +378,14 @@ BENCHES = (
     ),
     Bench(
         "scst-loop",
-        "the daemon's loop while it watches the same, with the rules that ship; waits for a"
-        " processor are not counted as held up",
+        "the daemon's loop while it watches the same, with the rules that ship: at worst in each"
+        " look; held up is late without its waits for a processor",
         (
             *(
                 figure
                 for what in ("first look", "look", "first rules", "rules", "checkpoint")
                 for figure in (
+                    Figure(f"{what}, loop computes", "ms", 5),
                     Figure(f"{what}, loop held up", "ms", 5),
                     Figure(f"{what}, loop late", "ms"),
                 )

@@ -11,7 +11,7 @@ from hypothesis.stateful import rule as step
 
 from core.fix_engine import FULL, MAX_AGE_S, NOON, Desk, kinds, rule, rule_set
 from storewatchd.core import incidents
-from storewatchd.core.engine import FEW, LARGE, MAX_RENEWED, RENEW_S, REST_S, RULE_REMOVED
+from storewatchd.core.engine import LARGE, MAX_RENEWED, RENEW_S, REST_S, RULE_REMOVED
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
 from storewatchd.core.incidents import Incident
 from storewatchd.core.model import Alert, AlertState, Severity, Transition, fingerprint
@@ -69,11 +69,11 @@ def steps_of(steps: Steps[Any]) -> list[object]:
 
 
 def test_many_rows_are_judged_in_several_steps() -> None:
-    desk, count = Desk(rule()), 2 * FEW + 1
+    desk, count = Desk(rule()), 5
     desk.see({str(number): 0.9 for number in range(count)})
     rows = [Row((str(number),), 0.1) for number in range(count)]
     touched = desk.table.feed(Frame(Scope("probe"), NOON, rows={"full": rows}))
-    assert len(steps_of(desk.engine.evaluating(desk.now, touched))) > 2
+    assert len(steps_of(desk.engine.evaluating(desk.now, touched))) > count
     assert desk.open == []
 
 

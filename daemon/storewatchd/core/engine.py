@@ -42,9 +42,6 @@ LARGE = 4_096
 REST_S = 1.0
 """How long such a rule rests: of a thousand scopes some are looked at all the time."""
 
-FEW = 50
-"""How many rows of an answer are judged in one step: each may make texts."""
-
 REWRITE_S = 10.0
 """How often a timer that runs is written: what ran since is lost when nothing can be written at
 the end."""
@@ -307,9 +304,8 @@ class Engine:
         held: set[str] = set()
         unsure: set[str] = set()
         renewed = 0
-        for number, row in enumerate(surest_first(answer.result.rows)):
-            if number % FEW == FEW - 1:
-                yield None
+        for row in surest_first(answer.result.rows):
+            yield None
             key, labels = state.names.identity(row, now)
             if key in held:
                 if row.is_there:
@@ -333,9 +329,8 @@ class Engine:
                 if renewed < MAX_RENEWED:
                     renewed += self._renew(state, key, row, now)
         unseen = answer.hidden
-        for number, incident in enumerate(self._incidents.of_rule(rule.name)):
-            if number % FEW == FEW - 1:
-                yield None
+        for incident in self._incidents.of_rule(rule.name):
+            yield None
             key = incident.key
             if key in held:
                 continue

@@ -32,13 +32,15 @@ class KnownScopes:
     def look(self, at: float) -> Known:
         """Return the scopes that are known at a moment that is now."""
         found: dict[str, Scopes] = {}
-        for state in self._table.scopes():
-            if state.max_age_s < float("inf") and state.is_known(at):
-                found.setdefault(state.scope.probe, {})[state.scope] = None
-        for probe, scopes in found.items():
+        _, owners = self._table.parts()
+        for probe, owner in owners.items():
+            if owner.max_age_s == float("inf"):
+                continue
+            states = owner.states
+            scopes = dict.fromkeys(one.scope for one in states if one and one.is_known(at))
             before = self._by_probe.get(probe)
-            if before == scopes:
-                found[probe] = before
+            if scopes:
+                found[probe] = before if before == scopes else scopes
         self._by_probe = found
         return found
 

@@ -50,8 +50,9 @@ class ScopeState:
 
     def is_known(self, at: float) -> bool:
         """Whether what this scope said holds now: it is neither failed nor overdue."""
-        last = self._lasting()
-        return last is not None and abs(at - last.last_look) <= self.max_age_s
+        # Asked of every scope in every round: without a further call.
+        last = self._stretches[-1] if self._stretches else None
+        return last is not None and last.end is None and abs(at - last.last_look) <= self.max_age_s
 
     def was_known(self, at: float, *, kept_since: float) -> bool:
         """Whether it was known at a moment, by a look that is kept: one at or after a moment."""

@@ -6,6 +6,8 @@ A part whose source is absent is None; a number that is not known now is None, n
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from storewatchd.core.model import format_time
 from storewatchd.core.series import SeriesTable
 from storewatchd.core.tasks import TaskRun, TaskState
@@ -23,10 +25,11 @@ class _Look:
         series = self._table.series(name)
         if series is None or self._table.holes(series, self._at):
             return None
-        readings = self._table.read(name, self._at)
-        if not all(reading.exact for reading in readings):
+        there = series.there[: len(series)]
+        if not self._table.known_rows(series, self._at)[there].all():
             return None
-        return [reading.value for reading in readings]
+        values: list[float] = series.last[: len(series)][there].tolist()
+        return values
 
     def one(self, name: str) -> float | None:
         values = self.values(name)
@@ -53,10 +56,13 @@ class _Look:
     def distinct(self, known_by: str, name: str, label: str) -> float | None:
         """Return how many values a label has among the rows of a family that are 1; a family
         without rows is known to have none where another one of the same look is known."""
-        if self.values(known_by) is None:
+        series = self._table.series(name)
+        if self.values(known_by) is None or series is None:
             return None
-        readings = self._table.read(name, self._at)
-        return float(len({one.labels[label] for one in readings if one.exact and one.value}))
+        count, index = len(series), series.family.labels.index(label)
+        known = series.there[:count] & self._table.known_rows(series, self._at)
+        places = np.flatnonzero(known & (series.last[:count] != 0)).tolist()
+        return float(len({series.labels[place][index] for place in places}))
 
     def total_among(self, name: str, members: str, label: str, **where: str) -> float | None:
         """Return the sum of the rows that share a label's value with a row of another family, and

@@ -16,8 +16,8 @@ MANY = 500
 """From how many elements on numpy lets other threads run while it works (NPY_BEGIN_THREADS), and
 has to wait for them afterwards."""
 
-PIECE = 2_000
-"""How many rows are handled in one step: a millisecond or two."""
+PIECE = 1_000
+"""How many rows are handled in one step: a millisecond or less."""
 
 
 def alone() -> None:

@@ -8,7 +8,7 @@ from storewatchd.interpreter import aside, computing
 
 T = TypeVar("T")
 
-TURN_S = 0.002
+TURN_S = 0.001
 """For how long steps follow each other before the loop turns."""
 
 
