@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 
 from lab.tape.library import EmulatedLibrary
-from lab.tape.tools import flags
 from system.appliance import Appliance, wait_for
 from system.fix_tape import INTERVAL_S, events, outcomes, rows, value, wait_looks, watch
 
 pytestmark = pytest.mark.timeout(90)  # real programs start
 
 LOG_SENSE = 0x4D
-PAGES_THAT_CLEAR = (0x2E,)
 
 
 @pytest.fixture
@@ -104,17 +102,6 @@ def test_a_drive_at_work_is_not_disturbed_and_who_works_is_told(
         assert len(library.sees(drive, LOG_SENSE)) == asked
         rate = f'rate(node_tape_written_bytes_total{{drive="{drive.serial}"}}[5s])'
         wait_for("a rate", lambda: (value(watched, rate) or 0) > 0)
-
-
-def test_after_us_every_tapealert_flag_is_there_for_others(
-    watched: Appliance, library: EmulatedLibrary
-) -> None:
-    drive = library.drives[1]
-    library.set_tapealert(drive, 4, 20)
-    wait_looks(watched, "tape_drives", 5)
-    asked = {cdb[2] & 0x3F for cdb in library.sees(drive, LOG_SENSE)}
-    assert not asked & set(PAGES_THAT_CLEAR)
-    assert {4, 20} <= set(flags(library, library.drive_sg(1)))
 
 
 def test_a_library_that_hangs_holds_up_nothing_else_and_goes_on_by_itself(
