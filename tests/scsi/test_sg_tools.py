@@ -83,6 +83,15 @@ def test_the_sentence_names_the_reason(name: str, sentence: str) -> None:
     assert judge(RUNS[name].status, RUNS[name].stderr).sentence.startswith(sentence)
 
 
+def test_what_a_tool_says_of_its_failure_is_passed_on() -> None:
+    """So ends sg_logs 1.46 where the device answers BUSY, or not at all, to its first question."""
+    said = "/dev/sg0 doesn't respond to a SCSI INQUIRY"
+    outcome = judge(99, f"{said}\nsg_logs failed: Some other error\n")
+    assert outcome.ending is Ending.UNKNOWN
+    assert outcome.sentence == f"the tool failed, and says: {said}"
+    assert judge(99, "").sentence == "the tool failed and does not say why"
+
+
 def test_a_dead_transport_is_no_success_although_the_status_is_zero() -> None:
     run = RUNS["tools/sg_turs-timed-out"]
     assert (run.status, judge(run.status, run.stderr).ending) == (0, Ending.TIMED_OUT)

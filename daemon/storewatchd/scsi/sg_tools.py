@@ -164,6 +164,8 @@ def judge(status: int | None, stderr: str) -> Outcome:
     )
     if status != 0 and senses:
         sentence = senses[-1].sentence
+    elif status != 0 and ending is Ending.UNKNOWN and unread:
+        sentence = f"the tool failed, and says: {unread}"
     received = _RECEIVED.search(stderr)
     count = int(received["count"]) if received and status == 0 else None
     return Outcome(ending, sentence, senses, received_bytes=count)
