@@ -53,6 +53,7 @@ def main() -> int:
                     directory,
                     port=words.port,
                     reader_words=stage.reader_words,
+                    reader_env=stage.reader_env,
                     repositories=stage.repositories,
                     faster=FASTER * words.speed,
                     remember=lambda state: asyncio.run(

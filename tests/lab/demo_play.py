@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lab.demo_programs import Programs
-from lab.demo_stage import BACKUP, ESX, TARGET_A, TARGET_B, VEEAM, Stage
+from lab.demo_stage import BACKUP, ESX, STRANGER, TARGET_A, TARGET_B, VEEAM, Stage
 
 LENGTH_S = 125.0
 
@@ -146,6 +146,24 @@ def steps(stage: Stage, programs: Programs) -> list[Step]:
             "SCST is suspended, and all I/O stands still",
             lambda: stage.suspend(is_suspended=True),
             fires("ScstSuspended"),
+        ),
+        Step(
+            13,
+            f"{ESX} gives up all that it asked vm-a for, and resets it: SCST tells that at once"
+            " (`storewatchctl events --type scst`)",
+            stage.give_up,
+            fires("InitiatorResetting"),
+        ),
+        Step(
+            14,
+            f"{STRANGER} looks for storage that it does not have, again and again",
+            stage.knock,
+            fires("MaskedInitiatorInsists"),
+        ),
+        Step(
+            15,
+            "the module scst_vdisk is not loaded, though scst.conf needs it",
+            lambda: stage.load_module(is_loaded=False),
         ),
         Step(17, "SCST is resumed", lambda: stage.suspend(is_suspended=False)),
         Step(18, "the driver scst_local loses its only target", stage.lose_target),
@@ -289,9 +307,16 @@ def steps(stage: Stage, programs: Programs) -> list[Step]:
         ),
         Step(
             99,
-            "recovery: scst_local has its target, and the handler is back",
-            _together(stage.add_target_again, stage.find_handler),
-            needs=("ScstTargetsLost", "ScstHandlerGone", "LunBackendErrors", "SessionFlapping"),
+            "recovery: scst_local has its target, and the handler and the module are back",
+            _together(
+                stage.add_target_again,
+                stage.find_handler,
+                lambda: stage.load_module(is_loaded=True),
+            ),
+            needs=(
+                *("ScstTargetsLost", "ScstHandlerGone", "LunBackendErrors", "SessionFlapping"),
+                "ScstModuleMissing",
+            ),
         ),
         Step(
             100,

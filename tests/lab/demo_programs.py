@@ -34,6 +34,7 @@ class Programs:
         *,
         port: int,
         reader_words: list[str],
+        reader_env: Mapping[str, str],
         repositories: Mapping[str, Path],
         faster: float,
         remember: Callable[[Path], None],
@@ -45,6 +46,7 @@ class Programs:
         self.spool = directory / "state" / "spool"
         self.token = ""
         self._reader_words = reader_words
+        self._reader_env = reader_env
         self._faster = faster
         self._remember = remember
         self._repositories = repositories
@@ -122,7 +124,9 @@ class Programs:
             "[daemon]",
             f'state_directory = "{self.directory}/state"',
             f'runtime_directory = "{self.directory}/run"',
-            '[probes]\ninterval = "1s"\n[rules]\ninterval = "1s"\nbuilt_in = false',
+            # The kernel's log is a file here, and cannot be listened to.
+            '[probes]\ninterval = "1s"\ndisabled = ["kernel_log"]',
+            '[rules]\ninterval = "1s"\nbuilt_in = false',
             f'directories = ["{self.directory}/rules"]',
             f'[reader]\nsocket = "{self.directory}/reader.sock"',
             "[storage]\ndiscover = false",
@@ -134,7 +138,7 @@ class Programs:
     def _start_all(self) -> None:
         directory = self.directory
         listens = ("--socket", f"{directory}/reader.sock", "--lock-directory", f"{directory}/locks")
-        self._start("storewatch-reader", *listens, *self._reader_words)
+        self._start("storewatch-reader", *listens, *self._reader_words, env=self._reader_env)
         self.wait_for("the reader", (directory / "reader.sock").exists)
         self._start("storewatchd", "--config", f"{directory}/storewatch.toml")
         self.wait_for("the daemon", self._answers)
@@ -150,7 +154,7 @@ class Programs:
         ):
             self.wait_for(f"a sight of {expr}", lambda expr=expr: self.rows(expr))  # type: ignore[misc]
 
-    def _start(self, name: str, *words: str) -> None:
+    def _start(self, name: str, *words: str, env: Mapping[str, str] | None = None) -> None:
         # A session of its own, so that the terminal's Ctrl-C reaches only us, who stop it in order;
         # and it dies with us whatever happens.
         with (self.directory / f"{name}.log").open("wb") as log:
@@ -159,6 +163,7 @@ class Programs:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env={**os.environ, **(env or {})},
             )
 
     def _stop_all(self) -> None:

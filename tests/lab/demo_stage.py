@@ -8,9 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from lab import scst_events
 from lab.answers import Answer
 from lab.demo_vtl import Vtl
 from lab.scst import ScstTree, Session, Target
+from lab.scst_events import ScstEventDevice, masked_initiator, task_management
 from lab.tape.job import TapeJob
 from lab.tape.library import READ_ELEMENT_STATUS, EmulatedLibrary
 from lab.tape.media import Cartridge
@@ -23,6 +25,7 @@ ESX = "iqn.1998-01.com.vmware:esx07"
 PROXMOX = "iqn.1993-08.org.debian:proxmox1"
 VEEAM = "iqn.1991-05.com.microsoft:veeam3"
 BACKUP = "iqn.2005-03.org.open-iscsi:backup2"
+STRANGER = "iqn.2020-01.example.guest:laptop"
 LOCAL = "local-backup"
 REPOSITORIES = ("daily", "archive")
 _REPOSITORY_MB = 64
@@ -55,6 +58,8 @@ class Stage:
                 _make_procfs(self.procfs)
             self.tree = self._make_tree()
             undo.callback(self.tree.close)
+            self._events = undo.enter_context(ScstEventDevice(self.library.dev))
+            self.load_module(is_loaded=True)
             self.has_own_repositories = os.geteuid() == 0
             for path in (*self.repositories.values(), self.machine / "vtl"):
                 self._make_repository(path, undo)
@@ -96,6 +101,11 @@ class Stage:
         for name in ("LD_PRELOAD", "SGSHIM_MAP"):
             words += ["--tool-env", f"{name}={self.library.env[name]}"]
         return [*words, "--procfs", str(self.procfs)] if self.procfs else words
+
+    @property
+    def reader_env(self) -> dict[str, str]:
+        """What makes a reader hear SCST's events."""
+        return {"LD_PRELOAD": str(scst_events.shim())}
 
     def move(self) -> None:
         """Have the initiators do some of their work."""
@@ -204,6 +214,25 @@ class Stage:
             file.write(
                 "3,2,2,-;[9]: dev_vdisk: ***ERROR***: BLOCKIO for cmd 1 finished with error -5\n"
             )
+
+    def give_up(self) -> None:
+        """Have an initiator abort all that it asked a LUN for, and reset it."""
+        for tag in range(1, 21):
+            abort = task_management(0, ESX, TARGET_A, device="vm-a", tag=tag, cdb=b"\x8a")
+            self._events.say(abort)
+        self._events.say(task_management(4, ESX, TARGET_A, device="vm-a"))
+
+    def knock(self) -> None:
+        """Have a stranger look for storage again and again."""
+        self._events.say(*[masked_initiator(STRANGER, TARGET_B)] * 60)
+
+    def load_module(self, *, is_loaded: bool) -> None:
+        """Have a module that scst.conf needs loaded, or not."""
+        modules = self.library.sysfs / "module"
+        for name in ("scst", "iscsi_scst", "scst_vdisk"):
+            (modules / name).mkdir(parents=True, exist_ok=True)
+        if not is_loaded:
+            (modules / "scst_vdisk").rmdir()
 
     def _save_part(self) -> None:
         """Write an scst.conf that was saved before two of the LUNs were made."""
