@@ -14,9 +14,10 @@ from storewatchd.core.commands import (
     ResolveAlert,
     StartTask,
 )
-from storewatchd.core.frames import Frame, Outcome, Row, Scope
+from storewatchd.core.frames import Frame, GivenRows, Outcome, Row, Scope
 from storewatchd.core.inputs import Expected, Input, Once
 from storewatchd.core.model import AlertState, EventType, Instant, Severity
+from storewatchd.core.steps import PIECE
 from storewatchd.core.tasks import FAMILIES as TASK_FAMILIES
 from storewatchd.core.tasks import PROBE as TASKS
 from storewatchd.errors import Conflict
@@ -98,6 +99,19 @@ def test_a_command_sees_what_an_earlier_one_of_the_round_did() -> None:
 def test_a_frame_is_judged_in_its_round() -> None:
     batch, _ = judge(rule()).round(NOW, [frame(a=0.9)])
     assert kinds(batch) == ["firing"]
+
+
+def test_rows_that_were_given_away_are_let_go_of_once_they_are_taken_and_heard_of() -> None:
+    here = judge()
+    given = GivenRows(Row((str(number),), 0.5) for number in range(2 * PIECE + 1))
+    kept = list(given)
+    heard: list[int] = []
+    here.listener = lambda now, inputs, batch: heard.append(len(given))
+    for rows in (given, kept):
+        here.round(NOW, [Frame(Scope(PROBE), NOW.wall, rows={FULL.name: rows})])
+    assert heard == [2 * PIECE + 1, 0]
+    assert (len(given), len(kept)) == (0, 2 * PIECE + 1)
+    assert len(here.books.table.read(FULL.name, NOW.wall)) == 2 * PIECE + 1
 
 
 def test_a_failed_frame_resolves_nothing() -> None:

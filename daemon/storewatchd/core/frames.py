@@ -63,6 +63,11 @@ class Row(Struct, frozen=True, gc=False):
     value: float
 
 
+class GivenRows(list[Row]):
+    """Rows that their probe gives away with the frame. Who has taken them lets go of them a piece
+    at a time: to do that with a hundred thousand at once holds up everybody."""
+
+
 @dataclass(frozen=True, slots=True)
 class News:
     """Something that happened, to be told once as an event."""

@@ -11,11 +11,11 @@ from typing import Any
 
 from storewatchd.core.clocks import JUMP_S, Passed, passed, wall_of
 from storewatchd.core.commands import Command, ProgressTask
-from storewatchd.core.frames import Frame
+from storewatchd.core.frames import Frame, GivenRows
 from storewatchd.core.inputs import Expected, Input, Once
 from storewatchd.core.model import EventType, Instant
 from storewatchd.core.snapshot import snapshot
-from storewatchd.core.steps import Steps, at_once
+from storewatchd.core.steps import PIECE, Steps, at_once
 from storewatchd.errors import RequestError
 from storewatchd.monitor.batch import ALERT, ANSWER, TASK, TASK_NAME, Batch, Books
 from storewatchd.monitor.decide import decide, take
@@ -89,6 +89,9 @@ class Judge:
             batch.put_state(ANSWER, key, answer)
         if self.listener is not None:
             self.listener(now, inputs, batch)
+        for one in inputs:
+            if isinstance(one, Frame):
+                yield from _let_go(one)
         return batch, answers
 
     def _pass_clocks(self, batch: Batch) -> None:
@@ -164,6 +167,13 @@ class Judge:
                     now.wall,
                 )
             )
+
+
+def _let_go(frame: Frame) -> Steps[None]:
+    for rows in frame.rows.values():
+        while isinstance(rows, GivenRows) and rows:
+            del rows[-PIECE:]
+            yield None
 
 
 def _dated(frame: Frame, now: Instant) -> Frame:

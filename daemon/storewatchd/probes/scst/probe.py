@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 from storewatchd.clock import Clock
-from storewatchd.core.frames import Found, Frame, Row, Scope
+from storewatchd.core.frames import Found, Frame, GivenRows, Row, Scope
 from storewatchd.errors import Malformed, ProbeAbsent, ProbeFailed
 from storewatchd.interpreter import aside
 from storewatchd.port import Port, Reading
@@ -29,7 +29,7 @@ from storewatchd.probes.scst.families import (
 from storewatchd.probes.scst.latency import ScstLatencyProbe
 from storewatchd.probes.scst.log import ScstLogProbe
 from storewatchd.probes.scst.memory import Memory
-from storewatchd.probes.scst.model import Scst, Target
+from storewatchd.probes.scst.model import Target
 from storewatchd.probes.scst.modules import ScstModulesProbe
 from storewatchd.probes.scst.objects import objects_of
 from storewatchd.probes.scst.presence import Presence, hour_of, was_taken_out
@@ -137,15 +137,12 @@ class ScstProbe:
     async def collect(self, port: Port, scope: Scope) -> Frame:
         reading = await port.read(CHEAP_ROW)
         # A large tree takes longer to parse than the loop may stand still.
-        scst, rows, objects = await aside(self._taken, reading)
-        self._readings.asked_again[CHEAP_ROW] += scst.asked_again
+        rows, objects = await aside(self._taken, reading)
         self._readings.times.add(CHEAP_ROW, reading.duration_s)
         self._readings.was_loaded = True
-        self._readings.measures_latency = scst.measures_latency is True
-        self._readings.sessions = sum(len(target.sessions) for target in scst.exported())
         return seen(scope, rows, objects=objects)
 
-    def _taken(self, reading: Reading) -> tuple[Scst, Rows, tuple[Found, ...]]:
+    def _taken(self, reading: Reading) -> tuple[Rows, tuple[Found, ...]]:
         check_readable(reading.value)
         scst = parse_tree(reading.value)
         targets = list(scst.exported())
@@ -168,7 +165,15 @@ class ScstProbe:
             if objects != self._objects:
                 self._objects = objects  # the same again is the same object: cheap to compare
             rows = tree_rows(scst, self._ledger, self._memory, self._presence)
-            return scst, rows, self._objects
+            given: Rows = {name: GivenRows(told) for name, told in rows.items()}
+        self._readings.asked_again[CHEAP_ROW] += scst.asked_again
+        self._readings.measures_latency = scst.measures_latency is True
+        self._readings.sessions = sum(len(target.sessions) for target in targets)
+        # One by one, for a thousand targets that go at once hold up everybody.
+        del scst
+        while targets:
+            targets.pop()
+        return given, self._objects
 
     def _take_presence(self, targets: list[Target], at: float) -> None:
         here = {
