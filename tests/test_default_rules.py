@@ -357,6 +357,17 @@ def test_a_loop_that_is_late_again_and_again_is_told_and_for_a_while_after(daemo
     assert fired == [False] * 4 + [True] * 11 + [False]
 
 
+def test_rows_without_a_place_are_told_while_there_are_some(daemon: Daemon) -> None:
+    fired = []
+    for dropped in (*(14 * [0]), 200, 400, 600, *(40 * [600])):
+        daemon.said["storewatch_series_dropped_total"] = float(dropped)
+        daemon.look()
+        fired.append("SeriesDropped" in daemon.firing())
+    assert fired[:14] == [False] * 14
+    assert fired[14:30] == [True] * 16
+    assert not fired[-1]
+
+
 def test_a_storm_is_told_until_alerts_hardly_come_and_go(daemon: Daemon) -> None:
     for _ in range(20):
         daemon.look()

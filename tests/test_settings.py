@@ -86,6 +86,7 @@ def test_everything_can_be_set(file: Path) -> None:
         built_in = false
         [metrics]
         retention = "6h"
+        max_series = 20_000
         [tasks]
         spool_directory = "/spool"
         [events]
@@ -127,7 +128,7 @@ def test_everything_can_be_set(file: Path) -> None:
             "interval": 90.0,
             "built_in": False,
         },
-        "metrics": {"retention": 21_600.0},
+        "metrics": {"retention": 21_600.0, "max_series": 20_000},
         "tasks": {"spool_directory": Path("/spool")},
         "events": {"keep_records": 5000},
         "journal": {"max_megabytes": 64},
@@ -301,6 +302,16 @@ def test_the_ends_of_a_range_are_in_it(file: Path, said: str) -> None:
                 id=f"retention {wrong}",
             )
             for wrong in ("4m59s", "25h")
+        ),
+        *(
+            pytest.param(
+                f"[metrics]\nmax_series = {wrong}",
+                "metrics.max_series",
+                "from 10000 to 10000000",
+                str(wrong),
+                id=f"{wrong} series",
+            )
+            for wrong in (9_999, 10_000_001)
         ),
         pytest.param(
             "[events]\nkeep_records = 999",

@@ -75,7 +75,7 @@ def check(source: Source) -> str:
     settings = load_settings(source)
     for error in (*missing_names(settings, source), *unusable_directories(settings, source)):
         raise error
-    table = SeriesTable(retention_s=settings.metrics.retention)
+    table = _table(settings)
     _declare(table, make_probes(RepositoryBook(), settings), settings)
     rules, problems = read_rules(settings.rules, table.probe_families())
     if problems:
@@ -113,7 +113,7 @@ async def run(source: Source, clock: Clock) -> int:
         )
         stack.push_async_callback(journal.close)
         bus = Bus(journal.last_seq)
-        table = SeriesTable(retention_s=settings.metrics.retention)
+        table = _table(settings)
         repositories = RepositoryBook()
         repositories.declare(settings.storage.named_paths())
         own = Own()
@@ -256,6 +256,11 @@ def _signals() -> tuple[asyncio.Event, asyncio.Event]:
     loop.add_signal_handler(signal.SIGINT, stop)
     loop.add_signal_handler(signal.SIGHUP, reloads.set)
     return stopping, reloads
+
+
+def _table(settings: Settings) -> SeriesTable:
+    metrics = settings.metrics
+    return SeriesTable(retention_s=metrics.retention, max_series=metrics.max_series)
 
 
 def _declare(table: SeriesTable, probes: Sequence[Probe], settings: Settings) -> None:

@@ -21,6 +21,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from storewatchd.core.promql.lexer import duration_seconds
 from storewatchd.core.repositories import is_name, normal_path
+from storewatchd.core.series import MAX_SERIES
 from storewatchd.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/storewatch/storewatch.toml")
@@ -109,6 +110,7 @@ class RulesSettings:
 @dataclass(frozen=True, slots=True)
 class MetricsSettings:
     retention: Seconds = Seconds(3600.0)  # how far back an expression can look
+    max_series: int = MAX_SERIES  # what finds no place is not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +163,10 @@ _BOUNDS: Mapping[tuple[str, str], tuple[Any, str]] = {
     ("probes", "interval"): (lambda value: 1 <= value <= 3600, "from 1s to 1h"),
     ("rules", "interval"): (lambda value: 1 <= value <= 3600, "from 1s to 1h"),
     ("metrics", "retention"): (lambda value: 300 <= value <= 86_400, "from 5m to 24h"),
+    ("metrics", "max_series"): (
+        lambda value: 10_000 <= value <= 10_000_000,
+        "from 10000 to 10000000",
+    ),
     ("journal", "max_megabytes"): (lambda value: 16 <= value <= 1 << 20, "from 16 to 1048576"),
     ("events", "keep_records"): (
         lambda value: 1000 <= value <= 10_000_000,

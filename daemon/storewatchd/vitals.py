@@ -67,7 +67,7 @@ class Vitals:
             "storewatch_loop_lag_seconds": _one(self._loop_watch.take_lag()),
             "storewatch_watchdog_margin_seconds": [] if margin_s is None else _one(margin_s),
             "storewatch_series": _one(len(books.table)),
-            "storewatch_series_dropped_total": _one(books.table.dropped_total),
+            "storewatch_series_dropped_total": _one(books.table.room.dropped_total),
             "storewatch_objects": _of_objects(books.inventory),
             "storewatch_objects_refused_total": _one(books.inventory.refused_total),
             "storewatch_control_connections": _one(self._connections()),

@@ -333,7 +333,7 @@ async def _figures(
         figures += _of_loop(beat, "checkpoint")
         figures += [
             ("rows", len(table)),
-            ("rows without a place", table.dropped_total),
+            ("rows without a place", table.room.dropped_total),
             ("TargetDisabled", len(list(incidents.of_rule("TargetDisabled")))),
             ("reader, resident", _reader_mb()),
             ("this process, resident", psutil.Process().memory_info().rss / 1e6),

@@ -357,6 +357,22 @@ async def test_a_look_that_fails_is_named_with_the_reason(control: Control) -> N
     )
 
 
+async def test_what_finds_no_place_is_told_with_the_family_that_lacks_most(
+    control: Control,
+) -> None:
+    room = control.node.books.table.room
+    room.note("one", Scope(SCRIPTED), 2)
+    room.note("other", Scope(SCRIPTED), 3)
+    assert verdict(control, "probes") == (
+        "degraded",
+        f"5 series find no place, of other most: metrics.max_series is {room.most}",
+    )
+    room.note("one", Scope(SCRIPTED), 0)
+    room.note("other", Scope(SCRIPTED), 0)
+    assert verdict(control, "probes")[0] != "degraded"
+    assert room.dropped_total == 5
+
+
 async def test_a_discovery_that_fails_is_named_too(control: Control) -> None:
     control.outside.port.readings["mounts", ""] = ProbeFailed("the reader is gone")
     await control.call("probes.run", probe=REPOSITORIES)

@@ -92,7 +92,7 @@ def names(table: SeriesTable, family: str, at: float = NOON) -> list[str]:
 def test_of_too_many_rows_those_of_the_large_family_find_no_place(table: SeriesTable) -> None:
     table.feed(look(*"abcdef"))
     assert (names(table, "few"), names(table, "many")) == (["x"], ["a", "b", "c"])
-    assert (len(table), table.dropped_total) == (4, 3)
+    assert (len(table), table.room.dropped_total) == (4, 3)
     series = table.series("many")
     assert series is not None
     assert table.holes(series, NOON) == ({},)
@@ -115,7 +115,7 @@ def test_rows_that_are_gone_make_room(table: SeriesTable) -> None:
     table.feed(look("a", at=NOON + 30))
     table.feed(look("a", "d", "e", at=NOON + 4000))
     assert names(table, "many", NOON + 4000) == ["a", "d", "e"]
-    assert (len(table), table.dropped_total) == (4, 0)
+    assert (len(table), table.room.dropped_total) == (4, 0)
 
 
 def test_columns_are_widened_and_heightened_aside() -> None:

@@ -68,7 +68,7 @@ def test_reading_gives_labels_values_and_whether_they_are_known() -> None:
 def test_rows_beyond_the_bound_are_counted_and_open_a_hole() -> None:
     table = table_with(max_series=10)
     see(table, 15)
-    assert table.dropped_total == 5
+    assert table.room.dropped_total == 5
     assert len(table.read("g", NOON)) == 10
     assert holes(table, NOON) == ({},)
 
@@ -118,7 +118,7 @@ def test_rows_that_left_make_room_where_it_is_needed() -> None:
     see(table, 1, at=NOON + 60)
     rows = [Row((str(number),), 1.0) for number in range(9)]
     table.feed(Frame(Scope("q"), NOON + 600, rows={"h": rows}))
-    assert (len(table.read("h", NOON + 600)), table.dropped_total) == (9, 0)
+    assert (len(table.read("h", NOON + 600)), table.room.dropped_total) == (9, 0)
     assert len(table) == 10
 
 

@@ -163,6 +163,11 @@ class HealthChecks:
                 Status.DEGRADED,
                 f"{len(late)} of {count} looks are overdue; {' '.join((probe, scope)).rstrip()}",
             )
+        room = self._monitor.books.table.room
+        if room.lacking:
+            family, _ = max(room.lacking, key=room.lacking.__getitem__)
+            lacking = f"{sum(room.lacking.values())} series find no place, of {family} most"
+            return judged(Status.DEGRADED, f"{lacking}: metrics.max_series is {room.most}")
         if waiting:
             return judged(Status.UNKNOWN, f"{len(waiting)} of {count} not looked at yet")
         if not sights:

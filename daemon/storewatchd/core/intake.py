@@ -1,7 +1,7 @@
 """How the rows of a look find their places in the series of their family, up to a number."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from storewatchd.core.columns import GONE
-from storewatchd.core.frames import Row
+from storewatchd.core.frames import Row, Scope
 from storewatchd.core.rows import Series
 from storewatchd.core.steps import PIECE, Steps
 
@@ -22,6 +22,16 @@ class Room:
     most: int
     count: int = 0
     dropped_total: int = 0
+    lacking: dict[tuple[str, Scope], int] = field(default_factory=dict)
+    """How many rows found no place in the last look of a scope, by family; those of none are not
+    here."""
+
+    def note(self, family: str, scope: Scope, dropped: int) -> None:
+        """Take how many rows of a family found no place in a look."""
+        self.dropped_total += dropped
+        self.lacking.pop((family, scope), None)
+        if dropped:
+            self.lacking[family, scope] = dropped
 
 
 class Placed(NamedTuple):

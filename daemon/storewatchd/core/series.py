@@ -77,15 +77,10 @@ class SeriesTable:
         self._kept_s = retention_s + MARGIN_S
         self._series: dict[str, Series] = {}
         self._probes: dict[str, ProbeScopes] = {}
-        self._room = Room(max_series)
+        self.room = Room(max_series)
 
     def __len__(self) -> int:
-        return self._room.count
-
-    @property
-    def dropped_total(self) -> int:
-        """How many rows found no place since the start."""
-        return self._room.dropped_total
+        return self.room.count
 
     # What probes say.
 
@@ -225,7 +220,7 @@ class SeriesTable:
             if named is None or name not in named.families or not (is_same or known is None):
                 continue
             self._series[name] = one
-            self._room.count += len(one)
+            self.room.count += len(one)
             adopted.add(name)
             # A scope that was found since the scopes were written down is gone.
             last = int(one.scope_of[: len(one)].max(initial=-1))
@@ -249,7 +244,7 @@ class SeriesTable:
         for probe in [name for name in self._probes if name.startswith(_RECORDER)]:
             if probe not in wanted:
                 del self._probes[probe]
-                self._room.count -= len(self._series.pop(probe.removeprefix(_RECORDER)))
+                self.room.count -= len(self._series.pop(probe.removeprefix(_RECORDER)))
         for probe, scopes in wanted.items():
             name = probe.removeprefix(_RECORDER)
             known = self._series.get(name)
@@ -433,7 +428,7 @@ class SeriesTable:
         for name in names:
             looks[name] = yield from found(self._series[name], rows.get(name, ()))
         wanted = sum(int(np.count_nonzero(one.places < 0)) for one in looks.values())
-        if self._room.count + wanted > self._room.most:
+        if self.room.count + wanted > self.room.most:
             for series in self._series.values():
                 yield from self._drop_old_rows(series, at, spared=0)
             for name in names:
@@ -441,7 +436,7 @@ class SeriesTable:
         told = {}
         for name in names:
             series, placed = self._series[name], looks[name]
-            dropped = yield from add(series, rows.get(name, ()), placed, scope, self._room)
+            dropped = yield from add(series, rows.get(name, ()), placed, scope, self.room)
             told[name] = placed, dropped
             if len(placed.places) or has_rows(series, scope):
                 yield from make_room(series, at, self._kept_s)
@@ -454,7 +449,7 @@ class SeriesTable:
         kept: Kept | None = yield partial(series.without_old_rows, at - self._kept_s)
         if kept is not None:
             series.take(kept)
-            self._room.count += len(series) - before
+            self.room.count += len(series) - before
 
     def _replace_rows(
         self, series: Series, scope: int, placed: Placed, dropped: int, at: float
@@ -467,9 +462,9 @@ class SeriesTable:
         series.columns.open(at, rows=len(series), retention_s=self._kept_s)
 
     def _note_dropped(self, series: Series, scope: int, dropped: int, at: float) -> None:
-        self._room.dropped_total += dropped
         state = self._probes[series.probe].states[scope]
         assert state is not None
+        self.room.note(series.family.name, state.scope, dropped)
         holes = [dict(state.scope.labels)] if dropped else []
         series.holes.note(("dropped", state.scope), holes, at, kept_s=self._kept_s)
 
@@ -483,6 +478,7 @@ class SeriesTable:
             for source in ("dropped", "recorded"):
                 holes = self._series[name].holes
                 holes.note((source, scope), (), state.last_look, kept_s=self._kept_s)
+            self.room.note(name, scope, 0)
 
     def _renumber(self, owner: ProbeScopes) -> None:
         """Number a probe's scopes anew; the rows of those that are gone are not there."""

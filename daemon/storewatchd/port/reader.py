@@ -40,6 +40,9 @@ MANY_ATTRIBUTES = 4_096
 LISTEN_AGAIN_S = 1.0
 """How soon a watch is asked for again that ended with its connection, or could not be asked for."""
 
+HEAP = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+"""So the reader gives back what large answers took (mallopt(3)); its unit says the same."""
+
 LOOK_AGAIN_S = 60.0
 """How often the socket is tried while a reader of our own stands in."""
 
@@ -269,7 +272,7 @@ class ReaderPort:
                         *self._own_options,
                     ],
                     pass_fds=(theirs.fileno(),),
-                    env={"PYTHONPATH": _package_root()},
+                    env={"PYTHONPATH": _package_root(), **HEAP},
                 )
             except process.CommandFailed as error:
                 ours.close()
