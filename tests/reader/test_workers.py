@@ -372,9 +372,11 @@ def test_a_read_that_had_to_be_killed_leaves_nothing_to_be_given(
 def consumed(tmp_path: Path) -> ToolRow:
     """Return a row whose tool gives what it has once, when `go` is there; the rest is silence."""
     machine = tmp_path / "machine"
-    for name in ("class/scsi_device/3:0:1:0/device/scsi_generic/sg4", "bin"):
-        (machine / name).mkdir(parents=True)
-    (machine / "class/scsi_device/3:0:1:0/device/state").write_text("running\n")
+    (machine / "bin").mkdir(parents=True)
+    for address, node in (("3:0:1:0", "sg4"), ("3:0:2:0", "sg5")):
+        device = machine / "class/scsi_device" / address / "device"
+        (device / "scsi_generic" / node).mkdir(parents=True)
+        (device / "state").write_text("running\n")
     tool = machine / "bin" / "take"
     tool.write_text(f'#!/bin/sh\nread go < {machine}/go\nprintf %s "$go"\n')
     tool.chmod(0o755)
@@ -407,9 +409,13 @@ def test_what_was_consumed_too_late_waits_for_the_next_asker_however_long(
     assert answer_of(desk, row, "3:0:1:0").header["error"] == "stuck"
     (tmp_path / "machine/go").write_text("flags\n")
     desk.settle()
+    other = ask(desk, row, "3:0:2:0")
     now = clock.monotonic()
     monkeypatch.setattr(clock, "monotonic", lambda: now + 100 * KEEP_LATE_S)
+    desk.pool.tick()
+    assert other.header["error"] == "stuck", "what is kept too long is forgotten with that"
     (answer,) = ask(desk, row, "3:0:1:0").answers
+    desk.settle()
     assert answer[1] == b"flags"
     assert answer[0]["age"] == pytest.approx(100 * KEEP_LATE_S, abs=5)
 

@@ -156,13 +156,13 @@ def test_how_fast_a_drive_is_written_is_known_from_the_second_look_on() -> None:
 
 def test_time_below_the_lowest_speed_is_counted_apart() -> None:
     watch = Watch()
-    watch.look()
-    watch.look(written=30 * 200 * MB)
+    for rate in (0, 200, 200):
+        watch.look(written=30 * rate * MB)
     frame = watch.look(written=30 * 60 * MB)
-    assert values(frame, "tape_drive_writing_seconds_total") == {("DRV0001",): 60.0}
+    assert values(frame, "tape_drive_writing_seconds_total") == {("DRV0001",): 90.0}
     assert values(frame, "tape_drive_slow_writing_seconds_total") == {("DRV0001",): 30.0}
     frame = watch.look(read=30 * MB)
-    assert values(frame, "tape_drive_writing_seconds_total") == {("DRV0001",): 60.0}
+    assert values(frame, "tape_drive_writing_seconds_total") == {("DRV0001",): 90.0}
 
 
 @pytest.mark.parametrize(
