@@ -93,7 +93,7 @@ class Watch:
 
 
 class Watches:
-    """The watches of a reader, by row."""
+    """The watches of a reader, by row. Telling a listener something may be what ends it."""
 
     def __init__(self, roots: Roots, lock_directory: str) -> None:
         self._roots = roots
@@ -122,14 +122,14 @@ class Watches:
 
     def close(self) -> None:
         """End all workers; their pipes end with the reader."""
-        for watch in self._watches.values():
+        for watch in tuple(self._watches.values()):
             _end(watch)
 
     def start(self) -> list[int]:
         """Start the workers that are due; return their pipes."""
         now = clock.monotonic()
         pipes = []
-        for watch in self._watches.values():
+        for watch in tuple(self._watches.values()):
             if watch.pipe < 0 and watch.due <= now and watch.listeners:
                 self._begin(watch, now)
                 if watch.pipe >= 0:
@@ -196,7 +196,7 @@ class Watches:
         """Say of workers that have not begun to listen that they have not, end those that never
         do, and tell what was dropped."""
         now = clock.monotonic()
-        for watch in self._watches.values():
+        for watch in tuple(self._watches.values()):
             if watch.is_late(now - watch.began):
                 watch.tell("stuck", f"{watch.row.node} cannot be opened: it does not answer")
             if watch.is_hopeless(now - watch.began):

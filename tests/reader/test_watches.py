@@ -16,8 +16,8 @@ from reader.fix_reader import Asker, Serving, over_a_pair, serving
 from reader.test_listen import log, needs_root
 from storewatch_reader.keys import Keys
 from storewatch_reader.roots import Roots
-from storewatch_reader.table import ROWS, Row
-from storewatch_reader.watches import MAX_BACKLOG_BYTES, Listener
+from storewatch_reader.table import ROWS, Row, WatchRow
+from storewatch_reader.watches import MAX_BACKLOG_BYTES, Listener, Watches
 from system.appliance import wait_for
 
 LOG = ROWS["kernel.log"]
@@ -256,3 +256,30 @@ def test_a_listener_that_reads_nothing_makes_the_reader_no_larger() -> None:
         listener.tell(header([1000]), bytes(1000))
     assert len(waiting) <= MAX_BACKLOG_BYTES + 1000
     assert listener.lost == 10_000 - len(waiting) // 1000
+
+
+def test_a_listener_may_go_when_it_is_told_something(tmp_path: Path) -> None:
+    """As one does whose connection breaks while it is written to."""
+    (tmp_path / "locks").mkdir()
+    watches = Watches(Roots(dev=os.fspath(tmp_path)), os.fspath(tmp_path / "locks"))
+    states: list[str] = []
+
+    def send(header: dict[str, Any], _: bytes) -> None:
+        if "state" in header:
+            states.append(header["state"])
+        else:
+            watches.forget((listener,))
+
+    listener = Listener(send, lambda: 0)
+    assert isinstance(LOG, WatchRow)
+    watches.listen(LOG, listener)
+    (pipe,) = watches.start()
+    os.set_blocking(pipe, True)
+    while not watches.has_ended(pipe):
+        pass
+    watches.reap(pipe)
+    assert states == ["absent"]
+    listener.lost = 1
+    watches.tick()
+    assert watches.start() == []
+    assert watches.next_deadline() is None
