@@ -10,6 +10,7 @@ import pytest
 from fakes import HandClock, ScriptedPort
 from lab.scst_events import lun_not_found, task_management
 from storewatch_reader.kernel_log import PATTERNS
+from storewatchd.core import recording
 from storewatchd.core.repositories import RepositoryBook
 from storewatchd.port import Heard
 from storewatchd.port.tap import Fact, TappedPort
@@ -182,6 +183,18 @@ async def test_what_a_host_does_touches_scst(outside: Outside) -> None:
     }
     outside.listening["scst.events"](Heard(records=(lun_not_found("i", "t", 1),)))
     assert set(await outside.taken()) == {"scst_event_reader", "scst_events"}
+
+
+async def test_what_is_heard_can_be_recorded(outside: Outside) -> None:
+    line = Heard(records=(b"3,1,1,-;scst: \xff\n",), patterns=("scst",))
+    outside.listening["kernel.log"](line)
+    outside.listening["scst.events"](Heard(records=(task_management(4, "i", "t"),)))
+    outside.triggers.hear_uevent(Uevent("add", "/devices/x", "scsi"))
+    writer = recording.Writer()
+    for fact in outside.facts:
+        writer.write(["fact", 0.0, 0.0, fact.row, fact.object, fact.outcome, fact.value])
+    assert {fact.row for fact in outside.facts} == {"kernel.log", "scst.events", "uevent"}
+    assert writer.flush()
 
 
 async def test_when_scst_is_loaded_its_events_are_asked_for_again(outside: Outside) -> None:

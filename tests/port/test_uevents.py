@@ -65,13 +65,21 @@ def test_garbage_is_none(message: bytes) -> None:
     assert event is None or (event.action and event.path)
 
 
+@given(st.binary(min_size=1, max_size=20).filter(lambda name: not {0, 61} & set(name)))
+def test_whatever_a_device_is_called_it_can_be_written_down(name: bytes) -> None:
+    event = parse_uevent(b"add@/%b\0ACTION=add\0DEVPATH=/%b\0" % (name, name))
+    assert event is not None
+    assert event.path.encode()
+
+
 @given(st.integers(0, 8 * len(CHANGE) - 1))
 def test_a_flipped_bit_never_names_a_device_that_the_head_does_not(bit: int) -> None:
     message = bytearray(CHANGE)
     message[bit // 8] ^= 1 << bit % 8
     event = parse_uevent(bytes(message))
     if event is not None:
-        assert message.startswith(f"{event.action}@{event.path}".encode(errors="surrogateescape"))
+        head = bytes(message).split(b"\0")[0].decode(errors="backslashreplace")
+        assert head == f"{event.action}@{event.path}"
 
 
 @asynccontextmanager

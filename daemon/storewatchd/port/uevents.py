@@ -46,16 +46,21 @@ def parse_uevent(message: bytes) -> Uevent | None:
     head, *rest = message.split(b"\0")
     properties = dict(_pairs(rest))
     action, path = properties.get("ACTION", ""), properties.get("DEVPATH", "")
-    if not action or not path or head != f"{action}@{path}".encode(errors="surrogateescape"):
+    if not action or not path or _text(head) != f"{action}@{path}":
         return None
     return Uevent(action, path, properties.get("SUBSYSTEM", ""), properties)
 
 
 def _pairs(parts: list[bytes]) -> Iterator[tuple[str, str]]:
     for part in parts:
-        name, mark, value = part.decode(errors="surrogateescape").partition("=")
+        name, mark, value = _text(part).partition("=")
         if mark and name:
             yield name, value
+
+
+def _text(raw: bytes) -> str:
+    # Not as surrogates: what is heard is recorded, and those cannot be written.
+    return raw.decode(errors="backslashreplace")
 
 
 class UeventPort:
