@@ -65,6 +65,10 @@ class Step:
 
 
 LEFT_OUT = {
+    "DriveHeldIdle": "a job has to hold a drive for six hours",
+    "DriveStuck": "a command has to last six hours",
+    "DriveUnread": "a job has to hold a drive for a day",
+    "TapeNotStreaming": "five minutes have to be written",
     "DifErrors": "what SCST answers from its work queue is read every five minutes",
     "LunLatencyHigh": "SCST's tables of latency are read once a minute",
     "LunLatencyCritical": "SCST's tables of latency are read once a minute",
@@ -183,7 +187,8 @@ def steps(stage: Stage, programs: Programs) -> list[Step]:
         ),
         Step(
             30,
-            f"LAB003L8 is loaded into the drive {first}: `storewatchctl events --type tape`",
+            f"LAB003L8, which has been loaded 19,000 times, is loaded into the drive {first}:"
+            " `storewatchctl events --type tape`",
             lambda: library.load(3, 0),
             tells("loaded"),
         ),
@@ -208,7 +213,7 @@ def steps(stage: Stage, programs: Programs) -> list[Step]:
             "the cartridge is unloaded and the drive takes its flags back",
             stage.unload,
             tells("unloaded"),
-            needs=("TapeAlertWarning",),
+            needs=("TapeAlertWarning", "CartridgeHealth"),
         ),
         Step(
             52,
@@ -266,8 +271,13 @@ def steps(stage: Stage, programs: Programs) -> list[Step]:
         ),
         Step(
             86,
-            "the kernel takes the library offline",
-            lambda: stage.switch_library(is_on=False),
+            "the library is taken offline, and says so to who asks for its TapeAlert flags",
+            _together(
+                lambda: stage.flag_offline(is_on=False),
+                lambda: programs.ask_flags(library.changer.serial),
+                lambda: stage.switch_library(is_on=False),
+            ),
+            fires("LibraryFault"),
         ),
         # All of it is put right.
         Step(
@@ -315,7 +325,7 @@ def steps(stage: Stage, programs: Programs) -> list[Step]:
             ),
             needs=(
                 *("ScstTargetsLost", "ScstHandlerGone", "LunBackendErrors", "SessionFlapping"),
-                "ScstModuleMissing",
+                *("InitiatorAborting", "MaskedOrUnknownInitiator", "ScstModuleMissing"),
             ),
         ),
         Step(
@@ -339,7 +349,10 @@ def steps(stage: Stage, programs: Programs) -> list[Step]:
             f"recovery: the library is online, and the drive {second} comes back; the drive {first}"
             " is clean; labels, slots and mail slots are in order",
             _together(
+                lambda: stage.flag_offline(is_on=True),
                 lambda: stage.switch_library(is_on=True),
+                lambda: programs.ask_flags(library.changer.serial),
+                lambda: programs.ask_flags(library.changer.serial),
                 lambda: library.come_back(library.drives[1]),
                 lambda: stage.ask_for_cleaning(asks=False),
                 lambda: stage.spoil_label(is_spoilt=False),

@@ -106,6 +106,12 @@ class Programs:
         env = {**os.environ, "STOREWATCH_SPOOL": str(self.spool)}
         subprocess.run(command, env=env, capture_output=True, timeout=60, check=False)
 
+    def ask_flags(self, device: str) -> None:
+        """Ask for the TapeAlert flags of a device, as a backup program does."""
+        command = [str(_BIN / "storewatchctl"), "--socket", str(self.socket)]
+        command += ["tape", "alert", device]
+        subprocess.run(command, capture_output=True, timeout=60, check=False)
+
     def wait_for(self, what: str, look: Callable[[], object], *, within_s: float = 30.0) -> None:
         """Wait until it holds: other programs tell nothing of it.
 
@@ -129,7 +135,7 @@ class Programs:
             '[rules]\ninterval = "1s"\nbuilt_in = false',
             f'directories = ["{self.directory}/rules"]',
             f'[reader]\nsocket = "{self.directory}/reader.sock"',
-            "[storage]\ndiscover = false",
+            "[storage]\ndiscover = false\n[tape]\nalert_broker = true",
         ]
         for name, path in self._repositories.items():
             lines.append(f'[[storage.repositories]]\nname = "{name}"\npath = "{path}"')
@@ -138,7 +144,8 @@ class Programs:
     def _start_all(self) -> None:
         directory = self.directory
         listens = ("--socket", f"{directory}/reader.sock", "--lock-directory", f"{directory}/locks")
-        self._start("storewatch-reader", *listens, *self._reader_words, env=self._reader_env)
+        words = ("--tapealert-broker", *self._reader_words)
+        self._start("storewatch-reader", *listens, *words, env=self._reader_env)
         self.wait_for("the reader", (directory / "reader.sock").exists)
         self._start("storewatchd", "--config", f"{directory}/storewatch.toml")
         self.wait_for("the daemon", self._answers)
@@ -150,7 +157,7 @@ class Programs:
         for expr in (
             *("library_elements", "tape_drive_up", "scst_target_enabled", "repo_free_bytes"),
             *("vtl_library_up == 1", "vtl_drive_up == 1", "node_next_boot_ready"),
-            *("scst_config_drift", "scst_device_backing_present"),
+            *("scst_config_drift", "scst_device_backing_present", "scst_event_reader_up == 1"),
         ):
             self.wait_for(f"a sight of {expr}", lambda expr=expr: self.rows(expr))  # type: ignore[misc]
 
@@ -162,8 +169,8 @@ class Programs:
                 ["setpriv", "--pdeathsig", "TERM", "--", str(_BIN / name), *words],
                 stdout=log,
                 stderr=log,
-                start_new_session=True,
                 env={**os.environ, **(env or {})},
+                start_new_session=True,
             )
 
     def _stop_all(self) -> None:

@@ -28,6 +28,7 @@ BACKUP = "iqn.2005-03.org.open-iscsi:backup2"
 STRANGER = "iqn.2020-01.example.guest:laptop"
 LOCAL = "local-backup"
 REPOSITORIES = ("daily", "archive")
+LIBRARY_OFFLINE = 21  # its TapeAlert flag
 _REPOSITORY_MB = 64
 _LUN_BYTES = 4 << 20
 
@@ -72,6 +73,9 @@ class Stage:
             undo.callback(self.vtl.close)
             if self.has_own_repositories:
                 self.vtl.use_store()
+            worn = self.library.slot(3).held
+            assert worn is not None
+            worn.loads = 19_000
             self._log = self.library.dev / "kmsg"
             self._log.write_text("6,1,1,-;Linux version 6.1.0-demo\n")
             self._save_part()
@@ -270,6 +274,10 @@ class Stage:
         element = self.library.slot(20)
         with self.library.changer.lock:
             element.exception = (0x83, 0x00) if is_spoilt else None
+
+    def flag_offline(self, *, is_on: bool) -> None:
+        """Have the library say that somebody took it offline, or say so no more."""
+        self.library.set_tapealert(self.library.changer, *([] if is_on else [LIBRARY_OFFLINE]))
 
     def switch_library(self, *, is_on: bool) -> None:
         state = "running" if is_on else "offline"
