@@ -8,11 +8,19 @@ import pytest
 
 from fakes import NOON
 from probes.vtl.fix_vtl import (
+    DRIVE_CRASHED,
+    DRIVE_DELETED,
+    DRIVE_KILLED,
+    DRIVE_OFFLINE,
     DRIVE_SIGSTOP,
     DRIVE_STOPPED,
     GIB,
     LIBRARY_KILLED,
+    LIBRARY_RESTARTED,
+    LIBRARY_SIGSTOP,
+    LIBRARY_STOPPED,
     NO_CHANGER,
+    RECOVERED,
     TARGET_STOPPED,
     TGT_SIGSTOP,
     TGT_UP,
@@ -194,6 +202,25 @@ def test_a_library_that_was_killed_leaves_its_device() -> None:
     assert_fires(watch, f"VtlHalfUp {A}")
     title = watch.alert(A).title
     assert title.endswith("its device is there, and its daemon does not run")
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        (DRIVE_OFFLINE, [f"VtlHalfUp {A}1"]),
+        (DRIVE_DELETED, [f"VtlHalfUp {A}2"]),
+        (LIBRARY_STOPPED, [f"VtlHalfUp {A}", f"VtlHalfUp {A}2"]),
+        (LIBRARY_SIGSTOP, [f"VtlHalfUp {A}"]),
+        (DRIVE_KILLED, [f"VtlHalfUp {A}3"]),
+        (DRIVE_CRASHED, [f"VtlHalfUp {A}4"]),
+        (LIBRARY_RESTARTED, [f"VtlHalfUp {A}4"]),
+        *((state, []) for state in RECOVERED),
+    ],
+)
+def test_each_recorded_state_has_its_alerts(state: str, expected: list[str]) -> None:
+    watch = Watch()
+    watch.desk.be(state)
+    assert_fires(watch, *expected)
 
 
 def test_an_active_unit_without_a_daemon_is_half_up() -> None:

@@ -196,9 +196,9 @@ def test_the_state_of_each_unit_is_told() -> None:
 
 def unit(desk: Desk, number: int, **facts: Any) -> None:
     """Change what systemd says of a drive's unit."""
-    for one in desk.port.readings["vtl.units", ""]["units"]:
-        if one["unit"] == number:
-            one |= facts
+    told = desk.port.readings["vtl.units", ""]
+    units = [one | facts if one["unit"] == number else one for one in told["units"]]
+    desk.port.readings["vtl.units", ""] = {**told, "units": units}
 
 
 def test_a_unit_that_does_not_come_to_its_end_hangs() -> None:
@@ -243,6 +243,20 @@ def test_a_unit_that_is_active_without_a_daemon_is_told_apart() -> None:
     alive = [one for one in found if one["unit"] != 12]
     desk.port.readings["vtl.daemons", ""] = {"daemons": alive}
     assert desk.down() == {f"{A}2": "daemon answer"}
+
+
+def test_systemd_is_asked_once_an_interval_and_where_other_daemons_run() -> None:
+    desk = Desk(UP)
+    assert desk.down() == {}
+    unit(desk, 12, state="deactivating", left_s=3.0)
+    assert desk.down() == {}
+    desk.look("vtl_services")
+    assert desk.down() == {f"{A}2": "unit answer"}
+    unit(desk, 12, state="active", left_s=None)
+    assert desk.down() == {f"{A}2": "unit answer"}
+    for one in desk.port.readings["vtl.daemons", ""]["daemons"]:
+        one["pid"] += 1000
+    assert desk.down() == {}
 
 
 def test_without_systemd_nothing_is_said_of_units() -> None:

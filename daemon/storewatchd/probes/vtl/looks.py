@@ -43,6 +43,7 @@ class Looks:
         self.systemd: ProbeError | None = None
         """Why the states of units are not known now; they are taken to be as they were last."""
         self._services: Sequence[Mapping[str, Any]] | None = None
+        self._asked_with: set[tuple[str, int | None, int]] | None = None  # which daemons
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
         self._until = float("-inf")
@@ -60,6 +61,18 @@ class Looks:
                 self._last = await self._look(port)
                 self._until = self._clock.monotonic() + GOOD_FOR_S
         return self._last
+
+    async def ask_systemd(self, port: Port) -> None:
+        """Ask anew what systemd says of the units: by itself a look does so only where other
+        daemons run than before, for that takes a program.
+
+        Raises:
+            ProbeError: something else cannot be read.
+        """
+        async with self._one_at_a_time:
+            self._asked_with = None
+            self._until = float("-inf")
+        await self.take(port)
 
     async def units(self, port: Port) -> list[Unit]:
         """Return the libraries and drives of all back ends.
@@ -82,7 +95,9 @@ class Looks:
         devices = (await port.read("vtl.config")).value.get("devices", [])
         scsi = (await port.read(SCSI_TREE)).value
         self._note(scsi)
-        if devices:
+        running = {(one["name"], one["unit"], one["pid"]) for one in daemons}
+        if devices and running != self._asked_with:
+            self._asked_with = running
             await self._ask_systemd(port)
         facts = Facts(module, daemons, devices, scsi, self._services)
         found = {}

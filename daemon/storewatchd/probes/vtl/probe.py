@@ -278,6 +278,7 @@ class VtlServicesProbe:
         return (Scope(self.name),) if units and is_asked else ()
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
+        await self._looks.ask_systemd(port)
         units = await self._looks.units(port)
         if self._looks.systemd is not None:
             raise self._looks.systemd
