@@ -32,7 +32,9 @@ _NOT_KERNELS = re.compile(r"0-rescue-.*|.*\.(?:old|bak|dpkg-.*|hmac|rpm.*)")
 _GRUB_DEFAULT = re.compile(r"\s*GRUB_DEFAULT=(.*)")
 _GRUB_ENTRY = re.compile(r"(saved_entry|next_entry)=(.*)")
 _INITRAMFS = re.compile(r"initrd\.img-(.+)|initramfs-(.+)\.img|initrd-(.+)")
-_NOT_INITRAMFS = re.compile(r".*(?:kdump|-fallback|\.old|\.bak|\.new|\.dpkg-.*)(?:\.img)?")
+_NOT_INITRAMFS = re.compile(
+    r".*-0-rescue-.*|.*(?:kdump|-fallback|\.old|\.bak|\.new|\.dpkg-.*)(?:\.img)?"
+)
 
 # Statements of scst.conf that have a block, or are an object; all others are attributes.
 _OBJECTS = "HANDLER|DEVICE|TARGET_DRIVER|TARGET|LUN|GROUP|INITIATOR|DEVICE_GROUP|TARGET_GROUP"

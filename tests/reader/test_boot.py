@@ -125,6 +125,7 @@ def test_modules_that_are_loaded_are_told_if_anybody_asks_for_them(roots: Roots)
         ("initramfs-5.14.0-1.el9.x86_64.img", "5.14.0-1.el9.x86_64"),
         ("initrd-6.4.0-150600.21-default", "6.4.0-150600.21-default"),
         ("initramfs-5.14.0-1.el9.x86_64kdump.img", None),
+        ("initramfs-0-rescue-0123abcd.img", None),
         ("initrd.img-6.1.0-56-amd64.old", None),
         ("initrd.img-6.1.0-56-amd64.new", None),
         ("initrd.img", None),
