@@ -100,6 +100,18 @@ def test_a_virtual_library_is_seen_and_counted(watched: Appliance, vtl: Vtl) -> 
     assert value(watched, "vtl_up") == 1
     assert value(watched, "vtl_store_media") == 1
     assert value(watched, f'vtl_store_free_bytes{{store="{vtl.store}"}}')
+    shown = wait_for(
+        "what is virtual",
+        lambda: [
+            one
+            for one in watched.call("objects.list")["objects"]
+            if one["facts"].get("virtual") == "mhvtl"
+        ],
+    )
+    assert {(one["kind"], one["id"]) for one in shown} == {
+        ("tape_library", LIBRARY),
+        ("tape_drive", vtl.drive),
+    }
     (drive,) = rows(watched, "vtl_drive_info")
     assert drive["labels"]["number"] == "11"
     told = watched.call("metrics.get")["vtl"]

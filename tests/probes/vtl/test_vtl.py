@@ -38,7 +38,7 @@ from probes.vtl.fix_vtl import (
     scsi,
 )
 from storewatch_reader.vtl import parse_config
-from storewatchd.core.frames import Frame
+from storewatchd.core.frames import Found, Frame, ObjectKind
 from storewatchd.errors import ProbeAbsent, ProbeDeferred, ProbeFailed, ReadRefused, ReadStuck
 from storewatchd.probes.base import Remembering
 from storewatchd.probes.vtl.looks import WEDGED_AFTER_S
@@ -88,6 +88,26 @@ def test_what_is_virtual_is_told_by_serial_number() -> None:
     drives = desk.rows("vtl", "vtl_drive_info")
     assert len(drives) == 8
     assert (*("mhvtl", A, f"{A}1", "11", "IBM", "ULT3580-TD8"), DRIVE_11, "running", "S") in drives
+
+
+def objects(desk: Desk) -> list[Found]:
+    (frame,) = desk.look("vtl").values()
+    assert isinstance(frame, Frame)
+    return list(frame.objects)
+
+
+def test_the_inventory_learns_what_is_virtual_when_the_devices_are_known() -> None:
+    desk = Desk(UP)
+    assert objects(desk) == []
+    found = {(one.kind, one.id): one for one in objects(desk)}
+    assert set(found) == {
+        *((ObjectKind.TAPE_LIBRARY, name) for name in (A, B)),
+        *((ObjectKind.TAPE_DRIVE, name) for name in DRIVES),
+    }
+    for one in found.values():
+        assert (one.facts, one.is_here) == ({"virtual": "mhvtl"}, False)
+    desk.be(DRIVE_DELETED)
+    assert (ObjectKind.TAPE_DRIVE, f"{A}2") not in {(one.kind, one.id) for one in objects(desk)}
 
 
 def test_a_drive_whose_daemon_was_stopped_is_gone_altogether() -> None:

@@ -1,9 +1,10 @@
 """The probes of virtual tape libraries: back ends, their units, devices, and kernel module."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from storewatchd.clock import Clock
-from storewatchd.core.frames import Frame, News, Row, Scope
+from storewatchd.core.frames import Found, Frame, News, ObjectKind, Row, Scope
 from storewatchd.errors import Malformed, ProbeAbsent, ProbeDeferred, ProbeFailed, ReadStuck
 from storewatchd.port import Port
 from storewatchd.probes.base import Probe, counter, gauge, seen
@@ -101,6 +102,7 @@ class VtlProbe:
 
     def __init__(self, looks: Looks) -> None:
         self._looks = looks
+        self._seen: set[Scope] = set()
 
     def to_plain(self) -> object:
         return sorted(self._looks.known)
@@ -118,7 +120,19 @@ class VtlProbe:
         found = (await self._looks.take(port)).get(backend)
         if found is None:
             raise ProbeAbsent(f"there is no {backend}")
-        return seen(scope, installation_rows(found))
+        # Who looks at tapes finds the devices; what they are besides is learned when he has.
+        objects = virtual_objects(found) if scope in self._seen else ()
+        self._seen.add(scope)
+        return seen(scope, installation_rows(found), objects=objects)
+
+
+def virtual_objects(found: Installation) -> Iterator[Found]:
+    """Yield that the devices of a back end are virtual, as what the inventory learns of them."""
+    for unit in found.units:
+        if unit.device is not None and unit.is_present and unit.device.identity:
+            kind = ObjectKind.TAPE_DRIVE if unit.drive else ObjectKind.TAPE_LIBRARY
+            facts = {"virtual": found.backend}
+            yield Found(kind, unit.device.identity, facts, is_here=False)
 
 
 def installation_rows(found: Installation) -> dict[str, list[Row]]:
