@@ -88,6 +88,7 @@ class ScriptedProbe:
         self.discovery_gate.set()
         self.discoveries = 0
         self.looks: list[Scope] = []
+        self.looks_together = False
         self.remembered: set[tuple[ObjectKind, str]] = set()
         """The objects that it can forget."""
         self._changed = asyncio.Condition()

@@ -499,6 +499,18 @@ async def test_many_scopes_are_spread_over_the_interval(bench: Bench) -> None:
     assert set(counts) <= {2, 3, 4, 5}
 
 
+async def test_scopes_that_are_read_in_one_piece_are_looked_at_together(bench: Bench) -> None:
+    bench.probe.looks_together = True
+    await bench.start()
+    await bench.later(1)
+    counts = []
+    for _ in range(round(2 * INTERVAL_S)):
+        before = len(bench.probe.looks)
+        await bench.later(1)
+        counts.append(len(bench.probe.looks) - before)
+    assert [one for one in counts if one] == [2, 2]
+
+
 async def test_a_look_that_was_asked_for_leaves_the_schedule_as_it_is(bench: Bench) -> None:
     await bench.start()
     await bench.later(1)

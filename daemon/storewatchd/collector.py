@@ -2,9 +2,9 @@
 
 Never two looks at one scope at the same time, and only so many at the scopes of one probe; of these
 the one that is due for longest comes first. After its second look each scope has a phase of its
-own, so that a thousand scopes are spread over the interval. A failure is the scope's own: what was
-there and cannot be seen now is *failed*, not absent; what may not be seen is neither, and says
-which right is missing.
+own, so that a thousand scopes are spread over the interval, unless they are read in one piece. A
+failure is the scope's own: what was there and cannot be seen now is *failed*, not absent; what may
+not be seen is neither, and says which right is missing.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from storewatchd.errors import (
     ReadStuck,
 )
 from storewatchd.port import Port
-from storewatchd.probes.base import Forgetting, Probe
+from storewatchd.probes.base import Forgetting, Probe, Together
 
 logger = logging.getLogger(__name__)
 
@@ -273,7 +273,8 @@ class Collector:
             self._end(discovery)
             return
         self._note(discovery, Outcome.SEEN, None, began)
-        wanted = frozenset(scopes)
+        probe, wanted = self._probes[name], frozenset(scopes)
+        is_together = isinstance(probe, Together) and probe.looks_together
         for look in self._of(name):
             if look.scope not in wanted:
                 del self._looks[look.scope]
@@ -281,7 +282,7 @@ class Collector:
         await self._expect(name, scopes)
         for scope in scopes:
             if scope not in self._looks:
-                share = 1 - self._found[name] * _SPREAD % 1
+                share = 1.0 if is_together else 1 - self._found[name] * _SPREAD % 1
                 self._looks[scope] = self._fresh(scope, share)
                 self._found[name] += 1
         await self._tell_scopes()

@@ -51,6 +51,15 @@ class Patient(Protocol):
 
 
 @runtime_checkable
+class Together(Protocol):
+    """A probe whose scopes are looked at together where this is set, and not spread over the
+    interval: they are read in one piece, which they share then."""
+
+    @property
+    def looks_together(self) -> bool: ...
+
+
+@runtime_checkable
 class Remembering(Protocol):
     """A probe that knows what it saw before, also over a restart: what is gone since is not the
     same as what never was there."""

@@ -102,6 +102,8 @@ class Ask:
 class TapeAlertsProbe(DeviceProbe):
     """The flags of every drive, or of every library, by a book that others write in too."""
 
+    looks_together = True
+
     def __init__(
         self, kind: Kind, book: AlertBook, clock: Clock, *, is_broker: bool = False
     ) -> None:

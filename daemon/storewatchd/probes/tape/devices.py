@@ -199,6 +199,8 @@ class DeviceProbe:
     a person."""
 
     name: str
+    looks_together = False
+    """To be set where no command is sent: sysfs tells of all devices at once."""
 
     def __init__(self, kind: ObjectKind) -> None:
         self._kind = kind

@@ -86,6 +86,7 @@ class DrivesProbe(DeviceProbe):
 
     name = "tape_drives"
     families = FAMILIES
+    looks_together = True
 
     def __init__(self, book: AlertBook, clock: Clock) -> None:
         super().__init__(ObjectKind.TAPE_DRIVE)

@@ -84,6 +84,7 @@ class LibrariesProbe(DeviceProbe):
 
     name = "libraries"
     families = LIBRARY_FAMILIES
+    looks_together = True
 
     def __init__(self, reports: Reports, clock: Clock) -> None:
         self._reports = reports
@@ -199,6 +200,7 @@ class ElementStatesProbe(DeviceProbe):
 
     name = "library_element_states"
     families = STATE_FAMILIES
+    looks_together = True
 
     def __init__(self, reports: Reports, clock: Clock) -> None:
         self._reports = reports
