@@ -28,7 +28,7 @@ from lab.tape.shim import BuildError
 from storewatch import ClientError
 
 _TICK_S = 0.25
-_SEEN_WITHIN_S = 20.0
+_SEEN_WITHIN_S = 30.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -178,12 +178,12 @@ def steps(stage: Stage, programs: Programs) -> list[Step]:
         Step(23, "SCST tells of a medium error, in the kernel's log only", stage.log_error),
         *(
             Step(
-                24 + number,
+                24 + 0.7 * number,
                 f"{BACKUP} logs in" + (", again" if number else ""),
                 stage.log_in_again,
                 logged_in(number + 1),
             )
-            for number in range(5)
+            for number in range(7)
         ),
         Step(
             30,

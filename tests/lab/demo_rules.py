@@ -8,7 +8,7 @@ from storewatchd.rule_files import built_in_files
 FASTER = 20
 """How many times sooner a rule fires, and ends, than the one that ships."""
 
-LEAST_WINDOW_S = 10
+LEAST_WINDOW_S = 20
 """Looks come once a second: a window has to have some of them."""
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
