@@ -293,6 +293,14 @@ def test_reservations_by_others_are_counted() -> None:
     assert values(frame, "library_reservation_conflict_total") == {(LIBRARY,): 2.0}
 
 
+def test_that_a_library_is_gone_is_told_by_others() -> None:
+    lab = Lab()
+    lab.look()
+    lab.port.readings["sys.scsi", ""] = {}
+    with pytest.raises(ProbeDeferred, match="is not connected"):
+        lab.look(lab.states)
+
+
 def test_before_the_first_inventory_nothing_is_known_of_its_places() -> None:
     lab = Lab()
     with pytest.raises(ProbeDeferred, match="not read yet"):

@@ -154,7 +154,7 @@ class TapeAlertsProbe(DeviceProbe):
         failure = ""
         heard: list[Sense] = []
         try:
-            device = await self._devices.find(port, scope)
+            device = await self._devices.find_again(port, scope)
             if asks:
                 failure, heard = await self._read(port, device)
         except ProbeError as error:

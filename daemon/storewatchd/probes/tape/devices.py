@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from storewatchd.core.frames import ObjectKind, Scope
-from storewatchd.errors import Malformed, ProbeAbsent, ProbeError, ProbeFailed
+from storewatchd.errors import Malformed, ProbeAbsent, ProbeDeferred, ProbeError, ProbeFailed
 from storewatchd.port import Port
 from storewatchd.probes.tape.asking import Asker
 from storewatchd.scsi.inquiry import CHANGER, TAPE, parse_serial
@@ -182,6 +182,18 @@ class Devices:
             if device.identity == wanted:
                 return device
         raise ProbeAbsent(f"{wanted} is not connected")
+
+    async def find_again(self, port: Port, scope: Scope) -> ScsiDevice:
+        """Return the device of a scope, for who is not the one to tell that it is gone.
+
+        Raises:
+            ProbeDeferred: it is not connected, which other probes tell.
+            ProbeError: sysfs cannot be read.
+        """
+        try:
+            return await self.find(port, scope)
+        except ProbeAbsent as error:
+            raise ProbeDeferred(error.reason) from error
 
     async def _identified(self, port: Port, device: ScsiDevice) -> ScsiDevice | None:
         """Return a device with the serial number that it tells, None while it tells none."""

@@ -208,7 +208,7 @@ class ElementStatesProbe(DeviceProbe):
         super().__init__(ObjectKind.TAPE_LIBRARY)
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
-        device = await self._devices.find(port, scope)
+        device = await self._devices.find_again(port, scope)
         library = device.identity or ""
         known = self._reports.of(library)
         if known.inventory is None or known.at is None:
