@@ -83,7 +83,7 @@ def facts(
         },
         security=security or {},
         vtl_config=MHVTL if vtl_config is None else vtl_config,
-        vtl_daemons=vtl_daemons or [],
+        vtl_daemons={"daemons": vtl_daemons or []},
         files=files,
     )
 
@@ -94,7 +94,7 @@ def tell(port: ScriptedPort, known: Facts) -> None:
         port.readings[f"boot.{row}", ""] = getattr(known, row)
     port.readings["boot.security", ""] = known.security
     port.readings["vtl.config", ""] = known.vtl_config
-    port.readings["vtl.daemons", ""] = {"daemons": known.vtl_daemons}
+    port.readings["vtl.daemons", ""] = known.vtl_daemons
     for name, file in known.files.items():
         port.readings["boot.module", f"{NEXT}/{name}"] = file
     plan(port)

@@ -429,6 +429,25 @@ def test_a_configuration_of_mhvtl_that_lacks_something_is_told(
     assert (found.state, found.about) == (State.PROBLEM, about)
 
 
+@pytest.mark.parametrize(
+    ("fact", "check"),
+    [
+        ("crypttab", "crypttab"),
+        ("tape_names", "tape_names"),
+        ("vtl_config", "mhvtl_conf"),
+        ("vtl_daemons", "mhvtl_conf"),
+        ("security", "module_mhvtl"),
+    ],
+)
+def test_what_cannot_be_read_leaves_one_check_open(fact: str, check: str) -> None:
+    known = facts(has_mhvtl=True, next_has=["mhvtl"], enabled=["mhvtl.target"])
+    unread: dict[str, Any] = {fact: "it cannot be read: Permission denied"}
+    found = {one.name: one for one in judged(replace(known, **unread))}
+    assert found[check].state is State.UNKNOWN
+    assert found[check].about.endswith("it cannot be read: Permission denied")
+    assert {name for name, one in found.items() if one.state is not State.OK} == {check}
+
+
 @pytest.mark.parametrize("count", [6, 500])
 def test_of_many_only_a_few_are_listed(count: int) -> None:
     entry = {"mount_point": "/a", "is_needed": True, "exists": False}

@@ -9,7 +9,7 @@ from probes.boot.fix_boot import NEXT, RIGHT, facts, plan, tell
 from probes.fix_probes import assert_keeps_to_its_families, values
 from probes.scst.fix_scst import TGT1, Appliance, saved_text
 from storewatchd.core.frames import Frame, Scope
-from storewatchd.errors import ProbeAbsent, ProbeFailed
+from storewatchd.errors import ProbeAbsent, ProbeFailed, ReadRefused
 from storewatchd.port import Port
 from storewatchd.probes.base import Probe
 from storewatchd.probes.boot.probe import (
@@ -141,6 +141,36 @@ def test_the_file_of_a_module_is_looked_at_when_it_is_another(
     clock.forward(AGAIN_AFTER_S)
     assert values(look(probe, port), "node_next_boot_ready")["module_scst",] == 0.0
     assert port.asked_for.count(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "check"),
+    [("boot.crypttab", "crypttab"), ("boot.tape_names", "tape_names")],
+)
+def test_what_may_not_be_read_is_unknown_and_the_rest_is_seen(
+    clock: HandClock, port: ScriptedPort, row: str, check: str
+) -> None:
+    port.readings[row, ""] = ReadRefused("Permission denied", errno=13)
+    told = values(look(NextBootProbe(clock.clock), port), "node_next_boot_check_info")
+    assert (check, "unknown", "it cannot be read: Permission denied") in told
+    assert ("module_scst", "problem") in {labels[:2] for labels in told}
+
+
+def test_what_the_kernel_does_not_tell_of_signatures_is_unknown(
+    clock: HandClock, port: ScriptedPort
+) -> None:
+    tell(port, facts(loaded=["scst"], next_has=["scst"], enabled=["scst.service"]))
+    port.readings["boot.security", ""] = {"kernel/security/": -13}
+    told = values(look(NextBootProbe(clock.clock), port), "node_next_boot_check_info")
+    assert ("module_scst", "unknown") in {labels[:2] for labels in told}
+
+
+def test_a_reader_that_does_not_answer_leaves_all_unseen(
+    clock: HandClock, port: ScriptedPort
+) -> None:
+    port.readings["boot.crypttab", ""] = ProbeFailed("it does not answer")
+    with pytest.raises(ProbeFailed):
+        look(NextBootProbe(clock.clock), port)
 
 
 def test_a_module_that_cannot_be_read_is_unknown_and_asked_again(

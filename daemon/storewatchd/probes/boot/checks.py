@@ -5,7 +5,7 @@ known is unknown, and neither a problem nor well.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -44,20 +44,20 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """What the reader's rows `boot.*` tell, and `vtl.config` and `vtl.daemons`. `files` is what the
-    modules that are needed say of themselves, those of the kernel that is next; one that could not
-    be looked at is left out."""
+    """What the reader's rows `boot.*` tell, and `vtl.config` and `vtl.daemons`; a text says why one
+    cannot be read. `files` is what the modules that are needed say of themselves, those of the
+    kernel that is next; one that could not be looked at is left out."""
 
     kernels: Mapping[str, Any]
     modules: Mapping[str, Any]
     units: Mapping[str, Any]
     fstab: Mapping[str, Any]
     scst: Mapping[str, Any]
-    crypttab: Mapping[str, Any]
-    tape_names: Mapping[str, Any]
-    security: Mapping[str, bytes | int]
-    vtl_config: Mapping[str, Any]
-    vtl_daemons: Sequence[Mapping[str, Any]]
+    crypttab: Mapping[str, Any] | str
+    tape_names: Mapping[str, Any] | str
+    security: Mapping[str, bytes | int] | str
+    vtl_config: Mapping[str, Any] | str
+    vtl_daemons: Mapping[str, Any] | str
     files: Mapping[str, Mapping[str, Any]]
 
 
@@ -78,8 +78,7 @@ def judged(facts: Facts) -> list[Check]:
         checks.append(_unit(facts, "scst", ("scst",), "scst.service"))
     if "mhvtl" in needed:
         checks.append(_unit(facts, "mhvtl", ("mhvtl", "vtllibrary@", "vtltape@"), "mhvtl.target"))
-    if facts.modules["has_mhvtl_config"] or any(_is_mhvtls(one) for one in facts.vtl_daemons):
-        checks.append(_mhvtl_conf(facts))
+    checks += _mhvtl_conf(facts)
     if problem:
         advice = "Write it anew (`scstadmin -write_config /etc/scst.conf`) while SCST runs."
         checks.append(
@@ -89,10 +88,8 @@ def judged(facts: Facts) -> list[Check]:
         checks += [_saved(saved), _stable_names(saved)]
     if facts.fstab["exists"]:
         checks.append(_fstab(facts))
-    if facts.crypttab["exists"]:
-        checks.append(_crypttab(facts))
-    if facts.tape_names["devices"]:
-        checks.append(_tape_names(facts))
+    checks += _crypttab(facts.crypttab)
+    checks += _tape_names(facts.tape_names)
     return checks
 
 
@@ -235,7 +232,12 @@ def _fitting(facts: Facts, name: str, version: str) -> Check:
     if wanted and wanted != flags:
         about = f"the module {name} was built for {flags!r}, and {version} is {wanted!r}"
         return Check(check, State.PROBLEM, f"{about}: the kernel refuses it", rebuild)
-    why = _signed_only(facts.security)
+    if isinstance(facts.security, str) and not file["is_signed"]:
+        about = (
+            f"the module {name} of {version} is not signed, and whether it has to be is not known"
+        )
+        return Check(check, State.UNKNOWN, f"{about}: {facts.security}")
+    why = "" if isinstance(facts.security, str) else _signed_only(facts.security)
     if why and not file["is_signed"]:
         about = f"the module {name} of {version} is not signed, and {why}: the kernel refuses it"
         advice = "Sign it with a key that the firmware knows (`mokutil`; dkms does so by itself"
@@ -300,59 +302,79 @@ def _fstab(facts: Facts) -> Check:
     return Check("fstab", State.PROBLEM, f"not there: {listed}", advice)
 
 
-def _crypttab(facts: Facts) -> Check:
-    entries = facts.crypttab["entries"]
-    missing = [one for one in entries if one["is_needed"] and not one["exists"]]
+def _crypttab(told: Mapping[str, Any] | str) -> Iterator[Check]:
+    if isinstance(told, str):
+        yield Check("crypttab", State.UNKNOWN, told)
+        return
+    if not told["exists"]:
+        return
+    missing = [one for one in told["entries"] if one["is_needed"] and not one["exists"]]
     if not missing:
-        return Check("crypttab", State.OK, "each device that it needs is there")
+        yield Check("crypttab", State.OK, "each device that it needs is there")
+        return
     listed = _listed(f"{one['source']} for {one['name']}" for one in missing)
     advice = "The start would wait for them: correct /etc/crypttab, or add nofail."
-    return Check("crypttab", State.PROBLEM, f"not there: {listed}", advice)
+    yield Check("crypttab", State.PROBLEM, f"not there: {listed}", advice)
 
 
-def _tape_names(facts: Facts) -> Check:
-    found = [one for one in facts.tape_names["devices"] if _UNSTABLE_TAPE.fullmatch(one["path"])]
+def _tape_names(told: Mapping[str, Any] | str) -> Iterator[Check]:
+    if isinstance(told, str):
+        yield Check("tape_names", State.UNKNOWN, told)
+        return
+    if not told["devices"]:
+        return
+    found = [one for one in told["devices"] if _UNSTABLE_TAPE.fullmatch(one["path"])]
     if not found:
-        return Check("tape_names", State.OK, "backup programs know tape devices by lasting names")
+        yield Check("tape_names", State.OK, "backup programs know tape devices by lasting names")
+        return
     listed = _listed(f"{one['path']} ({one['directive']}, {one['file']})" for one in found)
-    return Check(
-        "tape_names",
-        State.PROBLEM,
-        f"after a start these may be other devices: {listed}",
-        "Give the backup program names below /dev/tape/by-id instead.",
-    )
+    about = f"after a start these may be other devices: {listed}"
+    advice = "Give the backup program names below /dev/tape/by-id instead."
+    yield Check("tape_names", State.PROBLEM, about, advice)
 
 
 def _is_mhvtls(daemon: Mapping[str, Any]) -> bool:
     return daemon["name"] != "tgtd" and daemon["unit"] is not None
 
 
-def _mhvtl_conf(facts: Facts) -> Check:
-    """Judge mhvtl's configuration: whether what runs would be there again."""
-    devices = facts.vtl_config.get("devices", [])
+def _mhvtl_conf(facts: Facts) -> Iterator[Check]:
+    """Judge mhvtl's configuration, where there is one or it runs: whether what runs would be there
+    again."""
+    told, running = facts.vtl_config, facts.vtl_daemons
+    for unread in (told, running):
+        if isinstance(unread, str):
+            yield Check("mhvtl_conf", State.UNKNOWN, unread)
+            return
+    assert not isinstance(told, str)
+    assert not isinstance(running, str)
+    daemons = [one for one in running["daemons"] if _is_mhvtls(one)]
+    if not facts.modules["has_mhvtl_config"] and not daemons:
+        return
+    devices = told.get("devices", [])
     libraries = {one["number"] for one in devices if one["kind"] == "library"}
     configured = {
         ("vtllibrary" if one["kind"] == "library" else "vtltape", one["number"]) for one in devices
     }
     wrong = [
         f"{one['name']} {one['unit']} runs, and is not configured"
-        for one in facts.vtl_daemons
-        if _is_mhvtls(one) and (one["name"], one["unit"]) not in configured
+        for one in daemons
+        if (one["name"], one["unit"]) not in configured
     ]
     wrong += [
         f"the drive {one['number']} is in library {one['library']}, which is not configured"
         for one in devices
         if one["kind"] == "drive" and one.get("library") not in {None, *libraries}
     ]
-    contents = set(facts.vtl_config.get("contents", []))
+    contents = set(told.get("contents", []))
     wrong += [f"library_contents.{one} is missing" for one in sorted(libraries - contents)]
     if not devices:
         wrong.append("device.conf has no device")
     if not wrong:
         counts = f"libraries: {len(libraries)}, drives: {len(devices) - len(libraries)}"
-        return Check("mhvtl_conf", State.OK, f"it has all that runs ({counts})")
+        yield Check("mhvtl_conf", State.OK, f"it has all that runs ({counts})")
+        return
     advice = "Put /etc/mhvtl right, from a backup if need be; `make_vtl_media` makes contents anew."
-    return Check("mhvtl_conf", State.PROBLEM, _listed(wrong), advice)
+    yield Check("mhvtl_conf", State.PROBLEM, _listed(wrong), advice)
 
 
 def _listed(names: Iterable[str]) -> str:
