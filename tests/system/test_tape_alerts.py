@@ -104,6 +104,23 @@ def test_a_drive_that_is_busy_keeps_its_flags_for_the_next_ask(
     assert len(alert(appliance, SG1)) == 1
 
 
+def test_flags_that_came_too_late_for_who_asked_are_told_to_the_next(
+    appliance: Appliance, library: EmulatedLibrary
+) -> None:
+    watch(appliance, library, OPTION, settings=BROKER)
+    drive = library.drives[1]
+    library.set_tapealert(drive, 30)
+    library.fault(drive, opcode=LOG_SENSE, page=0x2E, hangs=True)
+    done = appliance.ctl("tape", "alert", SG1)  # after 20 s it is told that the drive is stuck
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "has not answered since its read began" in done.stderr
+    library.release(drive)
+    wait_for("the answer, which clears them", lambda: drive.flags == set())
+    (line,) = alert(appliance, SG1)
+    assert line.startswith("TapeAlert[30]: ")
+    wait_for("the alert", lambda: appliance.alerts(rule="TapeAlertCritical"))
+
+
 def test_the_privileged_side_has_to_consent_too(
     appliance: Appliance, library: EmulatedLibrary
 ) -> None:
