@@ -152,10 +152,12 @@ class Engine:
         return False
 
     def _size_of(self, rule: Rule) -> int:
-        """Return how many rows, and scopes that may be holes, there are in what a rule reads."""
+        """Return how many rows, or scopes that may be holes, the largest family has that a rule
+        reads."""
         _, owners = self._table.parts()
         found = map(self._table.series, rule.plan.families(self._table))
-        return sum(len(one) + len(owners[one.probe].states) for one in found if one is not None)
+        sizes = (max(len(one), len(owners[one.probe].states)) for one in found if one is not None)
+        return max(sizes, default=0)
 
     def replace_rules(self, rules: RuleSet, now: Instant) -> list[Transition]:
         """Put another set of rules in force at once; close the alerts whose rule is gone."""

@@ -18,6 +18,7 @@ Attributes = Mapping[str, bytes | int]
 
 SCSI_TREE = "sys.scsi"
 _DEVICE = re.compile(r"scsi_device/(?P<address>[0-9:]+)/device/(?P<rest>.+)", re.DOTALL)
+_STATISTIC = re.compile(r"scsi_tape/(?P<tape>[^/]+)/stats/(?P<name>.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +58,25 @@ class ScsiDevice:
 def parse_devices(attributes: Attributes) -> list[ScsiDevice]:
     """Return the tape drives and libraries in `/sys/class/scsi_device`."""
     found: dict[str, dict[str, bytes | int]] = {}
+    statistics: dict[str, dict[str, int]] = {}
     for path, content in attributes.items():
-        match = _DEVICE.fullmatch(path)
-        if match:
+        if match := _DEVICE.fullmatch(path):
             found.setdefault(match["address"], {})[match["rest"]] = content
+        elif match := _STATISTIC.fullmatch(path):
+            text = _text(content)
+            if text.isdecimal():
+                statistics.setdefault(match["tape"], {})[match["name"]] = int(text)
     return [
         device
         for address, facts in found.items()
-        if (device := _device(address, facts, attributes)) is not None
+        if (device := _device(address, facts, statistics)) is not None
     ]
 
 
 def _device(
-    address: str, facts: Mapping[str, bytes | int], attributes: Attributes
+    address: str,
+    facts: Mapping[str, bytes | int],
+    statistics: Mapping[str, Mapping[str, int]],
 ) -> ScsiDevice | None:
     if _text(facts.get("type")) not in (str(TAPE), str(CHANGER)):
         return None
@@ -85,7 +92,7 @@ def _device(
         sg=next(iter(_nodes(facts, "scsi_generic")), ""),
         tape=tape,
         changer=next(iter(_nodes(facts, "scsi_changer")), ""),
-        statistics=_statistics(tape, attributes) if tape else {},
+        statistics=statistics.get(tape, {}),
     )
 
 
@@ -93,15 +100,6 @@ def _nodes(facts: Mapping[str, bytes | int], kind: str) -> list[str]:
     return sorted(
         path.split("/")[1] for path in facts if path.startswith(f"{kind}/") and path.endswith("/")
     )
-
-
-def _statistics(tape: str, attributes: Attributes) -> dict[str, int]:
-    prefix = f"scsi_tape/{tape}/stats/"
-    return {
-        path.removeprefix(prefix): int(text)
-        for path, content in attributes.items()
-        if path.startswith(prefix) and (text := _text(content)).isdecimal()
-    }
 
 
 def _serial(content: bytes | int | None) -> str | None:
