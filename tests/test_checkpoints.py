@@ -239,3 +239,26 @@ async def test_a_drive_that_is_gone_over_a_restart_is_gone(
     await Checkpoints(tmp_path, table(), "1", [after]).load()
     port.readings["sys.scsi", ""] = {}
     assert len(await after.discover(port)) == known
+
+
+class Growing(DrivesProbe):
+    """Remembers more each time that it is asked."""
+
+    kept: object = None
+    asked = 0
+
+    def to_plain(self) -> object:
+        self.asked += 1
+        return [f"{self.asked} {number}" for number in range(10_000 * self.asked)]
+
+    def restore(self, kept: object) -> None:
+        self.kept = kept
+
+
+async def test_two_writes_at_the_same_time_leave_a_whole_file(tmp_path: Path) -> None:
+    old, after = Growing(AlertBook(), Clock()), Growing(AlertBook(), Clock())
+    checkpoints = Checkpoints(tmp_path, before(), "1", [old])
+    await asyncio.gather(*(checkpoints.write() for _ in range(4)))
+    await Checkpoints(tmp_path, table(), "1", [after]).load()
+    assert isinstance(after.kept, list)
+    assert (len(after.kept), after.kept[0]) == (40_000, "4 0")

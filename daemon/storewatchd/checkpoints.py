@@ -58,6 +58,7 @@ class Checkpoints:
         self._path = directory / "samples"
         self._table = table
         self._version = version
+        self._writing = asyncio.Lock()
 
     async def load(self) -> None:
         """Take over what the file holds, if it is one of ours."""
@@ -84,7 +85,11 @@ class Checkpoints:
 
     async def write(self) -> None:
         """Write the file in pieces, so that no more than one is in memory. The loop is let go
-        between them."""
+        between them. Two at the same time write one after the other."""
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
         series, owners = self._table.parts()
         memories = {probe.name: await asyncio.to_thread(probe.to_plain) for probe in self._probes}
         fresh = self._path.with_name("samples.new")
