@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,8 @@ def test_a_disabled_target_and_a_suspended_scst_are_critical(
     tree.suspend()
     wait_for("the suspension", lambda: value(watched, "scst_suspended") == 1)
     for rule in ("TargetDisabled", "ScstSuspended"):
-        pending = watched.alerts(rule=rule, state=["pending", "firing"])
+        # What a look found is there before the rules have judged it, and that is on disk.
+        pending = wait_for(rule, partial(watched.alerts, rule=rule, state=["pending", "firing"]))
         assert [one["severity"] for one in pending] == ["critical"], rule
 
 
