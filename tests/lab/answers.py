@@ -66,7 +66,8 @@ class AnswersMount:
         options = f"fd={self._device},rootmode=40000,user_id=0,group_id=0,allow_other".encode()
         if _libc.mount(b"answers", os.fsencode(self.path), b"fuse", 6, options):
             raise OSError(ctypes.get_errno(), "mount")
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._server = threading.Thread(target=self._serve, daemon=True)
+        self._server.start()
         return self
 
     def __exit__(
@@ -80,6 +81,9 @@ class AnswersMount:
         for timer in self._timers:
             timer.cancel()
         subprocess.run(["umount", "-l", self.path], check=True)
+        # Who has it open still is answered until he lets go; then the kernel ends the reading.
+        # Before that, the number of the descriptor must not become another file's.
+        self._server.join(5)
         os.close(self._device)
 
     def put(self, name: str, answer: Answer) -> Path:
