@@ -388,7 +388,8 @@ def _answer(roots: Roots, asked: Waiting) -> bytes:
     except OSError as error:
         code = error.errno or errno.EIO
         where = error.filename or object_id or row.name
-        return pack({"error": "refused", "errno": code, "message": f"{where}: {os.strerror(code)}"})
+        message = f"{where}: {error.strerror or os.strerror(code)}"
+        return pack({"error": "refused", "errno": code, "message": message})
 
 
 def _tool_answer(roots: Roots, row: ToolRow, address: str) -> bytes:

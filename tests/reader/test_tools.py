@@ -237,6 +237,12 @@ def test_what_was_not_run_is_told_as_that(
     assert reply.header["error"] == error
 
 
+def test_what_to_do_about_a_tool_that_is_missing_is_told(desk: Desk) -> None:
+    reply = ask(desk, row("nothing"))
+    desk.settle()
+    assert reply.header["message"] == "nothing: No such program; install it"
+
+
 def test_a_busy_device_is_deferred(desk: Desk, machine: Machine) -> None:
     machine.say("class/scsi_tape/st0/stats/in_flight", 1)
     reply = ask(desk, row("ask"))
