@@ -118,6 +118,19 @@ def test_a_unit_attention_that_the_read_took_is_told_to_everybody() -> None:
     assert {one["code"] for one in told} == {"28/00"}
 
 
+def test_a_unit_attention_alone_says_nothing_of_a_door() -> None:
+    lab = Lab()
+    lab.port.readings[ROW, CHANGER_AT] = ran(
+        status=6,
+        stderr="Fixed format, current; Sense key: Unit Attention\n"
+        "Additional sense: Import or export element accessed\n",
+    )
+    lab.alerts.libraries.ask(LIBRARY)
+    frame = lab.look(lab.alerts.libraries, LIBRARY)
+    assert {one["code"] for one in of_kind(frame.news, "unit_attention")} == {"28/01"}
+    assert values(frame, "library_door_open") == values(frame, "library_online") == {}
+
+
 def test_a_drive_that_is_gone_cannot_be_asked() -> None:
     lab = Lab()
     lab.port.readings["sys.scsi", ""] = {}

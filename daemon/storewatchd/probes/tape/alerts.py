@@ -224,12 +224,12 @@ class TapeAlertsProbe(DeviceProbe):
             rows[f"{prefix}_tapealert_info"].append(Row((name, str(number), flag.advice), 1.0))
         for number, count in sorted(flags.raised.items()):
             rows[f"{prefix}_tapealert_total"].append(Row((name, str(number)), float(count)))
-        if self.kind is LIBRARIES:
+        if self.kind is DRIVES:
+            self._add_cleaning(rows, name, flags)
+        elif flags.seen_at is not None:
             is_open, is_offline = (one in flags.active for one in (LIBRARY_DOOR, LIBRARY_OFFLINE))
             rows["library_door_open"].append(Row((name,), float(is_open)))
             rows["library_online"].append(Row((name,), float(not is_offline)))
-        else:
-            self._add_cleaning(rows, name, flags)
         return rows
 
     def _add_cleaning(self, rows: dict[str, list[Row]], name: str, flags: Flags) -> None:
