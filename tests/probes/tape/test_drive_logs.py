@@ -29,7 +29,8 @@ from storewatch_reader.table import LOG_PAGES
 from storewatchd.errors import ProbeAbsent, ProbeDeferred, ProbeFailed
 from storewatchd.probes.base import Patient
 from storewatchd.probes.tape.alerts import MAX_AGE_S
-from storewatchd.probes.tape.drive_logs import MAX_HEARD, READ_ANEW_S
+from storewatchd.probes.tape.asking import MAX_HEARD
+from storewatchd.probes.tape.drive_logs import READ_ANEW_S
 from storewatchd.probes.tape.pages import KNOWN_PAGES
 from storewatchd.scsi.logs import TapeAlerts
 

@@ -22,6 +22,7 @@ from probes.tape.fix_tape import (
 from storewatchd.core.frames import Frame, Scope
 from storewatchd.errors import ProbeAbsent, ProbeDeferred, ProbeFailed, ReadRefused
 from storewatchd.probes.base import Patient
+from storewatchd.probes.tape.asking import MAX_HEARD
 from storewatchd.probes.tape.libraries import (
     CONVINCING_LOOKS,
     ElementStatesProbe,
@@ -347,6 +348,23 @@ def test_a_library_that_always_has_something_else_to_tell_is_failed() -> None:
     port.readings["changer.addresses", CHANGER_AT] = ran(status=6)
     with pytest.raises(ProbeFailed, match="something to tell"):
         look(inventories(), port)
+
+
+def test_of_what_a_library_tells_while_looks_fail_the_newest_is_kept() -> None:
+    port = ScriptedPort()
+    library("A").tell(port)
+    answers = port.readings["changer.addresses", CHANGER_AT]
+    port.readings["changer.addresses", CHANGER_AT] = ran(
+        status=6,
+        stderr="Fixed format, current; Sense key: Unit Attention\n"
+        "Additional sense: Import or export element accessed\n",
+    )
+    probe = inventories()
+    for _ in range(MAX_HEARD):
+        with pytest.raises(ProbeFailed):
+            look(probe, port)
+    port.readings["changer.addresses", CHANGER_AT] = answers
+    assert len(look(probe, port).news) == MAX_HEARD
 
 
 def test_what_was_seen_holds_while_a_library_is_busy_all_night() -> None:

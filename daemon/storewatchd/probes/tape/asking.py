@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from storewatchd.scsi.sense import Sense
 
 OCCUPIED = (Ending.BUSY, Ending.RESERVATION_CONFLICT, Ending.HELD)
+MAX_HEARD = 64
+"""How many unit attentions of a device are kept while looks fail."""
+
 TRIES = 3
 """How often a command is sent where the device has something else to tell first: a library may have
 several things."""

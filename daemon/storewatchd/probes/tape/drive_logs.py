@@ -16,7 +16,7 @@ from storewatchd.errors import Malformed, ProbeFailed
 from storewatchd.port import Port
 from storewatchd.probes.base import seen
 from storewatchd.probes.tape.alert_book import AlertBook, Flags
-from storewatchd.probes.tape.asking import Asker
+from storewatchd.probes.tape.asking import MAX_HEARD, Asker
 from storewatchd.probes.tape.cartridge_rows import CARTRIDGE_FAMILIES, cartridge_rows
 from storewatchd.probes.tape.changes import attentions
 from storewatchd.probes.tape.devices import DeviceProbe, ScsiDevice
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
 READ_ANEW_S = 300.0
 """How old the pages of a drive that rests may be."""
-
-MAX_HEARD = 64
-"""How many unit attentions are kept while looks fail."""
 
 MEDIUM_CHANGED = 0x28  # additional sense code: the medium may have changed
 

@@ -15,7 +15,7 @@ from storewatchd.core.model import EventType
 from storewatchd.errors import ProbeAbsent, ProbeDeferred, ProbeFailed
 from storewatchd.port import Port
 from storewatchd.probes.base import counter, gauge, seen
-from storewatchd.probes.tape.asking import Asker
+from storewatchd.probes.tape.asking import MAX_HEARD, Asker
 from storewatchd.probes.tape.changes import attentions, changes
 from storewatchd.probes.tape.devices import DeviceProbe
 from storewatchd.probes.tape.drives import RUNNING
@@ -149,7 +149,7 @@ class InventoriesProbe(DeviceProbe):
             known.failure = error.reason
             raise
         finally:
-            heard += asker.heard
+            heard[:] = [*heard, *asker.heard][-MAX_HEARD:]
             known.conflicts += asker.ending is Ending.RESERVATION_CONFLICT
         known.inventory, known.at, known.failure = found, asker.at, ""
         news = [*attentions("library", library, heard)]
