@@ -16,8 +16,8 @@ import select
 import socket
 import struct
 from collections import Counter
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 from storewatch_reader import clock
 from storewatch_reader.kernel_log import LINE_BYTES, LINES_A_SECOND, LINES_AT_ONCE, SECRET_WORDS
@@ -41,6 +41,9 @@ EVENT_BYTES = 4096  # a payload has 3 KiB at most
 _ARGUMENT_BYTES = EVENT_BYTES + 8
 
 NETLINK_KOBJECT_UEVENT = 15
+
+TELL_COUNTS_AFTER_S = 1.0
+"""How long what is only counted waits for a line that is told."""
 
 AGAIN_AFTER_S = 0.05
 """How long a device rests that says it has something, and has nothing."""
@@ -117,13 +120,14 @@ class KernelLog:
         self._next: int | None = None  # number of the next record
         self._more: Counter[str] = Counter()
         self._lost = 0
+        self._told_at = clock.monotonic()
         self._room = float(LINES_AT_ONCE)
         self._room_at = clock.monotonic()
         os.lseek(device, 0, os.SEEK_END)
 
     def wait_ms(self) -> int | None:
         """Return for how long nothing has to be done, None for ever: counts are told in time."""
-        return 1000 if self._more or self._lost else None
+        return int(TELL_COUNTS_AFTER_S * 1000) if self._more or self._lost else None
 
     def messages(self, ready: dict[int, int]) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Yield what there is to tell."""
@@ -144,9 +148,14 @@ class KernelLog:
                 else:
                     lines.append(record[:LINE_BYTES])
                     names.append(name)
-            if lines or (not ready and (self._more or self._lost)):
+            if lines or ((self._more or self._lost) and (not ready or self._is_late())):
                 yield _heard(lines, patterns=names, more=self._more, lost=self._lost)
                 self._more, self._lost = Counter(), 0
+                self._told_at = clock.monotonic()
+
+    def _is_late(self) -> bool:
+        # A log in which others write all the time leaves no moment without anything to read.
+        return clock.monotonic() - self._told_at >= TELL_COUNTS_AFTER_S
 
     def _read(self) -> bytes | None:
         """Return the next record, None where there is none yet."""
@@ -257,19 +266,25 @@ class ScstEvents:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                continue  # too many at once: what was missed is in the next look at the holders
+                # Too many at once: what was missed shows in who is there still.
+                for name in self._users - _names(self._holders):
+                    self._let_go(name)
+                continue
             action, _, path = said.partition(b"\0")[0].partition(b"@")
             if not path.startswith(b"/module/"):
                 continue
             name = os.fsdecode(path[len(b"/module/") :])
             if action == b"remove" and name in self._users:
-                os.close(self._device)
-                self._kernel.close()
-                raise Unloading(f"{name} is unloaded: SCST is let go for a moment")
+                self._let_go(name)
             self._users = _names(self._holders)
 
+    def _let_go(self, module: str) -> NoReturn:
+        os.close(self._device)
+        self._kernel.close()
+        raise Unloading(f"{module} is unloaded: SCST is let go for a moment")
 
-def _names(directory: str) -> Collection[str]:
+
+def _names(directory: str) -> frozenset[str]:
     try:
         return frozenset(os.listdir(directory))
     except OSError:

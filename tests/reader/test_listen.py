@@ -2,6 +2,7 @@
 leave out, and how they end."""
 
 import os
+import select
 import signal
 import socket
 from collections import Counter
@@ -66,6 +67,10 @@ class Worker:
         while len(found) < count:
             found += lines_of(self.hear())
         return found
+
+    def has_said_more(self, *, within_s: float) -> bool:
+        """Return whether there is something to hear, as soon as there is."""
+        return bool(self._heard or select.select([self._pipe], [], [], within_s)[0])
 
     def leave(self) -> int:
         """Read no more; return the status with which the worker ends then."""
@@ -162,6 +167,21 @@ def test_a_line_by_which_a_secret_may_go_is_counted_and_not_told() -> None:
             told += blob
         assert counted == {"scst_error": 1}
         assert b"geheim" not in told
+
+
+@needs_root
+def test_what_is_only_counted_is_told_while_others_go_on_logging(unlimited: None) -> None:
+    with listening("kernel.log") as worker:
+        log("<6>scst: ***ERROR***: chap geheim")
+        for _ in range(50):
+            log("<6>of no interest")
+            # So that there is never a second without a line.
+            if worker.has_said_more(within_s=0.1):
+                break
+        else:
+            pytest.fail("nothing was told in five seconds")
+        header, _ = worker.hear()
+        assert header["more"] == {"scst_error": 1}
 
 
 @needs_root
@@ -298,3 +318,24 @@ def test_who_unloads_scst_finds_nobody_in_the_way(device: ScstEventDevice, tmp_p
         assert header["state"] == "deferred"
         assert header["message"] == "scst_vdisk is unloaded: SCST is let go for a moment"
         wait_for("the worker's end", lambda: not psutil.Process(reader.pid).children())
+
+
+@needs_root
+def test_who_unloads_scst_while_the_kernel_has_much_to_tell_finds_nobody_in_the_way(
+    device: ScstEventDevice, tmp_path: Path
+) -> None:
+    holder = tmp_path / "module" / "scst" / "holders" / "scst_vdisk"
+    holder.mkdir(parents=True)
+    with (
+        hearing(device, "--sysfs", os.fspath(tmp_path)) as (asker, reader),
+        socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_KOBJECT_UEVENT) as kernel,
+    ):
+        (worker,) = psutil.Process(reader.pid).children()
+        worker.suspend()
+        # More than the kernel holds for who does not read, less than for the others on the machine.
+        for number in range(600):
+            kernel.sendto(f"add@/devices/{number}\0ACTION=add\0".encode(), (0, 1))
+        kernel.sendto(b"remove@/module/scst_vdisk\0ACTION=remove\0", (0, 1))
+        holder.rmdir()
+        worker.resume()
+        assert asker.hear()[0]["state"] == "deferred"
