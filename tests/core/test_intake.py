@@ -7,11 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from storewatchd.core.frames import Family, Frame, MetricType, Row, Scope
+from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
+from storewatchd.core.images import Image, rebuilt
 from storewatchd.core.intake import Placed, Room, add, found, smallest_first
+from storewatchd.core.promql import Plan
+from storewatchd.core.promql.parse import parse
 from storewatchd.core.rows import Series
 from storewatchd.core.series import SeriesTable
-from storewatchd.core.steps import PIECE, Steps, at_once
+from storewatchd.core.steps import PIECE, Steps, alone, at_once
 
 NOON = 1_767_268_800.0
 MANY = Family("many", MetricType.GAUGE, "Many.", ("name",))
@@ -108,6 +111,30 @@ def test_until_the_last_step_nothing_of_a_look_is_taken(table: SeriesTable) -> N
     assert len(seen) > 3
     assert all(one == ["a", "b"] for one in seen)
     assert names(table, "many", NOON + 30) == ["b", "c"]
+
+
+def test_what_is_read_between_steps_is_the_look_before_and_whole() -> None:
+    table = SeriesTable()
+    table.declare("probe", (MANY,), max_age_s=90)
+    table.feed(Frame(Scope("probe"), NOON, rows={"many": rows("a")}))
+    (state,) = table.scopes("probe")
+    series = table.series("many")
+    assert series is not None
+    window, now = Plan(parse("max_over_time(many[1m])")), Plan(parse("many"))
+    read: list[object] = []
+
+    def look_at_all(aside: object) -> None:
+        assert (state.outcome, state.last_look, state.rows) == (Outcome.SEEN, NOON, 1)
+        assert len(rebuilt(Image(series).pieces())) == len(series)
+        assert not any(row.exact for row in window.evaluate(table, NOON + 30).rows)
+        assert [row.labels["name"] for row in now.evaluate(table, NOON + 30).rows] == ["a"]
+        read.append(aside)
+
+    given = {"many": rows(*map(str, range(2 * PIECE)))}
+    watched(table.feeding(Frame(Scope("probe"), NOON + 30, rows=given)), look_at_all)
+    assert len(read) > 4
+    assert alone in read
+    assert (state.last_look, state.rows) == (NOON + 30, 2 * PIECE)
 
 
 def test_rows_that_are_gone_make_room(table: SeriesTable) -> None:

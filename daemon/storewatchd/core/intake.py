@@ -88,9 +88,13 @@ def commit(series: Series, placed: Placed, scope: int, at: float, retention_s: f
     series.columns.mark(np.flatnonzero(mine & ~series.there[:count]), GONE)
 
 
-def make_room(series: Series, at: float, retention_s: float) -> Steps[None]:
-    """See to it that `commit` has a column for a moment."""
-    columns, count = series.columns, len(series)
+def make_room(
+    series: Series, placed: Placed, at: float, retention_s: float, room: Room
+) -> Steps[None]:
+    """See to it that there are columns for a moment and for the rows that `add` gives a place:
+    before they have one, since whoever reads meanwhile reads all rows that there are."""
+    fresh = int(np.count_nonzero(placed.places < 0))
+    columns, count = series.columns, len(series) + min(fresh, max(0, room.most - room.count))
     if columns.lacks_room(at, rows=count, retention_s=retention_s):
         columns.take((yield partial(columns.with_room, rows=count)))
 

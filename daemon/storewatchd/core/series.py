@@ -148,6 +148,8 @@ class SeriesTable:
         rows = frame.rows if frame.outcome is Outcome.SEEN else {}
         is_known = frame.outcome in (Outcome.SEEN, Outcome.ABSENT)
         looks = (yield from self._places(owner, place, rows, frame.at)) if is_known else {}
+        if any(len(placed.places) >= MANY for placed, _ in looks.values()):
+            yield alone
         state = owner.states[place]
         assert state is not None
         owner.told = True
@@ -168,8 +170,6 @@ class SeriesTable:
                 pass  # it says nothing: what was known holds, and what was not stays unknown
             case _:
                 assert_never(frame.outcome)
-        if any(len(placed.places) >= MANY for placed, _ in looks.values()):
-            yield alone
         for name, (placed, dropped) in looks.items():
             self._replace_rows(self._series[name], place, placed, dropped, frame.at)
         for series in map(self._series.__getitem__, looks):
@@ -436,10 +436,10 @@ class SeriesTable:
         told = {}
         for name in names:
             series, placed = self._series[name], looks[name]
+            if len(placed.places) or has_rows(series, scope):
+                yield from make_room(series, placed, at, self._kept_s, self.room)
             dropped = yield from add(series, rows.get(name, ()), placed, scope, self.room)
             told[name] = placed, dropped
-            if len(placed.places) or has_rows(series, scope):
-                yield from make_room(series, at, self._kept_s)
         return told
 
     def _drop_old_rows(self, series: Series, at: float, *, spared: int) -> Steps[None]:
