@@ -237,6 +237,14 @@ def test_a_number_that_two_have_at_once_is_told(desk: Desk) -> None:
     assert desk.see(learned("B1", serial="S1"), learned("B1", made="x")) == [("B1", "changed")]
 
 
+def test_a_number_that_another_one_had_once_is_not_shared(desk: Desk) -> None:
+    desk.see(tape("A1"), tape("B1"), scope=ROBOT)
+    desk.see(learned("A1", serial="S1"))
+    desk.see(learned("A1", serial="S2"))
+    (change,) = desk.seen(learned("B1", serial="S1"))
+    assert (change.kind, change.other) == (ObjectChange.RELABELLED, "A1")
+
+
 # What a person says.
 
 
@@ -381,6 +389,39 @@ def test_what_was_lost_is_taken_back_unless_it_is_known(desk: Desk) -> None:
     assert taken == Taken(touched={(DRIVE, "D2"): lost})
     assert desk.get() == known
     assert desk.see(drive("D1"), drive("D2", sg="sg9")) == [("D2", "back")]
+
+
+def test_what_is_taken_back_is_gone_with_the_next_look_that_does_not_see_it(desk: Desk) -> None:
+    desk.see(drive("D1"))
+    lost = [*desk.book]
+    desk.book = Inventory()
+    desk.see(drive("D2"))
+    desk.book.take_back(lost)
+    assert desk.see(drive("D2")) == [("D1", "gone")]
+
+
+def test_what_is_taken_back_takes_no_place_and_no_number(desk: Desk) -> None:
+    desk.see(drive("D1", library="L1", bay="0"), tape("A1", serial="S1"))
+    lost = [*desk.book]
+    desk.book = Inventory()
+    here = drive("D2", library="L1", bay="0"), tape("B1", serial="S1")
+    desk.see(*here)
+    desk.book.take_back(lost)
+    desk.see(*here)
+    desk.see()
+    assert desk.see(here[0]) == [("D2", "back")]
+    (change,) = desk.seen(here[0], tape("C1", serial="S1"))
+    assert (change.kind, change.other) == (ObjectChange.RELABELLED, "B1")
+
+
+def test_nothing_stays_of_what_is_forgotten_or_has_no_scope_any_more(desk: Desk) -> None:
+    desk.see(drive(library="L1", bay="0"))
+    desk.expect("tape_drives", ROBOT)
+    forget(desk)
+    assert desk.see(drive("D2", library="L1", bay="0"), scope=ROBOT) == [("D2", "found")]
+    desk.see(scope=ROBOT)
+    desk.expect("library_inventories")
+    assert not desk.book._last
 
 
 # What is told.

@@ -108,7 +108,12 @@ class Inventory:
     def take_back(self, objects: Iterable[Object]) -> Taken:
         """Take over what was known once and is not known now."""
         lost = [one for one in objects if one.key not in self._objects]
+        holders, numbers = {**self._holders}, {**self._numbers}
         self.restore(lost)
+        self._holders |= holders
+        self._numbers |= numbers
+        for source in {source for one in lost for source in one.sources}:
+            self._last.pop(source, None)  # the same again says now that these are gone
         return Taken(touched={one.key: one for one in lost})
 
     # What looks and people say.
@@ -128,7 +133,7 @@ class Inventory:
     def expect(self, probe: str, scopes: Iterable[Scope], at: float) -> None:
         """Say which scopes a probe has: what only others saw is gone."""
         wanted = {str(scope) for scope in scopes}
-        for source in {**self._seen_by, **self._said}:
+        for source in {**self._seen_by, **self._said, **self._last}:
             if source.partition("{")[0] == probe and source not in wanted:
                 self._last.pop(source, None)
                 self._said[source] = (), at
@@ -263,8 +268,8 @@ class Inventory:
         if number:
             other = self._objects.get((now.kind, self._numbers.get((now.kind, number), now.id)))
             if other is not None and other.id != now.id:
-                kind = ObjectChange.SHARED if other.is_here else ObjectChange.RELABELLED
-                return kind, other.id
+                is_shared = other.is_here and other.number == number
+                return ObjectChange.SHARED if is_shared else ObjectChange.RELABELLED, other.id
         was_there = before is not None and before.is_here and before.place == now.place
         if now.is_here and now.place and not was_there:
             holder = self._holders.get((now.kind, now.place), now.id)
@@ -298,6 +303,8 @@ class Inventory:
         self._gone.pop(key, None)
         if self._numbers.get((one.kind, one.number)) == one.id:
             del self._numbers[one.kind, one.number]
+        if self._holders.get((one.kind, one.place)) == one.id:
+            del self._holders[one.kind, one.place]
 
     def _drop_oldest(self, turn: _Turn) -> None:
         oldest = next(iter(self._gone))
