@@ -134,13 +134,13 @@ def tell_media(port: ScriptedPort, *more: list[Any]) -> None:
     port.readings["vtl.media", ""] = {"stores": {STORE: facts}}
 
 
-def tell_room(port: ScriptedPort, *, free: float, size: int = 100) -> None:
+def tell_room(port: ScriptedPort, *, free: float, size: float = 100, device: str = "8:1") -> None:
     """Let the media store have so many GiB, of which these are free."""
     port.readings["statvfs.path", STORE] = {
         "exists": True,
-        "device": "8:1",
+        "device": device,
         "block_bytes": 4096,
-        "blocks": size * GIB // 4096,
+        "blocks": int(size * GIB) // 4096,
         "blocks_free": int(free * GIB) // 4096,
         "blocks_available": int(free * GIB) // 4096,
     }

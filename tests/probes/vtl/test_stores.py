@@ -205,6 +205,31 @@ def test_a_file_system_of_another_size_is_another_one() -> None:
     assert desk.rows("vtl_stores", "vtl_store_runway_seconds") == {}
 
 
+def test_a_disk_that_is_another_has_another_growth() -> None:
+    desk = Desk(UP)
+    free = fill(desk, hours=50, per_day=8)
+    tell_room(desk.port, free=free, device="8:17")
+    assert desk.rows("vtl_stores", "vtl_store_runway_seconds") == {}
+
+
+def test_of_a_file_system_that_shares_its_room_the_growth_is_known_too() -> None:
+    """ZFS tells as the size of one what it uses and what is left in the pool, which others use up
+    too; and its number is another one after each start."""
+    desk, later = Desk(UP), Desk(UP)
+    size, used = 100.0, 10.0
+    for _ in range(2 * 50):
+        desk.clock.forward(SAMPLE_S - 30)
+        size -= 4 / 48
+        used += 8 / 48
+        tell_room(desk.port, free=size - used, size=size, device="0:45")
+        desk.look("vtl_stores")
+    hand_over(desk, later, "vtl_stores")
+    later.clock.forward(desk.clock.monotonic() - later.clock.monotonic())
+    tell_room(later.port, free=size - used, size=size, device="0:51")
+    grows = later.rows("vtl_stores", "vtl_store_growth_bytes_per_day")
+    assert grows[STORE, "0.5"] == pytest.approx(8.0 * GIB, rel=0.01)
+
+
 def test_samples_are_half_an_hour_apart_and_kept_for_two_weeks() -> None:
     desk = Desk(UP)
     fill(desk, hours=24 * 17, per_day=1)

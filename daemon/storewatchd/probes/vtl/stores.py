@@ -20,6 +20,10 @@ MEDIA_AGAIN_AFTER_S = 3600.0
 MEDIA_SOONER_AFTER_S = 300.0
 """How soon, where they could not be."""
 
+SAME_SIZE_RATIO = 0.01
+"""How much larger or smaller a file system may be than at the last look without being another: ZFS
+and the like count as its size what is left in a pool that others use up too."""
+
 MOST_CARTRIDGES = 1000
 """How many cartridges of a store are told one by one: those that take the most."""
 
@@ -116,12 +120,26 @@ class VtlStoresProbe:
         the first of a new series: nobody knows what was done besides."""
         now = self._clock.wall()
         known, samples = self._samples.get(store, (mark, []))
+        is_same = _is_same(known, mark)
         # One of the future is from before the clock was set.
-        kept = [one for one in samples if known == mark and now - KEEP_S <= one.at <= now]
+        kept = [one for one in samples if is_same and now - KEEP_S <= one.at <= now]
         if not kept or now - kept[-1].at >= SAMPLE_S:
             kept.append(Sample(now, float(used)))
             self._growth[store] = await asyncio.to_thread(growth, kept)
         self._samples[store] = mark, kept
+
+
+def _is_same(before: str, now: str) -> bool:
+    """Whether two marks are those of one file system."""
+    (device, size), (device_now, size_now) = _marked(before), _marked(now)
+    return device == device_now and abs(size_now - size) <= SAME_SIZE_RATIO * size
+
+
+def _marked(mark: str) -> tuple[str, int]:
+    device, _, size = mark.rpartition(" ")
+    # One without a disk of its own (major 0) has another minor number after each start.
+    major = device.partition(":")[0]
+    return "0" if major == "0" else device, int(size) if size.isdecimal() else 0
 
 
 def _samples(kept: Iterable[object]) -> Iterable[Sample]:
