@@ -401,7 +401,9 @@ def test_a_drive_that_cannot_be_read_for_a_day_is_told(watch: Watch) -> None:
     alert = watch.alert()
     assert (alert.severity, alert.resource_id) == (Severity.INFO, DRIVE)
     assert "could not be read for 1d " in alert.title
-    assert alert.message.startswith("Somebody has held it since then, now bareos-sd: temperature")
+    assert alert.message.startswith(
+        "They are read only while nobody holds it, and bareos-sd does now: temperature"
+    )
     watch.holders, watch.is_held = [], False
     assert watch.looks(2)[-1] == []
 
