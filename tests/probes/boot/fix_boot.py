@@ -100,6 +100,12 @@ def tell(port: ScriptedPort, known: Facts) -> None:
     plan(port)
 
 
-def plan(port: ScriptedPort, *, at: float | None = None, is_required: bool = False) -> None:
+def plan(
+    port: ScriptedPort,
+    *,
+    at: float | None = None,
+    mode: str = "reboot",
+    is_required: bool = False,
+) -> None:
     """Let a start be planned, or asked for."""
-    port.readings["boot.reboot", ""] = {"at": at, "mode": "reboot", "is_required": is_required}
+    port.readings["boot.reboot", ""] = {"at": at, "mode": mode, "is_required": is_required}

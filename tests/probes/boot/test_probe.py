@@ -120,6 +120,28 @@ def test_a_start_that_is_planned_is_told_at_each_look(clock: HandClock, port: Sc
     assert values(frame, "reboot_required") == {(): 1.0}
 
 
+@pytest.mark.parametrize("mode", ["poweroff", "halt"])
+def test_an_end_is_no_start(clock: HandClock, port: ScriptedPort, mode: str) -> None:
+    plan(port, at=NOON, mode=mode)
+    frame = look(NextBootProbe(clock.clock), port)
+    assert values(frame, "node_reboot_scheduled") == {(): 0.0}
+    assert values(frame, "node_reboot_scheduled_timestamp_seconds") == {}
+
+
+def test_a_module_that_could_not_be_unpacked_is_looked_at_again(
+    clock: HandClock, appliance: Appliance
+) -> None:
+    tell(appliance, facts(loaded=["scst"], next_has=["scst"], enabled=["scst.service"]))
+    asked = ("boot.module", f"{NEXT}/scst")
+    right = appliance.readings[asked]
+    appliance.readings[asked] = {**RIGHT, "vermagic": None}
+    probe = NextBootProbe(clock.clock)
+    assert ("module_scst",) not in values(look(probe, appliance), "node_next_boot_ready")
+    appliance.readings[asked] = right  # zstd was installed
+    clock.forward(AGAIN_AFTER_S)
+    assert values(look(probe, appliance), "node_next_boot_ready")["module_scst",] == 1.0
+
+
 def test_the_file_of_a_module_is_looked_at_when_it_is_another(
     clock: HandClock, appliance: Appliance
 ) -> None:

@@ -29,6 +29,9 @@ AGAIN_AFTER_S = 300.0
 SOONER_AFTER_S = 60.0
 """How soon, where not all is well: somebody may be putting it right."""
 
+NO_START = frozenset(("poweroff", "halt"))
+"""How a machine may end that does not start by itself then."""
+
 MOST_DRIFTS = 20
 """How many differences are told by name."""
 
@@ -119,7 +122,8 @@ class NextBootProbe:
     async def _modules(
         self, port: Port, version: str, modules: Mapping[str, Any], scst: Mapping[str, Any]
     ) -> dict[str, dict[str, Any]]:
-        """Return what the modules that are needed say of themselves; a file is read once."""
+        """Return what the modules that are needed say of themselves; a file is read once,
+        where it can be."""
         marks = modules["files"].get(version, {})
         kept: dict[str, tuple[str, dict[str, Any]]] = {}
         found = {}
@@ -133,7 +137,8 @@ class NextBootProbe:
                     file = (await port.read("boot.module", about)).value
                 except ProbeError:
                     continue  # what it was built for is unknown, and so it is told
-            kept[about] = marks[name], file
+            if file["exists"] and file["vermagic"] is not None:
+                kept[about] = marks[name], file
             found[name] = file
         self._files = kept
         return found
@@ -151,7 +156,7 @@ async def _readable(port: Port, row: str) -> Any:
 
 
 def _reboot_rows(planned: Mapping[str, Any]) -> Rows:
-    at = planned["at"]
+    at = None if planned["mode"] in NO_START else planned["at"]
     return {
         "node_reboot_scheduled": [Row((), float(at is not None))],
         "node_reboot_scheduled_timestamp_seconds": [] if at is None else [Row((), at)],
