@@ -60,6 +60,16 @@ def test_a_family_comes_back(looks: int, rows: int) -> None:
     assert mine.marks.tolist() == theirs.marks.tolist()
 
 
+@pytest.mark.parametrize("later_s", [90, -300], ids=["later", "before all others"])
+def test_an_image_stays_what_it_was_while_looks_are_taken(later_s: float) -> None:
+    table = fed()
+    image, same = Image(family(table)), Image(family(table))
+    before = told(same)
+    rows = {FULL.name: [Row((str(number),), 99.0) for number in range(2)]}
+    table.feed(Frame(Scope("probe"), NOON + later_s, rows=rows))
+    assert told(image) == before
+
+
 def test_a_family_that_came_back_goes_on() -> None:
     series = rebuilt(iter(told(Image(family(fed())))))
     for number in range(20):

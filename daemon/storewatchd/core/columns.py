@@ -74,7 +74,8 @@ class Columns:
         """Forget what is too old for a moment; return whether a column for it needs other arrays,
         which takes long where there is much."""
         if self._end > self._start and at <= self._times[self._end - 1] - COLUMN_SECONDS:
-            self._start = self._end = 0
+            # In other arrays, for an image may still be reading these.
+            self.take(Arrays.empty(*self._values.shape, 0))
             self.kept_since = at
         is_fresh = self._is_fresh(at)
         if is_fresh:
