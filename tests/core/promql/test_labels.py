@@ -2,7 +2,7 @@
 
 import pytest
 
-from storewatchd.core.promql.labels import EMPTY, SCALAR, LabelFrame, concatenated
+from storewatchd.core.promql.labels import EMPTY, MAX_KEPT, SCALAR, LabelFrame, concatenated
 from storewatchd.core.promql.syntax import Matching
 
 FRAME = LabelFrame(("s", "x"), [("1", "a"), ("2", ""), ("1", "b")], ["m", "m", ""])
@@ -77,6 +77,16 @@ def test_rows_are_the_same_where_labels_and_name_are() -> None:
     twins = LabelFrame(("s", "x"), [("1", ""), ("1", "")], ["m", "n"])
     assert not twins.has_duplicates
     assert twins.nameless.has_duplicates
+
+
+def test_of_ever_other_matches_only_the_last_ones_are_kept() -> None:
+    frame = LabelFrame(("s",), [("1",), ("2",)], ["m", "m"])
+    for number in range(3 * MAX_KEPT):
+        groups, _ = frame.grouped(Matching(on=True, labels=(f"other{number}",)))
+        assert len(groups) == 1
+    assert len(frame._grouped) == len(frame._signatures) == MAX_KEPT
+    last = Matching(on=True, labels=(f"other{3 * MAX_KEPT - 1}",))
+    assert frame.grouped(last) is frame.grouped(last)
 
 
 def test_frames_together_have_the_labels_of_all() -> None:

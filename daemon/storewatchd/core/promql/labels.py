@@ -19,6 +19,10 @@ Labels = Mapping[str, str]
 
 T = TypeVar("T")
 
+MAX_KEPT = 8
+"""For how many matches each thing is kept that was worked out for a frame: more than rules ask of
+one. It lives as long as its rows, and queries ask for ever other ones."""
+
 
 class _Once(Generic[T]):
     """A property that is worked out once. functools.cached_property of Python 3.11 locks all
@@ -35,6 +39,12 @@ class _Once(Generic[T]):
         found = self._work(instance)
         instance.__dict__[self._name] = found  # which is looked at first from now on
         return found
+
+
+def _with(kept: dict[Matching, T], matching: Matching, found: T) -> dict[Matching, T]:
+    """Return what is kept with one more; of too many the oldest goes. Another thread may add to
+    the same meanwhile: one of the two is worked out again."""
+    return {**dict([*kept.items()][1 - MAX_KEPT :]), matching: found}
 
 
 class LabelFrame:
@@ -87,7 +97,7 @@ class LabelFrame:
                     ("__name__", metric, *signature) if metric else signature
                     for metric, signature in zip(self.metric, known, strict=True)
                 ]
-            self._signatures[matching] = known
+            self._signatures = _with(self._signatures, matching, known)
         return known
 
     @_Once
@@ -128,7 +138,8 @@ class LabelFrame:
                 [kept.rows[place] for place in firsts],
                 [kept.metric[place] for place in firsts],
             )
-            known = self._grouped[matching] = frame, groups
+            known = frame, groups
+            self._grouped = _with(self._grouped, matching, known)
         return known
 
     @_Once
