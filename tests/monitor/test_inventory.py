@@ -14,6 +14,7 @@ from fix_postgres import Postgres
 from storewatchd.core.commands import ForgetObject
 from storewatchd.core.frames import Found, Frame, ObjectKind, Outcome, Scope
 from storewatchd.core.objects import MAX_TOLD, Object
+from storewatchd.core.queries import ObjectQuery
 from storewatchd.errors import Conflict, NotFound
 from storewatchd.journal import Rebuild as Doubt
 from storewatchd.journal import StateChange
@@ -56,7 +57,7 @@ def drive(name: str = "D1", **facts: str) -> Found:
 
 
 def shown(node: Node) -> dict[str, Object]:
-    return {one.id: one for one in node.monitor.view.objects()}
+    return {one.id: one for one in node.monitor.view.objects(ObjectQuery(), None, 1000)}
 
 
 async def test_what_is_found_is_written_shown_and_told(live: Live) -> None:

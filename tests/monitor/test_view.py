@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 
 from fakes import NOON
+from storewatchd.core.frames import ObjectKind
 from storewatchd.core.model import Alert, AlertState, Severity
-from storewatchd.core.queries import AlertQuery, Position
+from storewatchd.core.objects import Object
+from storewatchd.core.queries import AlertQuery, ObjectPlace, ObjectQuery, Position
 from storewatchd.core.tasks import TaskRun, TaskState
 from storewatchd.monitor import view as view_module
 from storewatchd.monitor.view import View
@@ -76,6 +78,24 @@ def test_runs_are_narrowed_by_name_and_state() -> None:
     assert ids("nightly", None) == ["2", "1"]
     assert ids(None, {"failed"}) == ["2"]
     assert ids("weekly", {"failed"}) == []
+
+
+def test_only_as_many_objects_are_shown_as_are_asked_for_by_kind_and_id() -> None:
+    view = View()
+    for number in (3, 1, 4, 2):
+        sources = {} if number == 4 else {"probe": {"sg": f"sg{number}"}}
+        one = Object(ObjectKind.TAPE_DRIVE, f"D{number}", 1, 0.0, 0.0, {}, sources)
+        view.put_object(one.key, one)
+    disk = Object(ObjectKind.DISK, "W1", 1, 0.0, 0.0, {})
+    view.put_object(disk.key, disk)
+
+    def shown(most: int, after: ObjectPlace | None = None, **asked: Any) -> list[str]:
+        return [one.id for one in view.objects(ObjectQuery(**asked), after, most)]
+
+    assert shown(3) == ["W1", "D1", "D2"]
+    assert shown(9, ObjectPlace("tape_drive", "D2")) == ["D3", "D4"]
+    assert shown(9, here=True) == ["D1", "D2", "D3"]
+    assert shown(9, kind=ObjectKind.DISK) == ["W1"]
 
 
 def test_what_is_over_is_let_go_of_once_it_is_confirmed() -> None:

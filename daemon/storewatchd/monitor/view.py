@@ -2,13 +2,14 @@
 by PostgreSQL. It changes when the journal has what changed, or is known not to get it soon."""
 
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
+from heapq import nsmallest
 
 from storewatchd.core.frames import ObjectKind
 from storewatchd.core.model import Alert
 from storewatchd.core.newest import NewestFirst
 from storewatchd.core.objects import Key, Object
-from storewatchd.core.queries import AlertQuery, Position
+from storewatchd.core.queries import AlertQuery, ObjectPlace, ObjectQuery, Position
 from storewatchd.core.tasks import TaskRun
 
 KEPT_UNCONFIRMED = 100_000
@@ -82,8 +83,14 @@ class View:
     def object(self, kind: ObjectKind, object_id: str) -> Object | None:
         return self._objects.get((kind, object_id))
 
-    def objects(self) -> Iterable[Object]:
-        return self._objects.values()
+    def objects(self, query: ObjectQuery, after: ObjectPlace | None, most: int) -> list[Object]:
+        """Return the first matching objects after a place, by kind and id."""
+        keys = [
+            key
+            for key, one in self._objects.items()
+            if (after is None or key > after) and query.admits(one)
+        ]
+        return [self._objects[key] for key in nsmallest(most, keys)]
 
     def all_alerts(self) -> Iterator[Alert]:
         return iter(self._alerts)

@@ -38,7 +38,7 @@ def handlers(
         after = _place(asked.cursor)
         at = time_of("at", asked.at)
         if at is None:
-            return _page(_now(monitor, query, after), asked.limit, store.lacks)
+            return _page(_now(monitor, query, after, asked.limit + 1), asked.limit, store.lacks)
         problem = None
         versions: list[Version] = []
         try:
@@ -101,14 +101,12 @@ def handlers(
 
 
 def _now(
-    monitor: Monitor, query: ObjectQuery, after: ObjectPlace | None
+    monitor: Monitor, query: ObjectQuery, after: ObjectPlace | None, most: int
 ) -> list[tuple[Object, dict[str, Any]]]:
     seen = _seen(monitor)
-    shown = sorted(filter(query.admits, monitor.view.objects()), key=lambda one: one.key)
     return [
         (one, _shape(monitor, one, _status(one, seen)))
-        for one in shown
-        if after is None or one.key > after
+        for one in monitor.view.objects(query, after, most)
     ]
 
 
