@@ -75,7 +75,8 @@ class Columns:
         which takes long where there is much."""
         if self._end > self._start and at <= self._times[self._end - 1] - COLUMN_SECONDS:
             # In other arrays, for an image may still be reading these.
-            self.take(Arrays.empty(*self._values.shape, 0))
+            height, width = self._values.shape
+            self.take(Arrays.empty(height, width, 0))
             self.kept_since = at
         is_fresh = self._is_fresh(at)
         if is_fresh:
