@@ -5,6 +5,10 @@ with a word in it by which secrets go; those are counted only.
 """
 
 _OF_SCST = r"^(\[[0-9]+\]: )?(scst|iscsi-scst|isert|dev_|qla2x00t)[^ :]*: "
+# A build for debugging says its function and line before the stars. The number of a process before
+# its name is told by SCST's modules only, and by all of them.
+_OF_ANY_SCST_MODULE = r"^\[[0-9]+\]: [\w-]+: "
+_SCST_ERROR = r"(\w+:[0-9]+: ?)?\*\*\*(CRITICAL )?ERROR"
 _OF_DEVICE = r"^(sd|sr|st|ch|ses|sg|scsi) [0-9]+:[0-9]+:[0-9]+:[0-9]+: (\[[a-z0-9]+\] )?"
 _OF_HOST = r"^(scsi host[0-9]+|ata[0-9.]+|nvme nvme[0-9]+|mpt[23]sas|megaraid_sas|aacraid)\b.*"
 
@@ -16,7 +20,7 @@ def _any(*patterns: str) -> str:
 PATTERNS = (
     # Of a reader of /dev/scst_event that is too slow (SCST, scst_event.c).
     ("scst_event_lost", r"Too many queued events [0-9]+, event [0-9]+, issuer .* is lost"),
-    ("scst_error", _OF_SCST + r"\*\*\*(CRITICAL )?ERROR"),
+    ("scst_error", _any(_OF_SCST + _SCST_ERROR, _OF_ANY_SCST_MODULE + _SCST_ERROR)),
     ("scst", _OF_SCST),
     ("hung_task", r"^INFO: task .* blocked for more than [0-9]+ seconds"),
     (

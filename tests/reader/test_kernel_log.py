@@ -1,10 +1,14 @@
 """Which lines of the kernel's log leave the reader, told by lines of real kernels."""
 
 import re
+from pathlib import Path
 
 import pytest
 
+from storewatch_reader import scst_log
 from storewatch_reader.kernel_log import PATTERNS, SECRET_WORDS
+
+DATA = Path(__file__).parents[1] / "data" / "scst"
 
 
 def pattern_of(line: str) -> str:
@@ -15,6 +19,8 @@ def pattern_of(line: str) -> str:
 LINES = [
     ("scst_error", "[1209]: dev_vdisk: ***ERROR***: BLOCKIO for cmd 00ab finished with error -5"),
     ("scst_error", "[2510]: dev_vdisk: ***ERROR***: filp_open(/var/lab/gone.img) failed: -2"),
+    ("scst_error", "[7]: dev_vdisk: blockio_endio:4711:***ERROR***: BLOCKIO for cmd 1 finished"),
+    ("scst_error", "[7]: ib_srpt: ***ERROR***: registering failed"),
     ("scst", "[411]: dev_tape: ***WARNING***: Unit not ready: 2"),
     ("scst", "[1630]: scst: TM fn NEXUS_LOSS_SESS/6 (mcmd 0d56, initiator iqn.a:two, target t)"),
     ("scst", "[405]: iscsi-scst: iSCSI TM fn 1"),
@@ -53,6 +59,14 @@ LINES = [
     ("host_error", "ata3.00: exception Emask 0x0 SAct 0x40 SErr 0x0 action 0x6 frozen"),
     ("host_error", "nvme nvme0: controller is down; will reset: CSTS=0xffffffff"),
 ]
+
+
+@pytest.mark.parametrize("recorded", ["kmsg-recorded.txt", "kmsg-written.txt"])
+def test_what_is_counted_of_scst_is_known_at_once(recorded: str) -> None:
+    for line in (DATA / recorded).read_text().splitlines():
+        _, _, text = line.partition(";")
+        if scst_log._kind(text.encode()):
+            assert pattern_of(text) in ("scst_error", "scst_event_lost")
 
 
 @pytest.mark.parametrize(("name", "line"), LINES, ids=[f"{a}: {b[:30]}" for a, b in LINES])
