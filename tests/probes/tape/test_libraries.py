@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -239,6 +240,27 @@ def test_a_library_that_shows_much_less_for_long_is_believed() -> None:
     frame = look(probe, port)
     assert values(frame, "library_elements_full")[LIBRARY, "storage"] == 0.0
     assert len(frame.news) == 40
+
+
+def test_a_library_that_shows_much_less_after_a_restart_is_not_believed_either() -> None:
+    port = ScriptedPort()
+    kept = msgspec.msgpack.decode(msgspec.msgpack.encode(watching(port).to_plain()))
+    probe = inventories()
+    probe.restore(kept)
+    library(*[None] * 40).tell(port)
+    with pytest.raises(ProbeFailed, match="it shows 40 of 40 cartridges no more"):
+        look(probe, port)
+    FULL.tell(port)
+    assert look(probe, port).news == ()
+
+
+@pytest.mark.parametrize(
+    "kept", [None, {"tags": 7}, {"tags": {LIBRARY: 7}}, {"tags": {LIBRARY: [1, None]}}]
+)
+def test_of_a_memory_that_is_none_nothing_is_believed(kept: object) -> None:
+    probe = inventories()
+    probe.restore(kept)
+    assert probe.to_plain() == inventories().to_plain()
 
 
 def test_a_library_that_flickers_is_never_believed() -> None:

@@ -17,7 +17,7 @@ from storewatchd.port import Port
 from storewatchd.probes.base import counter, gauge, seen
 from storewatchd.probes.tape.asking import MAX_HEARD, Asker
 from storewatchd.probes.tape.changes import attentions, changes
-from storewatchd.probes.tape.devices import DeviceProbe
+from storewatchd.probes.tape.devices import DeviceProbe, ScsiDevice
 from storewatchd.probes.tape.drives import RUNNING
 from storewatchd.probes.tape.inventory_rows import (
     INVENTORY_FAMILIES,
@@ -123,17 +123,27 @@ class InventoriesProbe(DeviceProbe):
         self._reports = reports
         super().__init__(ObjectKind.TAPE_LIBRARY)
         self._before: dict[Scope, Inventory] = {}
+        self._tags: dict[str, frozenset[str]] = {}  # bar codes that a library showed, believed
         self._doubted: dict[Scope, tuple[tuple[Element, ...], int]] = {}  # and for how many looks
         self._heard: dict[Scope, list[Sense]] = {}  # and not told yet
         self._bays: dict[Scope, tuple[Found, ...]] = {}
 
     def to_plain(self) -> object:
-        return {"devices": self._devices.to_plain(), "cleanings": self._reports.to_plain()}
+        return {
+            "devices": self._devices.to_plain(),
+            "cleanings": self._reports.to_plain(),
+            "tags": {library: sorted(tags) for library, tags in list(self._tags.items())},
+        }
 
     def restore(self, kept: object) -> None:
-        if isinstance(kept, dict):
-            self._devices.restore(kept.get("devices"))
-            self._reports.restore(kept.get("cleanings"))
+        if not isinstance(kept, dict):
+            return
+        self._devices.restore(kept.get("devices"))
+        self._reports.restore(kept.get("cleanings"))
+        shown = kept.get("tags")
+        for library, tags in shown.items() if isinstance(shown, dict) else ():
+            if isinstance(tags, list) and all(isinstance(one, str) for one in tags):
+                self._tags[str(library)] = frozenset(tags)
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
         device = await self._devices.find(port, scope)
@@ -144,7 +154,7 @@ class InventoriesProbe(DeviceProbe):
         try:
             found = await take_inventory(port, asker, known)
             if not any(one.asc == ACCESSED for one in [*heard, *asker.heard]):
-                await self._doubt(port, device.address, scope, found)
+                await self._doubt(port, device, scope, found)
         except ProbeFailed as error:
             known.failure = error.reason
             raise
@@ -162,6 +172,7 @@ class InventoriesProbe(DeviceProbe):
             news += moved
         news += _switched(library, before, found)
         self._before[scope] = found
+        self._tags[library] = frozenset(_tags(found.elements))
         self._doubted.pop(scope, None)
         heard.clear()
         if found.source is Source.REPORT:
@@ -170,11 +181,11 @@ class InventoriesProbe(DeviceProbe):
         objects = (*cartridges_found(library, found.elements), *self._bays.get(scope, ()))
         return seen(scope, _rows(library, found, known), news, objects)
 
-    async def _doubt(self, port: Port, address: str, scope: Scope, found: Inventory) -> None:
+    async def _doubt(self, port: Port, device: ScsiDevice, scope: Scope, found: Inventory) -> None:
         """Raises ProbeFailed: this shows much less than before, and not for long, or not by mtx
         too."""
         before = self._before.get(scope)
-        had = _tags(before.elements) if before else set()
+        had = self._tags.get(device.identity or "", frozenset())
         lost = had - _tags(found.elements)
         if len(lost) < SUSPECT_COUNT or len(lost) <= SUSPECT_SHARE * len(had):
             return
@@ -185,7 +196,7 @@ class InventoriesProbe(DeviceProbe):
         if found.is_spoilt and before and before.source is Source.REPORT:
             raise ProbeFailed(f"{what} by mtx, and its own report makes no sense: {found.reason}")
         if found.source is Source.REPORT:
-            still = await _shown_by_mtx(port, address, lost)
+            still = await _shown_by_mtx(port, device.address, lost)
             if still:
                 raise ProbeFailed(f"{what}, and mtx still shows {still} of them")
         if looks < CONVINCING_LOOKS:
@@ -226,7 +237,7 @@ class ElementStatesProbe(DeviceProbe):
         return seen(scope, state_rows(library, known.inventory.elements))
 
 
-async def _shown_by_mtx(port: Port, address: str, lost: set[str]) -> int:
+async def _shown_by_mtx(port: Port, address: str, lost: frozenset[str]) -> int:
     """Return how many of these bar codes mtx still shows; none where it cannot be asked."""
     try:
         listing = await listed(port, address)
