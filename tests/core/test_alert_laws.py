@@ -165,13 +165,13 @@ class Laws(RuleBasedStateMachine):
         for told in self.ledger.open.values():
             if told.alert.rule:
                 self.count(told, 0.0, self.verdict(told.alert))
-        if self.is_judged:
-            at = self.core.now.monotonic
-            self.ledger.quiet -= {
-                (name, repository)
-                for name, repository in self.ledger.quiet
-                if self.world.verdict(name, {"repository": repository}, at) is False
-            }
+        # A rule may be judged because its time has come, whatever was touched.
+        at = self.core.now.monotonic
+        self.ledger.quiet -= {
+            (name, repository)
+            for name, repository in self.ledger.quiet
+            if self.world.verdict(name, {"repository": repository}, at) is False
+        }
 
     @initialize(names=st.sets(st.sampled_from(sorted(RULES)), min_size=1))
     def begin(self, names: set[str]) -> None:
@@ -359,3 +359,22 @@ class Laws(RuleBasedStateMachine):
 
 TestLaws = pytest.mark.timeout(300)(Laws.TestCase)
 TestLaws.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+
+
+def test_a_rule_that_is_judged_by_time_alone_lets_go_of_what_a_person_ended() -> None:
+    state = Laws()
+    state.begin(names={"Full", "Any", "Critical"})
+    state.expect(repositories={"a"})
+    state.look_everywhere(after=0, runs=False, value=0.85)
+    state.silence(seconds=30)
+    state.expect(repositories=set())
+    state.suspend(seconds=5)
+    ended = next(one for one in state.ledger.open.values() if one.name == "Full")
+    state.core.incidents.resolve(ended.alert.id, "ann", None, state.core.now)
+    state.ledger.quiet.add(("Full", "a"))
+    del state.ledger.open[ended.alert.id]
+    state.judge(frozenset())
+    state.silence(seconds=91)
+    state.expect(repositories={"a"})
+    state.look_everywhere(after=0, runs=False, value=0.85)
+    assert any(one.name == "Full" for one in state.ledger.open.values())
