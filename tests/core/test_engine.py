@@ -673,6 +673,19 @@ def test_rows_that_give_the_same_alert_are_one_and_the_rule_says_so() -> None:
     assert "their labels do not differ" in (desk.engine.states[0].error or "")
 
 
+def test_what_is_wrong_with_a_rule_stands_until_it_was_judged_again() -> None:
+    desk = Desk(rule(labels="\n        repository: same"))
+    desk.see({"a": 0.9, "b": 0.9})
+    (state,) = desk.engine.states
+    wrong = state.error
+    for value in (0.9, 0.1):
+        rows = {"full": [Row((name,), value) for name in "ab"]}
+        touched = desk.table.feed(Frame(Scope("probe"), desk.later(1).now.wall, rows=rows))
+        said = [state.error for _ in desk.engine.evaluating(desk.now, touched)]
+        assert set(said[:-1]) == {wrong}
+    assert state.error is None
+
+
 def test_an_expression_that_fails_freezes_and_says_why() -> None:
     families = (FULL, Family("more", MetricType.GAUGE, ".", ("repository", "part")))
     desk = Desk(rule("full > 0.8 and full * on (repository) more"), families=families)

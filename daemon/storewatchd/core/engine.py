@@ -242,13 +242,13 @@ class Engine:
     ) -> Steps[list[Transition]]:
         rule = state.rule
         state.last_evaluation = now.wall
-        state.error = None
         keeps_bounds = rule.kind == "record" or state.names.depend_on_labels_only
         work = partial(answer_of, rule, self._table, now.wall, keeps_bounds=keeps_bounds)
         answer: Answer = (yield work) if self._size_of(rule) >= MANY else work()
-        result, state.error = answer.result, answer.error
+        result = answer.result
         state.unknown = bool(result.holes) or not all(row.exact for row in result.rows)
         if rule.kind == "record":
+            state.error = answer.error
             touched |= self._record(state, result, now)
             return []
         self._age(state, inputs, now)
@@ -305,13 +305,13 @@ class Engine:
         transitions: list[Transition] = []
         held: set[str] = set()
         unsure: set[str] = set()
-        renewed = 0
+        renewed, error = 0, answer.error
         for row in surest_first(answer.result.rows):
             yield None
             key, labels = state.names.identity(row, now)
             if key in held:
                 if row.is_there:
-                    state.error = "two rows give the same alert: their labels do not differ"
+                    error = "two rows give the same alert: their labels do not differ"
                 continue
             held.add(key)
             incident = self._incidents.find(key)
@@ -325,7 +325,7 @@ class Engine:
                 if self._incidents.has_room(rule.name):
                     transitions.append(self._open(state, key, labels, row, now))
                 else:
-                    state.error = f"it has {MAX_OF_RULE} alerts already, and more are not opened"
+                    error = f"it has {MAX_OF_RULE} alerts already, and more are not opened"
             else:
                 transitions += self._hold(state, incident, row, now)
                 if renewed < MAX_RENEWED:
@@ -355,7 +355,7 @@ class Engine:
                 held.add(quieted.key)
             elif not self._is_held_elsewhere(state, quieted.key):
                 self._incidents.forget_quieted(quieted.key)
-        state.held, state.unsure = held, unsure
+        state.held, state.unsure, state.error = held, unsure, error
         return transitions
 
     def _is_held_elsewhere(self, state: RuleState, key: str, *, surely: bool = False) -> bool:
