@@ -9,6 +9,7 @@ import pytest
 from control.fix_control import NO_DATABASE, Control, open_control
 from fix_postgres import Postgres
 from storewatch.wire import Code
+from storewatchd.control.methods import objects
 from storewatchd.core.frames import Found, Frame, ObjectKind, Outcome, Scope
 
 DRIVE = ObjectKind.TAPE_DRIVE
@@ -138,6 +139,29 @@ async def test_memory_journal_and_store_tell_one_history(stored: Control) -> Non
     await see(stored)
     changes = [one["change"] for one in (await stored.call("objects.get", id="D1"))["versions"]]
     assert changes == ["gone", "found"]
+
+
+async def test_what_is_not_in_the_store_yet_is_told_as_it_was_last(stored: Control) -> None:
+    await see(stored, drive(sg="sg3"))
+    await stored.drain()
+    await see(stored, drive(sg="sg4"))
+    await see(stored)
+    await stored.call("objects.forget", id="D1")
+    detail = await stored.call("objects.get", id="D1")
+    told = [one["change"] for one in detail["versions"]]
+    assert told == ["forgotten", "gone", "renamed", "found"]
+    assert (detail["object"]["status"], detail["object"]["facts"]) == ("gone", {"sg": "sg4"})
+
+
+async def test_of_very_many_versions_the_newest_are_told(
+    control: Control, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(objects, "MOST_VERSIONS", 2)
+    control.stop_looking()
+    for number in range(4):
+        await see(control, drive(sg=f"sg{number}"))
+    detail = await control.call("objects.get", id="D1")
+    assert [one["facts"]["sg"] for one in detail["versions"]] == ["sg3", "sg2"]
 
 
 async def test_what_is_gone_is_forgotten_and_kept_in_history(stored: Control) -> None:

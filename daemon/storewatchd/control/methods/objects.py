@@ -1,7 +1,7 @@
 """objects.*: the inventory. What is so now comes from memory, what was so from the store."""
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from storewatchd.store.objects import Version
 
 MOST_VERSIONS = 200
+"""How many versions of an object are told, the newest ones."""
+
+
+class _Told(NamedTuple):
+    """A version of an object, what became of it then, and which other one that concerned."""
+
+    object: Object
+    change: str
+    other: str
 
 
 def handlers(
@@ -56,31 +65,31 @@ def handlers(
 
     async def get_object(_: Call, asked: params.ObjectId) -> dict[str, Any]:
         known = _called(monitor, asked)
-        versions: dict[tuple[float, int], dict[str, Any]] = {}
+        versions: dict[tuple[float, int], _Told] = {}
         kind = asked.kind if known is None else known.kind.value
         keys = [object_key((one, asked.id)) for one in ObjectKind if kind in (None, one.value)]
         problem = None
-        newest = known
         try:
             for version in await store.objects.versions(kind, asked.id, MOST_VERSIONS):
-                newest = newest or version.object
-                _add(versions, version.object, version.change, version.other)
+                _add(versions, _Told(version.object, version.change, version.other))
         except StoreError as error:
             problem = what_is_missing(error)
             if known is None:
                 raise cannot_tell("object", asked.id, error) from error
+        history = [one for key in keys for one in (await journal.history(key))[-MOST_VERSIONS:]]
         waiting = [record for record in monitor.unwritten() if record.key in keys]
-        for record in (*[one for key in keys for one in await journal.history(key)], *waiting):
+        for record in (*history, *waiting):
             told = msgspec.json.decode(record.data)
-            newest = newest or Object.from_state(told)
-            _add(versions, Object.from_state(told), told["change"], told["other"])
+            _add(versions, _Told(Object.from_state(told), told["change"], told["other"]))
+        newest_first = [versions[key] for key in sorted(versions, reverse=True)][:MOST_VERSIONS]
+        newest = newest_first[0].object if known is None and newest_first else known
         if newest is None:
             raise NotFound(f"there is no object {asked.id!r}")
         status = _was(newest) if known is None else _status(known, _seen(monitor))
         problem = problem or store.lacks
         return {
             "object": _shape(monitor, newest, status),
-            "versions": _dated(versions[key] for key in sorted(versions, reverse=True)),
+            "versions": _dated(newest_first),
             "complete": problem is None,
             "incomplete_reason": problem,
         }
@@ -162,28 +171,24 @@ def _page(
     }
 
 
-def _add(
-    versions: dict[tuple[float, int], dict[str, Any]], one: Object, change: str, other: str
-) -> None:
-    versions.setdefault(
-        (one.since, one.version),
-        {
+def _add(versions: dict[tuple[float, int], _Told], told: _Told) -> None:
+    versions.setdefault((told.object.since, told.object.version), told)
+
+
+def _dated(newest_first: Iterable[_Told]) -> list[dict[str, Any]]:
+    dated: list[dict[str, Any]] = []
+    until = None
+    for one, change, other in newest_first:
+        shape = {
             "change": change,
             "other": other or None,
             "status": _was(one),
             "facts": dict(one.facts),
             "since": format_time(one.since),
-            "until": None,
-        },
-    )
-
-
-def _dated(newest_first: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    dated: list[dict[str, Any]] = []
-    until = None
-    for one in newest_first:
-        dated.append({**one, "until": until})
-        until = one["since"]
+            "until": until,
+        }
+        dated.append(shape)
+        until = shape["since"]
     return dated
 
 
