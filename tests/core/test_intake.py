@@ -13,7 +13,8 @@ from storewatchd.core.intake import Placed, Room, add, found, smallest_first
 from storewatchd.core.promql import Plan
 from storewatchd.core.promql.parse import parse
 from storewatchd.core.rows import Series
-from storewatchd.core.series import SeriesTable
+from storewatchd.core.rowstate import RowState
+from storewatchd.core.series import Recorded, SeriesTable, recording
 from storewatchd.core.steps import PIECE, Steps, alone, at_once
 
 NOON = 1_767_268_800.0
@@ -159,3 +160,13 @@ def test_columns_are_widened_and_heightened_aside() -> None:
     window = series.columns.window(0, NOON + 600, 20)
     assert window.values[:, 0].tolist() == [0.0] * 20
     assert np.count_nonzero(window.marks) == sum(range(1, 21))
+
+
+def test_a_recording_that_found_no_room_lacks_none_once_it_is_not_kept_any_more() -> None:
+    table, sums = SeriesTable(max_series=2), recording("sums", {})
+    table.keep_recordings([sums])
+    given = [Recorded({"name": name}, 1.0, RowState.EXACT) for name in "abc"]
+    table.record(sums, given, (), NOON)
+    assert table.room.lacking == {("sums", sums): 1}
+    table.keep_recordings([])
+    assert (table.room.lacking, table.room.count) == ({}, 0)

@@ -243,6 +243,7 @@ class SeriesTable:
             wanted.setdefault(recording.probe, []).append(recording)
         for probe in [name for name in self._probes if name.startswith(_RECORDER)]:
             if probe not in wanted:
+                self.expect(probe, ())
                 del self._probes[probe]
                 self.room.count -= len(self._series.pop(probe.removeprefix(_RECORDER)))
         for probe, scopes in wanted.items():
