@@ -60,7 +60,7 @@ class DeviceStatus:
     has_encryption_settings: bool  # EPP
     is_recovery_requested: bool  # RRQST
     has_interface_changed: bool  # INTFC
-    has_alert: bool  # TAFC: a TapeAlert flag has changed
+    has_alert: bool  # TAFC: a TapeAlert flag has changed since page 12h was read
     polling_delay_s: float | None
 
 

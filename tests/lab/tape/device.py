@@ -49,6 +49,8 @@ class Device:
         """Every CDB, for a test to look at."""
         self.flags: set[int] = set()
         """Raised TapeAlert flags."""
+        self.told_flags: set[int] = set()
+        """Those that page 12h told of last."""
         self.is_removal_prevented = False
         self.is_reserved_elsewhere = False
         self.requested = self.done = self.failed = 0
@@ -242,6 +244,8 @@ class Device:
         # A probe of the length alone returns no parameter, so it clears none.
         if page == 0x2E and size > 4:
             self.flags.clear()
+        if page == 0x12 and size > 4:
+            self.told_flags = set(self.flags)
         return data[:size]
 
 

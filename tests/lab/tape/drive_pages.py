@@ -100,7 +100,7 @@ def _status(drive: Drive) -> bytes:
     return log_page(
         0x11,
         [
-            binary_parameter(0, bytes([first, second, activity, 1 if drive.flags else 0])),
+            binary_parameter(0, bytes([first, second, activity, drive.flags != drive.told_flags])),
             parameter(1, 100, 2),
             binary_parameter(0x0101, b"\x88\0\0\0"),
         ],

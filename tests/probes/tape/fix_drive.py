@@ -70,6 +70,8 @@ class FakeDrive:
     tape: Tape | None = None
     activity: int = 0
     flags: frozenset[int] = frozenset()
+    told_flags: frozenset[int] = frozenset()  # by page 12h
+    has_tafc: bool = True
     loads: int = 100
     celsius: int = 34
     written: int = 0  # since the load
@@ -81,7 +83,8 @@ class FakeDrive:
 
     def answers(self) -> dict[str, bytes]:
         loaded = self.tape is not None
-        bits = bytes((0x21 if loaded else 0x01, 0x37 if loaded else 0x20, self.activity, 0))
+        changed = self.has_tafc and self.flags != self.told_flags
+        bits = bytes((0x21 if loaded else 0x01, 0x37 if loaded else 0x20, self.activity, changed))
         alerts = sum(1 << (64 - flag) for flag in self.flags).to_bytes(8)
         status = log_page(0x11, parameter(0, bits), parameter(1, (100, 2)))
         errors = (0, 0, 5, self.corrected, 0, 10 * MB, self.uncorrected)
@@ -164,6 +167,8 @@ class Desk(ScriptedPort):
                 stderr=f"Fixed format, current; Sense key: Unit Attention\n"
                 f"Additional sense: {words}\n",
             )
+        elif row == "tape.log.12":
+            self.drive.told_flags = self.drive.flags
         self.readings[row, object_id] = value
         return replace(await super().read(row, object_id), at=self.now)
 

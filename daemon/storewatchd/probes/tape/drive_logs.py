@@ -1,9 +1,12 @@
 """What every tape drive and the cartridge in it say of themselves, asked while nobody uses it.
 
-A drive that rests is asked two things at each look: what it does (page 11h) and its TapeAlert flags
-(page 12h, which reading does not clear; page 2Eh is not read here). The rest is asked when these,
-the kernel's statistics or a unit attention say that something happened, and otherwise every five
-minutes. A page that a drive does not list, or refuses, is not asked of it again.
+A drive that rests is asked one thing at each look: what it does (page 11h). That page says too
+whether a TapeAlert flag has changed (TAFC); its flags (page 12h, which reading does not clear; page
+2Eh is not read here) are asked where it says so, while one is set, and where it cannot be relied
+on: it has no page 11h, or its flags were once seen to change without a word of it. The rest is
+asked when these, the kernel's statistics or a unit attention say that something happened, and
+otherwise every five minutes. A page that a drive does not list, or refuses, is not asked of it
+again.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,7 +36,12 @@ from storewatchd.probes.tape.pages import (
 )
 from storewatchd.scsi.density import GENERATIONS
 from storewatchd.scsi.device_status import DeviceStatus
-from storewatchd.scsi.logs import SUPPORTED_PAGES, parse_supported_pages
+from storewatchd.scsi.logs import (
+    DEVICE_STATUS,
+    SUPPORTED_PAGES,
+    TAPEALERT_RESPONSE,
+    parse_supported_pages,
+)
 from storewatchd.scsi.mam import Medium, parse_medium
 from storewatchd.scsi.sg_tools import Ending
 
@@ -59,6 +67,8 @@ class _Drive:
     statistics: Mapping[str, int] = field(default_factory=dict)
     read_at: float | None = None  # all pages
     has_memory: bool = False  # whether that of this cartridge was read, or cannot be
+    has_flags: bool = False  # whether what page 12h said last is in `pages`
+    tells_of_flags: bool = True  # by page 11h, as far as is known
     heard: "list[Sense]" = field(default_factory=list)
 
 
@@ -82,7 +92,7 @@ class DriveLogsProbe(DeviceProbe):
         asker = Asker(port, device.address)
         flags = self._book.of(name)
         try:
-            is_new = await self._look(asker, device, drive)
+            is_new = await self._look(asker, device, drive, flags)
         except Malformed as error:
             flags.is_blind = True
             raise ProbeFailed(str(error)) from error
@@ -107,7 +117,7 @@ class DriveLogsProbe(DeviceProbe):
         rows = drive_rows(name, pages) | cartridge_rows(name, pages)
         return seen(scope, rows, news, cartridge_found(name, pages))
 
-    async def _look(self, asker: Asker, device: ScsiDevice, drive: _Drive) -> bool:
+    async def _look(self, asker: Asker, device: ScsiDevice, drive: _Drive, flags: Flags) -> bool:
         """Bring up to date what is known of a drive, which stays as it was where that fails;
         return whether another cartridge was loaded.
 
@@ -121,9 +131,20 @@ class DriveLogsProbe(DeviceProbe):
             # there.
             self._listed[version] = await _listed(asker)
         listed = self._listed[version]
-        first = await _read(asker, device, listed, AT_EVERY_LOOK)
+        first = await _read(asker, device, listed, (DEVICE_STATUS,))
+        if not _may_flags_differ(drive, first["status"], flags):
+            same = Pages(**first, alerts=before.alerts)
+            if not _is_due(drive, same, device, [*drive.heard, *asker.heard], asker.at):
+                drive.pages = replace(before, **first)
+                return False
+        # The drive takes its flags for told from now on, also where this look fails.
+        had_flags, drive.has_flags = drive.has_flags, False
+        first |= await _read(asker, device, listed, (TAPEALERT_RESPONSE,))
+        have_changed = had_flags and before.alerts != first["alerts"]
+        if have_changed and first["status"] is not None and not first["status"].has_alert:
+            drive.tells_of_flags = False
         if not _is_due(drive, Pages(**first), device, [*drive.heard, *asker.heard], asker.at):
-            drive.pages = replace(before, **first)
+            drive.pages, drive.has_flags = replace(before, **first), True
             return False
         pages = Pages(**first, **await _read(asker, device, listed, OF_THE_DRIVE))
         # Just after an unload they still tell of the cartridge that was there.
@@ -138,6 +159,7 @@ class DriveLogsProbe(DeviceProbe):
                 medium, has_memory = await _memory(asker)
         drive.pages = replace(pages, medium=medium)
         drive.has_memory = has_memory
+        drive.has_flags = True
         drive.statistics = _at_rest(device)
         drive.read_at = asker.at
         return is_new
@@ -207,6 +229,14 @@ def _is_due(
         or drive.pages.alerts != first.alerts
         or _steady(drive.pages.status) != _steady(first.status)
     )
+
+
+def _may_flags_differ(drive: _Drive, status: DeviceStatus | None, flags: Flags) -> bool:
+    """Return whether the flags may be others than those that were read last."""
+    if not drive.has_flags or not drive.tells_of_flags or status is None:
+        return True
+    # While one is set there is no hurry to spare a command: some drives have TAFC say just that.
+    return status.has_alert or bool(flags.active)
 
 
 def _steady(status: DeviceStatus | None) -> DeviceStatus | None:

@@ -42,6 +42,9 @@ from storewatchd.scsi.statistics import (
 )
 
 AT_EVERY_LOOK = (DEVICE_STATUS, TAPEALERT_RESPONSE)
+"""Asked as soon as something happens; the second only where the first does not say that it would
+tell nothing new."""
+
 OF_THE_DRIVE = (SEQUENTIAL_ACCESS, TEMPERATURE, DEVICE_STATISTICS, PROTOCOL_PORT)
 OF_THE_CARTRIDGE = (WRITE_ERRORS, READ_ERRORS, VOLUME_STATISTICS, DATA_COMPRESSION, TAPE_CAPACITY)
 """Pages that mean nothing while the drive is empty."""
