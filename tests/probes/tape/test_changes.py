@@ -110,7 +110,7 @@ def test_a_look_that_failed_makes_no_news_of_its_own() -> None:
 def test_a_unit_attention_is_told_once_also_where_the_look_failed() -> None:
     watch = Watch()
     watch.see(library("A"))
-    watch.port.readings["changer.addresses", CHANGER_AT] = ran(
+    watch.port.readings["changer.elements", CHANGER_AT] = ran(
         status=6,
         stderr="Fixed format, current; Sense key: Unit Attention\n"
         "Additional sense: Import or export element accessed\n",

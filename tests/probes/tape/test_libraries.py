@@ -275,7 +275,7 @@ def test_a_library_that_flickers_is_never_believed() -> None:
 def test_a_library_that_was_opened_is_believed() -> None:
     port = ScriptedPort()
     probe = watching(port)
-    port.readings["changer.addresses", CHANGER_AT] = ran(
+    port.readings["changer.elements", CHANGER_AT] = ran(
         status=6,
         stderr="Fixed format, current; Sense key: Unit Attention\n"
         "Additional sense: Import or export element accessed\n",

@@ -1,6 +1,7 @@
 """Inventories by mtx: when it is asked, when it is believed, and what stays unknown."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from probes.fix_probes import assert_keeps_to_its_families, values
 from probes.tape.fix_tape import CHANGER_AT, DRIVE, LIBRARY, FakeLibrary, Place, library, ran
 from storewatchd.core.frames import Frame, Scope
 from storewatchd.errors import ProbeDeferred, ProbeFailed, ReadRefused
+from storewatchd.port import Reading
 from storewatchd.probes.tape.libraries import (
     CONVINCING_LOOKS,
     MAX_AGE_S,
@@ -262,6 +264,99 @@ def test_a_spoilt_listing_is_a_failure_or_says_what_is_in_it(cut: int, flips: li
     assert values(frame, "library_elements")[LIBRARY, "storage"] == 41.0
 
 
+# How many elements it promises.
+
+
+CHANGED = ran(
+    status=6,
+    stderr="Fixed format, current; Sense key: Unit Attention\n"
+    "Additional sense: Mode parameters changed\n",
+)
+
+
+class Counting(ScriptedPort):
+    """Notes which commands a library gets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = NOON
+        self.commands: list[str] = []
+        self.attentions = 0
+
+    async def read(self, row: str, object_id: str = "") -> Reading:
+        reading = await super().read(row, object_id)
+        if row.startswith("changer."):
+            self.commands.append(row.removeprefix("changer."))
+            if self.attentions:
+                self.attentions -= 1
+                reading = replace(reading, value=CHANGED)
+        return replace(reading, at=self.now)
+
+
+def commands(lab: Lab, after_s: float = 30.0) -> list[str]:
+    """Look, and return which commands that took."""
+    assert isinstance(lab.port, Counting)
+    lab.port.now += after_s
+    lab.port.commands.clear()
+    lab.look()
+    return list(lab.port.commands)
+
+
+def counting() -> Lab:
+    """Return a lab whose library was looked at once."""
+    lab = Lab()
+    lab.port = Counting()
+    lab.show(FULL)
+    assert commands(lab) == BOTH
+    return lab
+
+
+BOTH = ["addresses", "elements"]
+
+
+def test_what_a_library_promises_is_asked_once_and_every_few_minutes() -> None:
+    lab = counting()
+    looks = [commands(lab) for _ in range(20)]
+    assert looks.count(BOTH) == 1
+    assert looks.count(["elements"]) == 19
+    assert commands(lab, -7200.0)[:1] == ["elements"]
+    assert commands(lab) == BOTH, "the clock was set back"
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_another_number_of_elements_is_asked_about_at_once(more: bool) -> None:
+    lab = counting()
+    lab.show(library(*(f"T{number}" for number in range(41 if more else 39)), None))
+    assert commands(lab) == ["elements", *BOTH]
+    assert commands(lab) == ["elements"]
+
+
+def test_after_a_unit_attention_a_library_is_asked_again_what_it_promises() -> None:
+    lab = counting()
+    assert isinstance(lab.port, Counting)
+    lab.port.attentions = 1
+    assert commands(lab) == ["elements", "elements", *BOTH]
+    assert commands(lab) == BOTH, "it may have changed after the page was asked"
+    assert commands(lab) == ["elements"]
+
+
+@pytest.mark.parametrize("report", [SPOILT, ran(status=3)], ids=["spoilt", "failed"])
+def test_after_a_report_that_is_no_use_a_library_is_asked_again_what_it_promises(
+    report: Any,
+) -> None:
+    lab = counting()
+    lab.show(FULL, report)
+    lab.fail(1, "element|failed|device")
+    lab.show(FULL)
+    assert commands(lab) == BOTH
+
+
+def test_a_report_that_lost_elements_is_not_believed_by_a_promise_of_before() -> None:
+    lab = counting()
+    lab.show(FULL, ran(library("A").report()))
+    lab.fail(1, "41 storage elements, found 1")
+
+
 # What is known of it without a command.
 
 
@@ -270,7 +365,7 @@ def test_the_age_of_an_inventory_is_told_while_the_library_is_busy() -> None:
     assert values(lab.look(lab.libraries), "library_up") == {(LIBRARY,): 1.0}
     assert "library_inventory_age_seconds" not in lab.look(lab.libraries).rows
     lab.look()
-    lab.port.readings["changer.addresses", CHANGER_AT] = ProbeDeferred("bareos-sd holds it")
+    lab.port.readings["changer.elements", CHANGER_AT] = ProbeDeferred("bareos-sd holds it")
     lab.clock.forward(500)
     with pytest.raises(ProbeDeferred):
         lab.look()

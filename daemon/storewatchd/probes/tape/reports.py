@@ -31,6 +31,10 @@ each element at most 12 bytes, two bar codes of 36 and a designator of 4 + 34.""
 BAD_REPORTS = 3
 """After how many reports in a row that are no use mtx is asked of a library that gave good ones."""
 
+ADDRESSES_ANEW_S = 300.0
+"""How old what mode page 1Dh said may be: it changes only where somebody reconfigures the library,
+which says so by a unit attention, and shows another number of elements."""
+
 _REFUSED = (Ending.ILLEGAL_REQUEST, Ending.UNSUPPORTED)
 
 
@@ -73,6 +77,8 @@ class Known:
     conflicts: int = 0  # looks that found it reserved by another host
     moves: int = 0
     cleanings: Counter[str] = field(default_factory=Counter)  # loads of cleaning cartridges
+    expected: Assignment | None = None  # by mode page 1Dh, while there is no reason to doubt it
+    expected_at: float = 0.0
 
 
 class Reports:
@@ -103,7 +109,7 @@ async def take_inventory(port: Port, asker: Asker, known: Known) -> Inventory:
         ProbeFailed: neither its report nor mtx can be believed.
     """
     try:
-        elements = await _reported(asker)
+        elements = await _reported(asker, known)
     except NoUse as error:
         known.bad_reports += 1
         if known.reported and known.bad_reports < BAD_REPORTS:
@@ -118,20 +124,43 @@ async def take_inventory(port: Port, asker: Asker, known: Known) -> Inventory:
     return Inventory(elements)
 
 
-async def _reported(asker: Asker) -> tuple[Element, ...]:
+async def _reported(asker: Asker, known: Known) -> tuple[Element, ...]:
+    expected, known.expected = known.expected, None  # forgotten by whatever goes wrong
     try:
-        expected = parse_assignment(await asker.ask("changer.addresses"))
-        if _is_large(expected):
-            report = await asker.ask("changer.elements.all")
-            # That takes longer than the loop may stand still.
-            return await aside(parse_elements, report, expected=expected)
-        return parse_elements(await asker.ask("changer.elements"), expected=expected)
+        elements = await _as_expected(asker, expected) if expected else None
+        if elements is None:
+            expected = parse_assignment(await asker.ask("changer.addresses"))
+            known.expected_at = asker.at or 0.0
+            elements = await _elements(asker, expected)
+        if not asker.heard and 0 <= (asker.at or 0.0) - known.expected_at < ADDRESSES_ANEW_S:
+            known.expected = expected
+        return elements
     except Malformed as error:
         raise NoUse(str(error), is_spoilt=True) from error
     except ProbeFailed as error:
         if asker.ending in _REFUSED:
             raise NoUse(error.reason, is_spoilt=False) from error
         raise
+
+
+async def _as_expected(asker: Asker, expected: Assignment) -> tuple[Element, ...] | None:
+    """Return a report that is what a library promised at another look; None where it is not, or
+    somebody may have reconfigured the library."""
+    try:
+        elements = await _elements(asker, expected)
+    except Malformed:
+        return None
+    counts = Counter(one.type for one in elements)
+    is_same = all(counts[kind] == count for kind, count in expected.counts.items())
+    return elements if is_same and not asker.heard else None
+
+
+async def _elements(asker: Asker, expected: Assignment) -> tuple[Element, ...]:
+    if _is_large(expected):
+        report = await asker.ask("changer.elements.all")
+        # That takes longer than the loop may stand still.
+        return await aside(parse_elements, report, expected=expected)
+    return parse_elements(await asker.ask("changer.elements"), expected=expected)
 
 
 def _is_large(expected: Assignment) -> bool:
