@@ -398,7 +398,8 @@ ROWS: dict[str, Row] = {
         Row(
             "scsi.holders",
             "read",
-            "/proc/PID/fd: which processes hold the nodes of a SCSI device",
+            "/sys/module/sg/refcnt and st/refcnt, and where these do not say 0 /proc/PID/fd: which"
+            " processes hold the nodes of a SCSI device",
             object="scsi",
         ),
         Row("mounts", "read", "/proc/1/mountinfo or /proc/self/mountinfo, and /proc/filesystems"),

@@ -1,7 +1,8 @@
 """Tools that ask a SCSI device: run by a worker, with a look before and a look after.
 
 A command of class P1 runs only while nobody holds the device and its statistics rest: any command
-may be the one that receives a unit attention that a backup program waits for. The window cannot be
+may be the one that receives a unit attention that a backup program waits for. Nobody does while the
+kernel counts no open node of its kind; otherwise every process is looked at. The window cannot be
 closed, so what changed meanwhile is told. One of class P2 is asked by who holds the device.
 """
 
@@ -21,6 +22,8 @@ MAX_STDERR_BYTES = 65_536
 RUNNING = "running"
 SAFE_QUEUE = 1
 """A host with so few slots is asked one thing at a time: one dead device wedges all of it."""
+
+_NODE = re.compile(r"n?(sg|st)\d+[alm]?")  # and the module of its driver
 
 
 class Deferred(Exception):
@@ -147,6 +150,8 @@ def holders(roots: Roots, nodes: frozenset[str]) -> list[dict[str, Any]]:
     Raises:
         PermissionError: that cannot be seen.
     """
+    if _are_all_closed(roots, nodes):
+        return []
     own = os.getpid()
     found = []
     for pid in os.listdir(roots.procfs):
@@ -168,6 +173,27 @@ def holders(roots: Roots, nodes: frozenset[str]) -> list[dict[str, Any]]:
                 comm = _line(f"{roots.procfs}/{pid}/comm") or "a process"
                 found.append({"pid": int(pid), "comm": comm, "node": node})
     return found
+
+
+def _are_all_closed(roots: Roots, nodes: frozenset[str]) -> bool:
+    """Return whether the kernel counts no open node of these kinds, of any device; False where that
+    cannot be known, as of a driver that is built in.
+
+    An open file holds the module of its driver: sg, st and every other character device name
+    theirs as the owner of their file operations (fs/char_dev.c, chrdev_open). Tools of our own
+    count too.
+    """
+    drivers = set()
+    for node in nodes:
+        kind = _NODE.fullmatch(node)
+        if kind is None:
+            return False
+        drivers.add(kind[1])
+    try:
+        counts = {_line(f"{roots.sysfs}/module/{driver}/refcnt") for driver in drivers}
+    except OSError:
+        return False
+    return counts == {"0"}
 
 
 def _spawned(roots: Roots, row: ToolRow, device: Device) -> tuple[int, bytes, bytes]:

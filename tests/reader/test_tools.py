@@ -181,6 +181,85 @@ def test_what_consumes_is_run_where_that_was_allowed(machine: Machine) -> None:
     assert tools.run(allowed, row("ask", safety="P2"), DRIVE)[0]["status"] == 0
 
 
+# The kernel's own count of open nodes.
+
+
+@pytest.fixture
+def counting(machine: Machine) -> Iterator[Machine]:
+    """A machine whose kernel counts who has nodes open; somebody holds nst0, as only /proc shows.
+
+    No real kernel is like that: so it shows which of the two was looked at.
+    """
+    machine.tool("ask", "true")
+    for driver in ("sg", "st"):
+        machine.say(f"module/{driver}/refcnt", 0)
+    with (machine.root / "dev/nst0").open("rb") as held:
+        holder = subprocess.Popen(["sleep", "60"], pass_fds=(held.fileno(),))
+    yield machine
+    holder.kill()
+    holder.wait()
+
+
+def test_where_the_kernel_counts_no_open_node_nobody_holds_anything(counting: Machine) -> None:
+    value, _ = counting.run(row("ask"))
+    assert (value["status"], value["raced"]) == (0, False)
+
+
+@pytest.mark.parametrize("driver", ["sg", "st"])
+@pytest.mark.parametrize("count", ["1", "-1", "", None], ids=["open", "going", "empty", "built in"])
+def test_any_other_count_has_every_process_looked_at(
+    counting: Machine, driver: str, count: str | None
+) -> None:
+    counting.say(f"module/{driver}/refcnt", count)
+    if count is None:
+        (counting.root / f"sys/module/{driver}/refcnt").unlink()
+    with pytest.raises(Deferred, match="sleep"):
+        counting.run(row("ask"))
+
+
+def test_a_count_that_cannot_be_read_has_every_process_looked_at(counting: Machine) -> None:
+    (counting.root / "sys/module/st/refcnt").unlink()
+    (counting.root / "sys/module/st/refcnt").mkdir()
+    with pytest.raises(Deferred, match="sleep"):
+        counting.run(row("ask"))
+
+
+def test_a_node_of_an_unknown_driver_has_every_process_looked_at(counting: Machine) -> None:
+    counting.add("3:0:2:0", "sg5", "other0")
+    with (counting.root / "dev/other0").open("rb") as held:
+        holder = subprocess.Popen(["sleep", "60"], pass_fds=(held.fileno(),))
+    try:
+        with pytest.raises(Deferred, match=r"sleep.*other0"):
+            counting.run(row("ask"), "3:0:2:0")
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_tape_nodes_that_are_open_are_nothing_to_a_library(counting: Machine) -> None:
+    counting.add("3:0:0:0", "sg3")
+    counting.say("module/st/refcnt", 2)
+    with (counting.root / "dev/sg3").open("rb") as held:
+        holder = subprocess.Popen(["sleep", "60"], pass_fds=(held.fileno(),))
+    try:
+        assert counting.run(row("ask"), "3:0:0:0")[0]["status"] == 0
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_who_came_while_a_tool_ran_is_told_by_the_count(counting: Machine) -> None:
+    counting.tool("ask", f"echo 2 > {counting.root}/sys/module/st/refcnt")
+    assert counting.run(row("ask"))[0]["raced"] is True
+
+
+def test_a_count_that_our_own_tools_hold_up_is_no_race(machine: Machine) -> None:
+    for driver in ("sg", "st"):
+        machine.say(f"module/{driver}/refcnt", 0)
+    machine.tool("ask", f"echo 2 > {machine.root}/sys/module/sg/refcnt")
+    assert machine.run(row("ask"))[0]["raced"] is False, "nobody holds this device"
+
+
 # What happens meanwhile.
 
 
