@@ -100,14 +100,15 @@ class Watch:
         port = ScriptedPort()
         self.library.tell(port)
         tree = port.readings["sys.scsi", ""] | device(AT, 1, DRIVE, "sg4", "st0")
+        held = {AT: self.holders}
         for number, serial in enumerate(self.others, 2):
             tree |= device(f"3:0:{number}:0", 1, serial, f"sg{number + 9}", f"st{number}")
-            port.readings["scsi.holders", f"3:0:{number}:0"] = {"exists": True, "holders": []}
+            held[f"3:0:{number}:0"] = []
         tree[f"scsi_device/{AT}/device/state"] = self.states[DRIVE]
         tree[f"scsi_device/{AT}/device/model"] = self.product
         tree[f"scsi_device/{CHANGER_AT}/device/state"] = self.states[LIBRARY]
         port.readings["sys.scsi", ""] = tree
-        port.readings["scsi.holders", AT] = {"exists": True, "holders": self.holders}
+        port.readings["scsi.holders", ""] = {"devices": held}
         tree |= {
             f"scsi_tape/st0/stats/{name}": b"%d\n" % count for name, count in self.counts.items()
         }

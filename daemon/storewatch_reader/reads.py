@@ -65,13 +65,29 @@ def _disk(roots: Roots, number: int) -> str:
     return os.path.basename(target)
 
 
-def scsi_holders(roots: Roots, address: str) -> dict[str, Any]:
-    """Return which processes hold a SCSI device; `exists` alone where it is not there."""
+_TAPE_KINDS = ("1", "8")  # sequential access device, medium changer (SPC-4 6.4.2)
+
+
+def scsi_holders(roots: Roots, _: str) -> dict[str, Any]:
+    """Return which processes hold each tape drive and changer, by its address."""
+    devices = []
     try:
-        device = tools.find(roots, address)
-    except tools.Gone:
-        return {"exists": False}
-    return {"exists": True, "holders": tools.holders(roots, device.nodes)}
+        addresses = os.listdir(f"{roots.sysfs}/class/scsi_device")
+    except FileNotFoundError:
+        addresses = []
+    for address in addresses:
+        try:
+            if tools.kind(roots, address) in _TAPE_KINDS:
+                devices.append(tools.find(roots, address))
+        except tools.Gone:
+            continue
+    held = tools.holders(roots, frozenset[str]().union(*(one.nodes for one in devices)))
+    return {
+        "devices": {
+            one.address: [holder for holder in held if holder["node"] in one.nodes]
+            for one in devices
+        }
+    }
 
 
 def mounts(roots: Roots, _: str) -> dict[str, Any]:

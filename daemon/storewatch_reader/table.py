@@ -399,8 +399,7 @@ ROWS: dict[str, Row] = {
             "scsi.holders",
             "read",
             "/sys/module/sg/refcnt and st/refcnt, and where these do not say 0 /proc/PID/fd: which"
-            " processes hold the nodes of a SCSI device",
-            object="scsi",
+            " processes hold a tape drive or changer",
         ),
         Row("mounts", "read", "/proc/1/mountinfo or /proc/self/mountinfo, and /proc/filesystems"),
         Row("proc.states", "read", "/proc/PID/stat: processes by state, and those in D state"),

@@ -112,6 +112,11 @@ def find(roots: Roots, address: str) -> Device:
     )
 
 
+def kind(roots: Roots, address: str) -> str | None:
+    """Return the type of a device, a number; None where it is not there."""
+    return _line(f"{roots.sysfs}/class/scsi_device/{address}/device/type")
+
+
 def host_limit(can_queue: int) -> int:
     """Return how many commands a host may have from us at the same time."""
     return 1 if can_queue <= SAFE_QUEUE else 4
@@ -193,7 +198,7 @@ def _are_all_closed(roots: Roots, nodes: frozenset[str]) -> bool:
         counts = {_line(f"{roots.sysfs}/module/{driver}/refcnt") for driver in drivers}
     except OSError:
         return False
-    return counts == {"0"}
+    return counts <= {"0"}
 
 
 def _spawned(roots: Roots, row: ToolRow, device: Device) -> tuple[int, bytes, bytes]:

@@ -182,21 +182,35 @@ def test_the_size_of_a_block_device_is_the_kernels(tmp_path: Path) -> None:
 # Holders.
 
 
-def test_who_holds_a_device_is_told(tmp_path: Path) -> None:
-    device = tmp_path / "sys/class/scsi_device/3:0:1:0/device"
-    (device / "scsi_generic" / "sg4").mkdir(parents=True)
-    (device / "state").write_text("running\n")
+def test_who_holds_tape_devices_is_told_of_all_at_once(tmp_path: Path) -> None:
+    for address, kind, sg in (("3:0:0:0", 8, "sg3"), ("3:0:1:0", 1, "sg4"), ("0:0:0:0", 0, "sg0")):
+        device = tmp_path / "sys/class/scsi_device" / address / "device"
+        (device / "scsi_generic" / sg).mkdir(parents=True)
+        (device / "state").write_text("running\n")
+        (device / "type").write_text(f"{kind}\n")
+    # One is being taken away: it has no node any more.
+    (tmp_path / "sys/class/scsi_device/3:0:2:0/device").mkdir(parents=True)
+    for name, content in (("type", "1"), ("state", "cancel")):
+        (tmp_path / f"sys/class/scsi_device/3:0:2:0/device/{name}").write_text(f"{content}\n")
     (tmp_path / "dev").mkdir()
-    (tmp_path / "dev" / "sg4").touch()
+    for name in ("sg0", "sg4"):
+        (tmp_path / "dev" / name).touch()
     roots = Roots(sysfs=f"{tmp_path}/sys", dev=f"{tmp_path}/dev")
-    assert reads.scsi_holders(roots, "3:0:1:0") == {"exists": True, "holders": []}
-    with (tmp_path / "dev" / "sg4").open("rb") as held:
-        child = subprocess.Popen(["sleep", "60"], pass_fds=(held.fileno(),))
+    assert reads.scsi_holders(roots, "") == {"devices": {"3:0:0:0": [], "3:0:1:0": []}}
+    with (tmp_path / "dev/sg4").open("rb") as held, (tmp_path / "dev/sg0").open("rb") as disk:
+        child = subprocess.Popen(["sleep", "60"], pass_fds=(held.fileno(), disk.fileno()))
     try:
-        assert reads.scsi_holders(roots, "3:0:1:0")["holders"] == [
-            {"pid": child.pid, "comm": "sleep", "node": "sg4"}
-        ]
+        assert reads.scsi_holders(roots, "") == {
+            "devices": {
+                "3:0:0:0": [],
+                "3:0:1:0": [{"pid": child.pid, "comm": "sleep", "node": "sg4"}],
+            }
+        }
     finally:
         child.kill()
         child.wait()
-    assert reads.scsi_holders(roots, "9:0:0:0") == {"exists": False}
+
+
+def test_a_machine_without_scsi_holds_nothing(tmp_path: Path) -> None:
+    roots = Roots(sysfs=str(tmp_path), procfs="/nowhere")
+    assert reads.scsi_holders(roots, "") == {"devices": {}}, "and no process is looked at"

@@ -115,10 +115,7 @@ async def test_a_device_is_planned_by_any_of_its_names(control: Control, name: s
     rows = {"tape_drive_info": [Row(facts, 1.0)]}
     table.feed(Frame(scope, control.node.clock.wall(), rows=rows))
     reads = (await control.call("probes.plan", device=name))["reads"]
-    assert {(one["object"], one["key"]) for one in reads} == {
-        ("3:0:1:0", "scsi:3:0:1:0"),
-        ("3:0:1:0", "scsi.holders:3:0:1:0"),
-    }
+    assert {(one["object"], one["key"]) for one in reads} == {("3:0:1:0", "scsi:3:0:1:0")}
     commands = {one["row"]: (one["safety"], one["command"]) for one in reads}
     assert commands["tape.log.12"] == ("P1", "sg_logs -r -m 8192 -p 0x12 {sg}")
     assert "tape.log.2e" not in commands

@@ -26,7 +26,7 @@ def port_with(*holders: dict[str, Any], **statistics: int) -> ScriptedPort:
     library("A").tell(port, DRV0001="st0", DRV0002="st1")
     for name, value in statistics.items():
         port.readings["sys.scsi", ""][f"scsi_tape/st0/stats/{name}"] = b"%d\n" % value
-    port.readings["scsi.holders", AT] = {"exists": True, "holders": list(holders)}
+    port.readings["scsi.holders", ""] = {"devices": {AT: list(holders)}}
     return port
 
 
@@ -83,7 +83,7 @@ def test_a_drive_that_is_gone_is_down() -> None:
 
 def test_a_drive_that_went_away_meanwhile_is_absent() -> None:
     port = port_with()
-    port.readings["scsi.holders", AT] = {"exists": False}
+    port.readings["scsi.holders", ""] = {"devices": {"3:0:2:0": []}}
     with pytest.raises(ProbeAbsent, match="went away"):
         look(port)
 
@@ -133,7 +133,7 @@ class Watch:
         tree["scsi_tape/st0/stats/write_byte_cnt"] = b"%d\n" % self.written
         tree["scsi_tape/st0/stats/read_byte_cnt"] = b"%d\n" % read
         holders = [{"pid": 7, "comm": holder, "node": "nst0"}] if holder else []
-        self.port.readings["scsi.holders", AT] = {"exists": True, "holders": holders}
+        self.port.readings["scsi.holders", ""] = {"devices": {AT: holders}}
         frame = asyncio.run(self.probe.collect(self.port, SCOPE))
         assert_keeps_to_its_families(self.probe, frame)
         return frame

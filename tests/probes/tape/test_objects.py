@@ -27,7 +27,7 @@ IS = {"vendor": "ACME", "model": "Tape 9", "firmware": "1.00"}
 def port() -> ScriptedPort:
     port = ScriptedPort()
     library("A1", None, "A2").tell(port, DRV0001="st0")
-    port.readings["scsi.holders", "3:0:1:0"] = {"exists": True, "holders": []}
+    port.readings["scsi.holders", ""] = {"devices": {"3:0:1:0": []}}
     return port
 
 

@@ -116,10 +116,11 @@ class DrivesProbe(DeviceProbe):
             # That it is gone is a fact, and no failure to look.
             ((_, drive),) = scope.labels
             return seen(scope, {"tape_drive_up": [Row((drive,), 0.0)]})
-        answer = (await port.read("scsi.holders", device.address)).value
-        if not answer["exists"]:
+        # Of all drives at once: those that look at the same time share it.
+        held = (await port.read("scsi.holders")).value["devices"].get(device.address)
+        if held is None:
             raise ProbeAbsent(f"{device.identity} went away")
-        holders = [(one["comm"], one["pid"]) for one in answer["holders"]]
+        holders = [(one["comm"], one["pid"]) for one in held]
         return seen(
             scope,
             rows_of(device, holders) | self._stream_rows(device, is_held=bool(holders)),
