@@ -113,7 +113,7 @@ def _appliance_tree(sysfs: Path) -> None:
 
 
 def _idle() -> Samples:
-    with place() as directory, Machine(directory / "lab") as machine:
+    with place() as directory, Machine(directory / "lab", counts_open=True) as machine:
         for number in range(LIBRARIES):
             EmulatedLibrary(machine=machine, serial=f"LABLIB{number:04}", drives=DRIVES)
         _appliance_tree(machine.sysfs)

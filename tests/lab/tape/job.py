@@ -38,6 +38,7 @@ class TapeJob:
         self._program = program
         self._owed = 0.0
         self._over = threading.Event()
+        self._is_closed = False
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def __enter__(self) -> Self:
@@ -46,6 +47,7 @@ class TapeJob:
         link = programs / self._program
         if not link.is_symlink():
             link.symlink_to(Path(shutil.which("sleep") or "/bin/sleep"))
+        self._machine.count_open(self._machine.tape_node(self._drive), 1)
         with open(self._machine.tape_node(self._drive), "rb") as node:
             self.process = subprocess.Popen([str(link), "3600"], stdin=node)
         self._machine.show_open(self._drive, is_open=True)
@@ -66,6 +68,9 @@ class TapeJob:
         self._thread.join()
         self.process.kill()
         self.process.wait()
+        if not self._is_closed:
+            self._is_closed = True
+            self._machine.count_open(self._machine.tape_node(self._drive), -1)
         self._machine.show_open(self._drive, is_open=False)
 
     def _work(self) -> None:

@@ -22,10 +22,12 @@ class Machine:
     """A context manager over a directory of its own, with `dev` in it; `sysfs` is in memory, and
     gone when the machine is closed.
 
-    The emulator is a thread of this process.
+    The emulator is a thread of this process. Where it is told to, it counts who has nodes open, as
+    the modules of a kernel do: tools through the shim, and jobs, but not who opens a node's file by
+    itself.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, counts_open: bool = False) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         self.dev = root / "dev"
@@ -40,6 +42,11 @@ class Machine:
         self.hosts: dict[int, Host] = {}
         self.addresses: dict[Device, Address] = {}
         self._lock = threading.RLock()
+        self._open: dict[str, int] | None = None
+        if counts_open:
+            self._open = dict.fromkeys(("sg", "st", "ch"), 0)
+            self.tree.show_open_counts(self._open)
+            self.server.count = self.count_open
         self._stuck: HangingMount | None = None
         self._write_map()
 
@@ -148,6 +155,15 @@ class Machine:
             node = self.server.nodes.get(str(self.dev / name))
             if node:
                 node.refusal = errno.EBUSY if is_open else 0
+
+    def count_open(self, path: str, step: int) -> None:
+        """Have a module's count go up or down by a node that is opened, or closed."""
+        name = path.rpartition("/")[2]
+        driver = "sg" if name.startswith("sg") else "ch" if name.startswith("sch") else "st"
+        with self._lock:
+            if self._open is not None:
+                self._open[driver] += 2 * step  # of the file, and of the character device
+                self.tree.show_open_counts(self._open)
 
     def hang(self, device: Device, *, opcode: int | None = None, unkillable: bool = False) -> None:
         """Answer nothing. Unkillable: who asks waits in the kernel, where SIGKILL does not reach;

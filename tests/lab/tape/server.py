@@ -28,10 +28,12 @@ class Node:
 
 @dataclass
 class Server:
-    """Serves until it is stopped; `nodes` may change meanwhile."""
+    """Serves until it is stopped; `nodes` may change meanwhile. `count` is told of every node that
+    is opened (1) and closed (-1), before who does so hears of it."""
 
     path: Path
     nodes: dict[str, Node] = field(default_factory=dict)
+    count: Callable[[str, int], None] | None = None
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
@@ -94,16 +96,23 @@ class Server:
         _, length, flags = struct.unpack("<4sHI", _receive(connection, 10))
         path = _receive(connection, length).decode()
         refusal, node = self._open(path, flags)
-        connection.sendall(struct.pack("<i", refusal))
         if node is None:
+            connection.sendall(struct.pack("<i", refusal))
             return
+        self._note(path, 1)
         try:
+            connection.sendall(struct.pack("<i", 0))
             while True:
                 self._command(connection, path, node)
         finally:
+            self._note(path, -1)
             if flags & os.O_EXCL:
                 node.exclusive -= 1
                 self.change()
+
+    def _note(self, path: str, step: int) -> None:
+        if self.count:
+            self.count(path, step)
 
     def _open(self, path: str, flags: int) -> tuple[int, Node | None]:
         """Return an errno, or the node; wait, as sg does, for whoever holds it exclusively."""

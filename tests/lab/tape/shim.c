@@ -111,6 +111,7 @@ static int open_device(const char *path, int flags)
 	snprintf(device->path, sizeof device->path, "%s", path);
 	snprintf(device->target, sizeof device->target, "%s", target);
 	device->minor = minor_of(path);
+	device->opener = getpid();
 	device->flags = flags;
 	pthread_mutex_init(&device->lock, NULL);
 	fd = connect_target(device, &error);
@@ -248,10 +249,18 @@ int close(int fd)
 	struct device *device = device_of(fd);
 	if (device) {
 		devices[fd] = NULL;
-		leave_target(device);
+		leave_target(fd, device);
 		free(device);
 	}
 	return real_close(fd);
+}
+
+/* A kernel closes what a program leaves open before anybody hears of its end. */
+__attribute__((destructor)) static void close_all(void)
+{
+	for (int fd = 0; fd < MAX_FD; fd++)
+		if (devices[fd])
+			close(fd);
 }
 
 static int device_stat(const char *path, struct stat *about)

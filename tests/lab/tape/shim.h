@@ -7,6 +7,7 @@
 
 struct device {
 	int minor, flags, is_broken;
+	int opener; /* the process; what it forks has the same connection */
 	char path[256], target[256];
 	pthread_mutex_t lock;
 #ifdef WITH_ISCSI
@@ -19,7 +20,8 @@ struct device {
 int connect_target(struct device *device, int *error);
 /* Do what comes first once the device has its descriptor. */
 void settle_target(int fd, struct device *device);
-void leave_target(struct device *device);
+/* Do what comes last. When it returns, the device is closed for everybody to see. */
+void leave_target(int fd, struct device *device);
 
 /* The ioctl SG_IO. */
 int run_command(int fd, struct device *device, struct sg_io_hdr *io);

@@ -81,6 +81,12 @@ class SysfsTree:
             (root / "class" / name).mkdir(parents=True)
         self._drafts.mkdir()
 
+    def show_open_counts(self, counts: Mapping[str, int]) -> None:
+        """Show how often each module is in use."""
+        for driver, count in counts.items():
+            (self.root / "module" / driver).mkdir(exist_ok=True)
+            self._replace(self.root / "module" / driver / "refcnt", f"{count}\n".encode())
+
     def add_host(self, host: Host) -> Path:
         """Show a host; return its attributes' directory."""
         name = f"host{host.number}"

@@ -9,6 +9,7 @@
  *               u32 bytes, sense, data in
  *     or        "SGH1" 8 bytes 0, u32 length, path: look at that path, which may block in the kernel,
  *               then send the command again
+ *     close     the end of what is sent                      -> the end of what is answered
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -31,6 +32,7 @@
 
 #define DEFAULT_TIMEOUT_MS 60000
 #define OPEN_TIMEOUT_MS 3600000 /* an opening waits for whoever holds the device exclusively */
+#define CLOSE_TIMEOUT_MS 1000
 /* Of the kernel's include/scsi/scsi_status.h, which programs are not given. */
 #define DID_NO_CONNECT 1
 #define DID_TIME_OUT 3
@@ -335,14 +337,20 @@ void settle_target(int fd, struct device *device)
 #endif
 }
 
-void leave_target(struct device *device)
+void leave_target(int fd, struct device *device)
 {
+	struct pollfd wait = { fd, POLLIN, 0 };
+	char rest[64];
+
+	if (!strncmp(device->target, "unix:", 5) && !device->is_broken && device->opener == getpid()) {
+		shutdown(fd, SHUT_WR);
+		while (poll(&wait, 1, CLOSE_TIMEOUT_MS) > 0 && recv(fd, rest, sizeof rest, MSG_DONTWAIT) > 0)
+			;
+	}
 #ifdef WITH_ISCSI
 	if (device->iscsi) {
 		iscsi_logout_sync(device->iscsi);
 		iscsi_destroy_context(device->iscsi);
 	}
-#else
-	(void)device;
 #endif
 }
