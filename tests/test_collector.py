@@ -40,6 +40,8 @@ class Bench:
         self.own_scopes: tuple[Scope, ...] = ()
         self.blindness: dict[tuple[str, ...], float] = {}
         self.expected: list[tuple[str, tuple[Scope, ...]]] = []
+        self.room = asyncio.Event()  # for frames of the watched probe
+        self.room.set()
         self.collector = Collector(
             (self.probe, ScriptedProbe("beat")),
             ScriptedPort(),
@@ -59,6 +61,7 @@ class Bench:
             if row.value:
                 self.blindness[row.labels] = row.value
         elif frame.scope.probe == "watched":
+            await self.room.wait()
             self.frames.append(frame)
 
     async def _expect(self, probe: str, scopes: tuple[Scope, ...]) -> None:
@@ -351,6 +354,20 @@ async def test_of_a_probe_that_has_found_nothing_yet_anything_may_be_told(bench:
     await bench.look_again()
     assert whole not in bench.own_scopes
     assert own("watched", "path=/a") in bench.own_scopes
+
+
+async def test_what_goes_while_its_look_is_handed_in_is_told_of_no_more(bench: Bench) -> None:
+    await bench.start()
+    bench.room.clear()
+    await bench.look_again()
+    bench.probe.scopes = (B,)
+    bench.collector.rediscover("watched")
+    await bench.later(0)
+    bench.room.set()
+    await bench.look_again()
+    await bench.look_again()
+    assert own("watched", "path=/a") not in bench.own
+    assert own("watched", "path=/b") in bench.own
 
 
 async def test_why_a_look_failed_is_told(bench: Bench) -> None:

@@ -316,6 +316,8 @@ class Collector:
                 replace(frame, at=now.wall, duration_s=duration_s, monotonic=now.monotonic)
             )
             await self._tell_of(look, now)
+            if self._looks.get(look.scope) is not look:
+                self._told = None  # it went while that was handed in: it is told of no more
         self._end(look)
 
     async def _is_gone(self, look: _Look) -> bool:
@@ -356,10 +358,10 @@ class Collector:
         told: tuple[Scope | str, ...] = (*self._looks, *unknown)
         if told == self._told:
             return
-        self._told = told
         sights = [look.sight for look in self._every_look()]
         for probe, scopes in told_scopes(sights, unknown):
             await self._expect(probe, scopes)
+        self._told = told
 
     async def _tell_of(self, look: _Look, now: Instant) -> None:
         for frame in look.sight.frames(now):
