@@ -99,11 +99,13 @@ def test_the_same_again_changes_nothing(desk: Desk) -> None:
 def test_what_is_not_named_any_more_is_gone_with_the_last_who_saw_it(desk: Desk) -> None:
     desk.see(drive(sg="sg3", model="M"))
     desk.see(drive(bay="1"), scope=ROBOT)
-    assert desk.see() == [("D1", "renamed")]
+    assert desk.see() == [("D1", "disconnected")]
+    assert desk.see(drive(sg="sg4", model="M")) == [("D1", "connected")]
+    assert desk.see() == [("D1", "disconnected")]
     assert desk.see(scope=ROBOT) == [("D1", "gone")]
     assert not desk.get().is_here
     assert desk.get().facts == {"bay": "1", "model": "M"}
-    assert desk.get().since == 1004.0
+    assert desk.get().since == 1006.0
 
 
 def test_what_is_surely_absent_is_gone_and_comes_back(desk: Desk) -> None:
@@ -248,9 +250,9 @@ def test_a_number_that_another_one_had_once_is_not_shared(desk: Desk) -> None:
 # What a person says.
 
 
-def forget(desk: Desk, name: str = "D1", *seen: Scope) -> Taken:
+def forget(desk: Desk, name: str = "D1", *seen: Scope, unseen: bool = False) -> Taken:
     known = {str(scope) for scope in seen}
-    return desk.book.forget(DRIVE, name, desk.at + 1, known.__contains__)
+    return desk.book.forget(DRIVE, name, desk.at + 1, known.__contains__, unseen=unseen)
 
 
 def test_what_is_gone_is_forgotten(desk: Desk) -> None:
@@ -265,10 +267,12 @@ def test_what_is_gone_is_forgotten(desk: Desk) -> None:
 
 def test_what_nobody_can_look_at_is_forgotten_and_found_anew(desk: Desk) -> None:
     desk.see(drive())
-    forget(desk)
+    with pytest.raises(Conflict, match="nobody can look for the tape_drive 'D1' now, tape_drives"):
+        forget(desk)
+    forget(desk, unseen=True)
     assert desk.see(drive()) == [("D1", "found")]
     desk.see(drive("D1"), scope=ROBOT)
-    forget(desk)
+    forget(desk, unseen=True)
     assert desk.expect("library_inventories") == []
 
 
@@ -291,7 +295,7 @@ def test_what_is_forgotten_while_a_look_is_gone_through_stays_so(
     desk.see(drive("D1"), drive("D2"), drive("D3"))
     desk.book.take(Frame(KERNEL, 5000.0))
     desk.book.step()
-    desk.book.forget(DRIVE, "D3", 5001.0, lambda _: False)
+    desk.book.forget(DRIVE, "D3", 5001.0, lambda _: False, unseen=True)
     assert kinds(desk.changes()) == [("D2", "gone")]
 
 

@@ -131,7 +131,9 @@ async def test_what_cannot_be_looked_at_any_more_may_be_forgotten(live: Live) ->
     async with live() as node:
         await see(node, drive())
         node.clock.forward(1000)
-        await node.monitor.command(ForgetObject("ann", DRIVE, "D1"))
+        with pytest.raises(Conflict, match="nobody can look for"):
+            await node.monitor.command(ForgetObject("ann", DRIVE, "D1"))
+        await node.monitor.command(ForgetObject("ann", DRIVE, "D1", unseen=True))
         assert shown(node) == {}
 
 

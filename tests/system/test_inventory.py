@@ -76,7 +76,8 @@ def test_another_node_is_the_same_drive(watched: Appliance, library: EmulatedLib
     assert detail(watched, drive.serial)["status"] == "here"
     library.come_back(drive, sg=9)
     wait_for("its return", lambda: detail(watched, drive.serial)["facts"].get("sg") == "sg9")
-    assert told(watched, "object_renamed")[-1]["to"]["sg"] == "sg9"
+    assert told(watched, "object_disconnected")[-1]["from"]["sg"] == "sg0"
+    assert told(watched, "object_connected")[-1]["to"]["sg"] == "sg9"
     assert {"object_gone", "object_swapped"}.isdisjoint(kind for kind, _ in events(watched))
 
 

@@ -50,7 +50,7 @@ METHODS: dict[str, Method] = {
     "repositories.remove": Method(params.RepositoryName, bool, ADMIN),
     "objects.list": Method(params.ObjectsList, inventory.ObjectList, READ),
     "objects.get": Method(params.ObjectId, inventory.ObjectDetail, READ),
-    "objects.forget": Method(params.ObjectId, inventory.Object, ADMIN),
+    "objects.forget": Method(params.ObjectForget, inventory.Object, ADMIN),
     "probes.list": Method(params.ProbesList, types.ProbeList, READ),
     "probes.run": Method(params.ProbesRun, types.ProbeList, WRITE),
     "probes.record": Method(params.ProbesRecord, types.RecordingStarted, ADMIN),

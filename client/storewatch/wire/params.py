@@ -179,10 +179,16 @@ class ObjectsList(Params):
 
 
 class ObjectId(Params):
-    """Without a kind, the only object that has this id."""
+    """Without a kind, the only object that has this id, or else goes by this name."""
 
     id: Annotated[str, Meta(min_length=1, max_length=512)]
     kind: ObjectKindName | None = None
+
+
+class ObjectForget(ObjectId):
+    """`unseen` also forgets what nobody can look for now."""
+
+    unseen: bool = False
 
 
 class ProbesList(Params):

@@ -105,9 +105,12 @@ class RevokeToken:
 
 @dataclass(frozen=True, slots=True)
 class ForgetObject:
+    """`unseen` also forgets what nobody can look for now."""
+
     actor: str
     kind: ObjectKind
     id: str
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,13 +159,20 @@ class Inventory:
         return Taken(tuple(turn.changes), turn.touched, tuple(turn.dropped))
 
     def forget(
-        self, kind: ObjectKind, object_id: str, at: float, is_seen: Callable[[str], bool]
+        self,
+        kind: ObjectKind,
+        object_id: str,
+        at: float,
+        is_seen: Callable[[str], bool],
+        *,
+        unseen: bool = False,
     ) -> Taken:
-        """Take leave of an object; `is_seen` says whether a scope can be seen now.
+        """Take leave of an object that is gone, or with `unseen` of one that nobody can look for;
+        `is_seen` says whether a scope can be seen now.
 
         Raises:
             NotFound: there is no such object.
-            Conflict: it is here.
+            Conflict: it is here, or may be.
         """
         known = self._objects.get((kind, object_id))
         if known is None:
@@ -175,6 +182,11 @@ class Inventory:
             raise Conflict(
                 f"the {kind.value} {object_id!r} is here, {seer} sees it: only what is gone can be "
                 "forgotten"
+            )
+        if known.sources and not unseen:
+            raise Conflict(
+                f"nobody can look for the {kind.value} {object_id!r} now, {min(known.sources)} is "
+                "blind: it may be there; only with unseen (--unseen) is it forgotten all the same"
             )
         for source in known.sources:
             del self._seen_by[source][known.key]
@@ -282,6 +294,10 @@ class Inventory:
         if not differs:
             return None, ""
         if differs.keys() <= nature.names:
+            if not any(new for _, new in differs.values()):
+                return ObjectChange.DISCONNECTED, ""
+            if not any(old for old, _ in differs.values()):
+                return ObjectChange.CONNECTED, ""
             return ObjectChange.RENAMED, ""
         if not differs.keys().isdisjoint(nature.whereabouts):
             return ObjectChange.MOVED, ""

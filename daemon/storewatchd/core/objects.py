@@ -24,6 +24,8 @@ class ObjectChange(StrEnum):
     MOVED = "moved"
     SWAPPED = "swapped"  # it is where another one of its kind was
     RENAMED = "renamed"  # the kernel calls it something else
+    DISCONNECTED = "disconnected"  # the kernel has it no more, and somebody else says it is here
+    CONNECTED = "connected"  # the kernel has it, and did not
     RELABELLED = "relabelled"  # what went by another label before
     REPLACED = "replaced"  # another one has its label now
     SHARED = "shared"  # another one that is here says that it has the same number

@@ -151,7 +151,9 @@ def _replace_rules(command: ReplaceRules, books: Books, batch: Batch) -> int:
 def _forget_object(command: ForgetObject, books: Books, batch: Batch) -> Object:
     now = batch.now.wall
     known = {str(state.scope) for state in books.table.scopes() if state.is_known(now)}
-    taken = books.inventory.forget(command.kind, command.id, now, known.__contains__)
+    taken = books.inventory.forget(
+        command.kind, command.id, now, known.__contains__, unseen=command.unseen
+    )
     batch.note_objects(taken)
     return taken.changes[0].object
 

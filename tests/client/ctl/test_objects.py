@@ -158,4 +158,4 @@ def test_json_is_what_the_daemon_says(peer: WirePeer, ctl: Ctl) -> None:
 def test_what_is_forgotten_is_said(peer: WirePeer, ctl: Ctl) -> None:
     peer.answers["objects.forget"] = lambda _: shape(status="gone", seen_by=[])
     assert ctl("objects", "forget", "HU1") == (0, "the tape drive HU1 is forgotten\n", "")
-    assert asked_of(peer, "objects.forget") == [{"id": "HU1"}]
+    assert asked_of(peer, "objects.forget") == [{"id": "HU1", "unseen": False}]

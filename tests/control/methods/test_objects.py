@@ -201,3 +201,27 @@ async def test_an_id_of_several_kinds_needs_its_kind(control: Control) -> None:
 async def test_what_no_list_gave_is_no_cursor(control: Control) -> None:
     code, problem = await control.refusal("objects.list", cursor="x")
     assert (code, problem.startswith("cursor: ")) == (Code.INVALID_PARAMS, True)
+
+
+@pytest.mark.parametrize("name", ["iqn.a:b", "/dev/sg3", "sg3", "hu1"])
+async def test_an_object_is_found_by_what_else_it_is_called(control: Control, name: str) -> None:
+    control.stop_looking()
+    target = Found(ObjectKind.SCST_TARGET, "iscsi/iqn.a:b")
+    await see(control, drive("HU1", sg="sg3"), target)
+    detail = await control.call("objects.get", id=name)
+    assert detail["object"]["id"] in ("HU1", "iscsi/iqn.a:b")
+    assert [one["change"] for one in detail["versions"]] == ["found"]
+
+
+async def test_nobody_knows_what_will_be(control: Control) -> None:
+    code, problem = await control.refusal("objects.list", at="2999-01-01T00:00:00Z")
+    assert (code, problem) == (Code.INVALID_PARAMS, "at: 2999-01-01T00:00:00Z is in the future")
+
+
+async def test_what_may_be_there_is_forgotten_only_if_that_is_meant(control: Control) -> None:
+    control.stop_looking()
+    await see(control, drive())
+    await see(control, outcome=Outcome.FAILED)
+    code, problem = await control.refusal("objects.forget", id="D1")
+    assert (code, "nobody can look for" in problem) == (Code.CONFLICT, True)
+    assert (await control.call("objects.forget", id="D1", unseen=True))["status"] == "gone"

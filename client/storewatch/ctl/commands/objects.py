@@ -111,17 +111,21 @@ def show(session: Session, object_id: str, kind: inventory.ObjectKindName | None
     "forget",
     help=(
         "Forget an object that is gone for good, so that nothing waits for it any more. What is "
-        "here is not forgotten, and what comes back is found again."
+        "here is not forgotten, and what comes back is found again. Of what is unknown, nobody can "
+        "look whether it is there: --unseen forgets it all the same."
     ),
     examples=("storewatchctl objects forget HU1234567A",),
 )
 @click.argument("object_id", metavar="ID")
 @click.option("--kind", type=OBJECT_KIND, help="Where objects of several kinds have this id.")
+@click.option("--unseen", is_flag=True, help="Even if nobody can look whether it is there.")
 @click.pass_obj
-def forget(session: Session, object_id: str, kind: inventory.ObjectKindName | None) -> None:
+def forget(
+    session: Session, object_id: str, kind: inventory.ObjectKindName | None, unseen: bool
+) -> None:
     session.show(
         "objects.forget",
-        params.ObjectId(id=object_id, kind=kind),
+        params.ObjectForget(id=object_id, kind=kind, unseen=unseen),
         inventory.Object,
         lambda one: session.out.line(f"the {_kind(one.kind)} {words.line(one.id)} is forgotten"),
     )

@@ -12,6 +12,7 @@ from storewatchd.control.methods.alerts import cannot_tell, time_of, what_is_mis
 from storewatchd.control.pages import fitting
 from storewatchd.core.commands import ForgetObject
 from storewatchd.core.frames import ObjectKind
+from storewatchd.core.inventory import MAX_OBJECTS
 from storewatchd.core.model import format_time
 from storewatchd.core.objects import Object
 from storewatchd.core.queries import ObjectPlace, ObjectQuery
@@ -48,6 +49,8 @@ def handlers(
         at = time_of("at", asked.at)
         if at is None:
             return _page(_now(monitor, query, after, asked.limit + 1), asked.limit, store.lacks)
+        if at > monitor.now().wall:
+            raise InvalidParams(f"at: {asked.at} is in the future")
         problem = None
         versions: list[Version] = []
         try:
@@ -66,11 +69,11 @@ def handlers(
     async def get_object(_: Call, asked: params.ObjectId) -> dict[str, Any]:
         known = _called(monitor, asked)
         versions: dict[tuple[float, int], _Told] = {}
-        kind = asked.kind if known is None else known.kind.value
-        keys = [object_key((one, asked.id)) for one in ObjectKind if kind in (None, one.value)]
+        kind, name = (asked.kind, asked.id) if known is None else (known.kind.value, known.id)
+        keys = [object_key((one, name)) for one in ObjectKind if kind in (None, one.value)]
         problem = None
         try:
-            for version in await store.objects.versions(kind, asked.id, MOST_VERSIONS):
+            for version in await store.objects.versions(kind, name, MOST_VERSIONS):
                 _add(versions, _Told(version.object, version.change, version.other))
         except StoreError as error:
             problem = what_is_missing(error)
@@ -94,11 +97,13 @@ def handlers(
             "incomplete_reason": problem,
         }
 
-    async def forget(call: Call, asked: params.ObjectId) -> dict[str, Any]:
+    async def forget(call: Call, asked: params.ObjectForget) -> dict[str, Any]:
         known = _called(monitor, asked)
         if known is None:
             raise NotFound(f"there is no object {asked.id!r}")
-        last = await monitor.command(ForgetObject(call.caller.name, known.kind, known.id))
+        last = await monitor.command(
+            ForgetObject(call.caller.name, known.kind, known.id, asked.unseen)
+        )
         collector.forget(last.kind, last.id)
         return _shape(monitor, last, "gone")
 
@@ -127,12 +132,25 @@ def _called(monitor: Monitor, asked: params.ObjectId) -> Object | None:
     """
     kinds = [kind for kind in ObjectKind if asked.kind in (None, kind.value)]
     found = [one for kind in kinds if (one := monitor.view.object(kind, asked.id)) is not None]
+    if not found:
+        everything = monitor.view.objects(ObjectQuery(), None, MAX_OBJECTS)
+        found = [one for one in everything if one.kind in kinds and _goes_by(one, asked.id)]
     if len(found) > 1:
         several = ", ".join(one.kind.value for one in found)
         raise InvalidParams(
             f"kind: {asked.id!r} is the id of several objects: say which ({several})"
         )
     return found[0] if found else None
+
+
+def _goes_by(one: Object, name: str) -> bool:
+    """Whether an object is also called so: without its driver, in other letters, by its node."""
+    node = name.removeprefix("/dev/")
+    return (
+        one.id.rpartition("/")[2] == name
+        or one.id.lower() == name.lower()
+        or (one.is_here and node in (one.facts.get(fact) for fact in ("sg", "tape", "device")))
+    )
 
 
 def _seen(monitor: Monitor) -> set[str]:
