@@ -409,6 +409,21 @@ def test_uses_of_a_cleaning_cartridge_are_counted_over_restarts() -> None:
 
 
 @pytest.mark.parametrize(
+    ("used", "left"),
+    [pytest.param(50, 50.0, id="a new one"), pytest.param(49, 1.0, id="the same")],
+)
+def test_who_comes_after_a_cleaning_cartridge_that_was_used_up_is_a_new_one(
+    used: int, left: float
+) -> None:
+    port, probe = ScriptedPort(), inventories()
+    probe.restore({"cleanings": {LIBRARY: {"CLN001L8": used}}})
+    for found in (library("CLN001L8"), library(None), library("CLN001L8")):
+        found.tell(port)
+        frame = look(probe, port)
+    assert values(frame, "tape_cleaning_cartridge_uses_remaining") == {(LIBRARY, "CLN001L8"): left}
+
+
+@pytest.mark.parametrize(
     "kept", [None, 7, {}, {"devices": 1, "cleanings": {LIBRARY: {"CLN001L8": "x"}}}]
 )
 def test_what_was_kept_of_no_uses_is_left_out(kept: object) -> None:

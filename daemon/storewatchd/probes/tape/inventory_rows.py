@@ -114,6 +114,11 @@ def is_cleaning(barcode: str) -> bool:
     return barcode.startswith(CLEANING_PREFIX)
 
 
+def used_up(cleanings: Mapping[str, int]) -> list[str]:
+    """Return the cleaning cartridges that have no use left, by the uses that were seen of each."""
+    return [tag for tag, uses in cleanings.items() if uses >= CLEANING_USES]
+
+
 def _bays(elements: Sequence[Element]) -> list[tuple[int, Element]]:
     bays = [one for one in elements if one.type is ElementType.DRIVE]
     return [*enumerate(sorted(bays, key=lambda one: one.address))]

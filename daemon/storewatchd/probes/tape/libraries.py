@@ -25,6 +25,7 @@ from storewatchd.probes.tape.inventory_rows import (
     inventory_rows,
     is_cleaning,
     state_rows,
+    used_up,
 )
 from storewatchd.probes.tape.objects import (
     cartridges_found,
@@ -172,7 +173,10 @@ class InventoriesProbe(DeviceProbe):
             news += moved
         news += _switched(library, before, found)
         self._before[scope] = found
-        self._tags[library] = frozenset(_tags(found.elements))
+        shown = self._tags[library] = frozenset(_tags(found.elements))
+        # One that was used up and taken out is not put in again: the next of its label is new.
+        for tag in [one for one in used_up(known.cleanings) if one not in shown]:
+            del known.cleanings[tag]
         self._doubted.pop(scope, None)
         heard.clear()
         if found.source is Source.REPORT:
