@@ -16,7 +16,7 @@ from storewatchd.core.objects import Object
 from storewatchd.core.queries import ObjectPlace, ObjectQuery
 from storewatchd.errors import StoreRefused
 from storewatchd.journal import StoredRecord
-from storewatchd.store.ledger import write
+from storewatchd.store.ledger import _OBJECT_ENDS, write
 from storewatchd.store.objects import ObjectStore
 
 DRIVE, CARTRIDGE = ObjectKind.TAPE_DRIVE, ObjectKind.CARTRIDGE
@@ -150,3 +150,21 @@ async def test_a_name_of_several_kinds_is_found_by_its_kind(desk: Desk) -> None:
     )
     assert await desk.history("X") == [("changed", 1, None)]
     assert await desk.history("X", None) == [("changed", 2, None), ("changed", 1, None)]
+
+
+async def test_ends_are_found_without_reading_every_version(desk: Desk) -> None:
+    async with desk._lend() as connection:
+        await connection.execute(
+            "INSERT INTO object SELECT %s, 'e1', seq, 'disk', 'W' || seq %% 1000, 'changed', '', true,"
+            " to_timestamp(seq), to_timestamp(seq + 1), '{}', '' FROM generate_series(1, 20000) seq",
+            (desk.node,),
+        )
+        await connection.execute("ANALYZE object")
+        asked = {"node": desk.node, "epochs": ["e1"], "seqs": [19_999, 20_000]}
+        plan = await connection.execute(b"EXPLAIN " + _OBJECT_ENDS.encode(), asked)
+        steps = [str(line) for (line,) in await plan.fetchall()]
+        await connection.rollback()
+    assert not [step for step in steps if "Seq Scan" in step], steps
+    # The index of numbers begins with node and epoch: by node and number all of it is read.
+    (numbers,) = (step for step in steps if "Index Cond" in step and "seq = ANY" in step)
+    assert "epoch = ANY" in numbers

@@ -104,7 +104,8 @@ FROM (SELECT epoch, seq, lead(valid_from) OVER (PARTITION BY kind, id ORDER BY s
       FROM object
       WHERE node = %(node)s AND valid_to IS NULL
         AND (kind, id) IN (SELECT kind, id FROM object
-                           WHERE node = %(node)s AND seq = ANY (%(seqs)s))) AS next
+                           WHERE node = %(node)s AND epoch = ANY (%(epochs)s)
+                             AND seq = ANY (%(seqs)s))) AS next
 WHERE object.node = %(node)s AND object.epoch = next.epoch AND object.seq = next.seq
   AND next.valid_from IS NOT NULL
 """
@@ -174,7 +175,9 @@ async def write(connection: AsyncConnection[TupleRow], records: Sequence[StoredR
                 await _compare(cursor, last.node, table, lines)
         if batch.objects:
             seqs = [line.record.seq for line in batch.objects]
-            await cursor.execute(_OBJECT_ENDS, {"node": last.node, "seqs": seqs})
+            epochs = list({line.record.epoch for line in batch.objects})
+            asked = {"node": last.node, "epochs": epochs, "seqs": seqs}
+            await cursor.execute(_OBJECT_ENDS, asked)
         for query, rows in (
             (_ALERT, _columns(batch.alerts.values())),
             (_TASK, _columns(batch.tasks.values())),
