@@ -351,6 +351,17 @@ class Collector:
 
     # What is told of the looks.
 
+    def last_run(self, probes: Iterable[str]) -> float | None:
+        """Return when any of these probes last looked, or looked for what there is to look at; None
+        where none has. One that is disabled never does."""
+        looks = (
+            look
+            for name in probes
+            if name in self._probes
+            for look in (self._discoveries[name], *self._of(name))
+        )
+        return max((at for one in looks if (at := one.sight.last_run) is not None), default=None)
+
     async def _tell_scopes(self) -> None:
         """Say of which looks something will be told; of a probe that has found nothing yet, that
         nobody knows."""

@@ -1,5 +1,6 @@
 """Health: each component in each state it can be in, and the whole."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from probes.vtl.fix_vtl import NO_CHANGER, UP, Desk
 from storewatchd.collector import Collector
 from storewatchd.control.health import HealthChecks
 from storewatchd.core.frames import Frame, Scope
+from storewatchd.core.model import Severity
 from storewatchd.errors import ProbeFailed
 from storewatchd.monitor import writer as writer_module
 from storewatchd.probes.base import STALE_AFTER_INTERVALS
@@ -73,6 +75,39 @@ async def test_what_is_not_watched_is_unknown_with_the_reason(control: Control, 
     status, message = verdict(control, name)
     assert status == "unknown"
     assert message.startswith("no ")
+
+
+@pytest.mark.parametrize("name", ["scst", "tape", "vtl", "services", "storage"])
+async def test_a_component_is_degraded_while_a_critical_alert_about_it_fires(
+    control: Control, name: str
+) -> None:
+    _, before = verdict(control, name)
+    about = await control.node.create("It is stuck", source=name, severity=Severity.CRITICAL)
+    await control.node.create("Another", source="ups", severity=Severity.CRITICAL)
+    assert verdict(control, name) == ("degraded", f"{before}; a critical alert: It is stuck")
+    assert control.health.report()["status"] == "degraded"
+    await control.call("alerts.acknowledge", id=about.id)
+    assert verdict(control, name) == ("unknown", before)
+
+
+async def test_hardware_that_was_looked_for_and_not_found_was_checked_then(
+    control: Control,
+) -> None:
+    drives = ScriptedProbe("tape_drives")
+    drives.scopes = ()
+    collector = looker(control, drives)
+    health = HealthChecks(control.node.monitor, collector, control.store)
+
+    def checked_at(name: str = "tape") -> Any:
+        return {one["name"]: one["checked_at"] for one in health.report()["components"]}[name]
+
+    assert checked_at() is None
+    async with asyncio.TaskGroup() as tasks:
+        work = tasks.create_task(collector.run())
+        await collector.run_now("tape_drives")
+        work.cancel()
+    assert checked_at() == "2026-01-01T12:00:00.000Z"
+    assert checked_at("scst") is None
 
 
 # Virtual tape libraries.
@@ -337,15 +372,17 @@ async def test_no_probe_is_nothing_known(control: Control) -> None:
     assert (found["checked_at"], found["duration_ms"]) == (None, None)
 
 
-def not_looking(control: Control, *probes: ScriptedProbe) -> HealthChecks:
-    """Return the health of a node whose probes have not looked yet."""
+def looker(control: Control, *probes: ScriptedProbe) -> Collector:
+    """Return what looks by these probes, which has not begun."""
     monitor = control.node.monitor
     clock = control.node.clock.clock
     feed, expect = monitor.feed, monitor.expect
-    collector = Collector(
-        probes, control.outside.port, clock, interval_s=30.0, feed=feed, expect=expect
-    )
-    return HealthChecks(monitor, collector, control.store)
+    return Collector(probes, control.outside.port, clock, interval_s=30.0, feed=feed, expect=expect)
+
+
+def not_looking(control: Control, *probes: ScriptedProbe) -> HealthChecks:
+    """Return the health of a node whose probes have not looked yet."""
+    return HealthChecks(control.node.monitor, looker(control, *probes), control.store)
 
 
 async def test_a_look_that_fails_is_named_with_the_reason(control: Control) -> None:

@@ -1,5 +1,7 @@
 """Health of the repositories, and of the whole."""
 
+from typing import Any
+
 import pytest
 
 from storewatchd.core.frames import Family, Frame, MetricType, Outcome, Row, Scope
@@ -11,7 +13,9 @@ from storewatchd.core.health import (
     hardware,
     storage,
     whole,
+    with_alerts,
 )
+from storewatchd.core.model import Alert, AlertState, Severity
 from storewatchd.core.repositories import Origin, Repository
 from storewatchd.core.series import SeriesTable
 
@@ -148,7 +152,11 @@ def test_a_shape_has_milliseconds_or_null() -> None:
 
 # Hardware of many parts.
 
-DRIVES = Hardware("tape", "drives", ("drives", "logs"), {"drive_up": "drive"}, whole="loaded")
+DRIVES = Hardware(
+    *("tape", "drives", ("drives", "logs"), {"drive_up": "drive"}),
+    whole="loaded",
+    lost="drives_lost",
+)
 
 
 class Shelf:
@@ -159,6 +167,7 @@ class Shelf:
         for probe, families in (
             ("drives", (Family("drive_up", MetricType.GAUGE, ".", ("drive",)),)),
             ("logs", (Family("loaded", MetricType.GAUGE, "."),)),
+            ("past", (Family("drives_lost", MetricType.GAUGE, ".", ("bus",)),)),
         ):
             self.table.declare(probe, families, max_age_s=90)
 
@@ -176,6 +185,11 @@ class Shelf:
         self.table.feed(Frame(Scope("logs"), NOON, rows={"loaded": [Row((), value)]}))
         return self
 
+    def lost(self, **lost: float) -> "Shelf":
+        rows = {"drives_lost": [Row((bus,), count) for bus, count in lost.items()]}
+        self.table.feed(Frame(Scope("past"), NOON, rows=rows))
+        return self
+
     @staticmethod
     def scope(drive: str) -> Scope:
         return Scope("drives", (("drive", drive),))
@@ -189,6 +203,11 @@ def test_hardware_that_is_not_there_is_unknown_and_quiet() -> None:
     assert Shelf().judge() == (Status.UNKNOWN, "no drives are here")
     absent_one = Shelf().end("a", Outcome.ABSENT)
     assert absent_one.judge() == (Status.UNKNOWN, "no drives are here")
+
+
+def test_hardware_that_is_not_there_was_looked_for() -> None:
+    assert hardware(DRIVES, Shelf().table, NOON).checked_at is None
+    assert hardware(DRIVES, Shelf().end("a", Outcome.ABSENT).table, NOON).checked_at == NOON
 
 
 def test_hardware_that_is_up_is_healthy() -> None:
@@ -209,3 +228,77 @@ def test_a_part_that_cannot_be_seen_degrades() -> None:
     judged = Shelf().see(a=1, b=1).end("b", Outcome.FAILED, "it hangs").judge()
     assert judged == (Status.DEGRADED, "1 of 2 cannot be seen; drives{drive='b'}: it hangs")
     assert Shelf().see(a=1).judge(NOON + 91)[1].endswith("not seen for too long")
+
+
+@pytest.mark.parametrize(
+    ("up", "lost", "judged"),
+    [
+        ({"a": 1}, {"x": 1}, (Status.HEALTHY, "1 drives, none down; 1 more is lost")),
+        (
+            {"a": 0, "b": 1},
+            {"x": 2, "y": 1},
+            (Status.DEGRADED, "1 of 2 drives are down: a; 3 more are lost"),
+        ),
+    ],
+)
+def test_those_that_are_lost_are_told_beside_those_that_are_here(
+    up: dict[str, float], lost: dict[str, float], judged: tuple[Status, str]
+) -> None:
+    assert Shelf().see(**up).lost(**lost).judge() == judged
+
+
+def test_where_all_are_lost_it_is_unhealthy() -> None:
+    judged = Shelf().loaded(1).lost(x=3, y=0).judge()
+    assert judged == (Status.UNHEALTHY, "no drives are left: all 3 of them are lost")
+
+
+# Alerts about a component.
+
+
+def fired(title: str, **changes: Any) -> Alert:
+    plain: dict[str, Any] = {
+        "id": title,
+        "rule": "R",
+        "severity": Severity.CRITICAL,
+        "source": "tape",
+        "title": title,
+        "message": "",
+        "state": AlertState.FIRING,
+        "node": "n",
+        "first_seen": NOON,
+        "last_seen": NOON,
+    }
+    return Alert(**{**plain, **changes})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Status.UNKNOWN, Status.DEGRADED),
+        (Status.HEALTHY, Status.DEGRADED),
+        (Status.DEGRADED, Status.DEGRADED),
+        (Status.UNHEALTHY, Status.UNHEALTHY),
+    ],
+)
+def test_a_critical_alert_makes_a_component_no_better(before: Status, after: Status) -> None:
+    judged = with_alerts(Component("tape", before, "2 drives", NOON), [fired("It is stuck")])
+    assert judged == Component("tape", after, "2 drives; a critical alert: It is stuck", NOON)
+
+
+def test_of_several_critical_alerts_the_newest_is_told() -> None:
+    alerts = [fired("old", first_seen=NOON - 9), fired("new"), fired("older", first_seen=NOON - 99)]
+    judged = with_alerts(Component("tape", Status.HEALTHY, "2 drives"), alerts)
+    assert judged.message == "2 drives; 3 critical alerts, the newest: new"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"severity": Severity.WARNING},
+        {"state": AlertState.PENDING},
+        {"acknowledged_at": NOON, "acknowledged_by": "ann"},
+    ],
+)
+def test_an_alert_that_is_less_or_looked_after_changes_nothing(changes: dict[str, Any]) -> None:
+    component = Component("tape", Status.HEALTHY, "2 drives")
+    assert with_alerts(component, [fired("it", **changes)]) == component

@@ -1,5 +1,6 @@
 """Gathers the components of health from where each is known."""
 
+from dataclasses import replace
 from typing import Any
 
 from storewatchd.collector import Collector
@@ -25,6 +26,7 @@ _HARDWARE = (
         probes=("scst_state", "scst"),
         parts={"scst_target_enabled": "target"},
         whole="scst_up",
+        lost="scst_driver_lost_targets",
     ),
     health.Hardware(
         "tape",
@@ -42,6 +44,9 @@ _HARDWARE = (
     ),
 )
 
+_OWN_ALERTS = frozenset(("storage", "scst", "tape", "vtl", "services"))
+"""The components that alerts of a source of the same name are about."""
+
 LATE = 2.0
 """How many intervals a rule may be overdue."""
 
@@ -58,15 +63,22 @@ class HealthChecks:
         """Return SPEC's Health."""
         now = self._monitor.now()
         at, table = now.wall, self._monitor.books.table
-        components = [
+        alerts = [incident.alert for incident in self._monitor.books.incidents]
+        judged = [
             self._database(at),
             health.storage(table, self._monitor.books.repositories, at, REPOSITORIES),
-            *(health.hardware(one, table, at) for one in _HARDWARE),
+            *(self._hardware(one, at) for one in _HARDWARE),
             health.absent("notifications", _NOT_WATCHED["notifications"]),
             self._tasks(at),
             health.absent("services", _NOT_WATCHED["services"]),
             self._rules(now),
             self._probes(now),
+        ]
+        components = [
+            health.with_alerts(one, (alert for alert in alerts if alert.source == one.name))
+            if one.name in _OWN_ALERTS
+            else one
+            for one in judged
         ]
         return {
             "status": _whole(components).value,
@@ -74,6 +86,13 @@ class HealthChecks:
             "node": self._monitor.node,
             "components": [component.to_json() for component in components],
         }
+
+    def _hardware(self, one: health.Hardware, at: float) -> Component:
+        component = health.hardware(one, self._monitor.books.table, at)
+        if component.checked_at is not None:
+            return component
+        # Where there is none of it, no scope was looked at: it was looked for.
+        return replace(component, checked_at=self._collector.last_run(one.probes))
 
     def _database(self, at: float) -> Component:
         if self._monitor.journal_problem is not None:

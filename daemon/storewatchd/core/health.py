@@ -5,12 +5,12 @@ unhealthy.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from storewatchd.core.frames import Outcome
-from storewatchd.core.model import format_time
+from storewatchd.core.model import Alert, AlertState, Severity, format_time
 from storewatchd.core.repositories import Repository
 from storewatchd.core.scopes import ScopeState
 from storewatchd.core.series import SeriesTable
@@ -56,6 +56,28 @@ def whole(components: Iterable[Component]) -> Status:
 def absent(name: str, why: str) -> Component:
     """Return a component that this machine does not have, or that nothing looks at."""
     return Component(name, Status.UNKNOWN, why)
+
+
+def with_alerts(component: Component, alerts: Iterable[Alert]) -> Component:
+    """Return a component no better than degraded where critical alerts about it fire that nobody
+    has acknowledged, and with them in its message; `alerts` are those of its source."""
+    critical = [
+        one
+        for one in alerts
+        if one.state is AlertState.FIRING
+        and one.severity is Severity.CRITICAL
+        and one.acknowledged_at is None
+    ]
+    if not critical:
+        return component
+    newest = max(critical, key=lambda one: (one.first_seen, one.id)).title
+    told = (
+        f"a critical alert: {newest}"
+        if len(critical) == 1
+        else f"{len(critical)} critical alerts, the newest: {newest}"
+    )
+    status = max(component.status, Status.DEGRADED, key=_BADNESS.__getitem__)
+    return replace(component, status=status, message=f"{component.message}; {told}")
 
 
 def storage(
@@ -124,7 +146,7 @@ def _first(state: ScopeState) -> str:
 class Hardware:
     """A component that consists of many things: by which probes it is seen, and which gauges say
     that a thing is up, by the label that names it; `whole` is one for all of them, and `gone` says
-    what it means when that is not up."""
+    what it means when that is not up. `lost` counts those that were there and are not any more."""
 
     name: str
     what: str
@@ -132,19 +154,17 @@ class Hardware:
     parts: Mapping[str, str]
     whole: str = ""
     gone: str = "it is not loaded"
+    lost: str = ""
 
 
 def hardware(one: Hardware, table: SeriesTable, at: float) -> Component:
     """Judge hardware: unhealthy where nothing of it is up, degraded where a part is not, or cannot
     be seen."""
-    looked = [
-        state
-        for probe in one.probes
-        for state in table.scopes(probe)
-        if state.outcome not in (None, Outcome.ABSENT)
-    ]
+    scopes = [state for probe in one.probes for state in table.scopes(probe)]
+    looked = [state for state in scopes if state.outcome not in (None, Outcome.ABSENT)]
     if not looked:
-        return absent(one.name, f"no {one.what} are here")
+        at_last = max((s.last_look for s in scopes if s.last_look is not None), default=None)
+        return Component(one.name, Status.UNKNOWN, f"no {one.what} are here", at_last)
     checked_at = max((s.last_look for s in looked if s.last_look is not None), default=None)
     duration_s = max(state.duration_s for state in looked)
 
@@ -159,12 +179,17 @@ def hardware(one: Hardware, table: SeriesTable, at: float) -> Component:
         for reading in table.read(family, at)
     ]
     down = [name for name, is_down in parts if is_down]
+    lost = round(sum(reading.value for reading in table.read(one.lost, at)))
+    if lost and not parts:
+        return judged(Status.UNHEALTHY, f"no {one.what} are left: all {lost} of them are lost")
+    also = f"; {lost} more {'is' if lost == 1 else 'are'} lost" if lost else ""
     if down:
         status = Status.UNHEALTHY if len(down) == len(parts) else Status.DEGRADED
-        return judged(status, f"{len(down)} of {len(parts)} {one.what} are down: {_names(down)}")
+        told = f"{len(down)} of {len(parts)} {one.what} are down: {_names(down)}"
+        return judged(status, told + also)
     blind = [state for state in looked if not state.is_known(at)]
     if blind:
         why = blind[0].reason or "not seen for too long"
-        message = f"{len(blind)} of {len(looked)} cannot be seen; {blind[0].scope}: {why}"
+        message = f"{len(blind)} of {len(looked)} cannot be seen; {blind[0].scope}: {why}{also}"
         return judged(Status.DEGRADED, message)
-    return judged(Status.HEALTHY, f"{len(parts)} {one.what}, none down")
+    return judged(Status.HEALTHY, f"{len(parts)} {one.what}, none down{also}")
