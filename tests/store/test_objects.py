@@ -155,8 +155,9 @@ async def test_a_name_of_several_kinds_is_found_by_its_kind(desk: Desk) -> None:
 async def test_ends_are_found_without_reading_every_version(desk: Desk) -> None:
     async with desk._lend() as connection:
         await connection.execute(
-            "INSERT INTO object SELECT %s, 'e1', seq, 'disk', 'W' || seq %% 1000, 'changed', '', true,"
-            " to_timestamp(seq), to_timestamp(seq + 1), '{}', '' FROM generate_series(1, 20000) seq",
+            "INSERT INTO object SELECT %s, 'e1', seq, 'disk', 'W' || seq %% 1000, 'changed', '',"
+            " true, to_timestamp(seq), to_timestamp(seq + 1), '{}', ''"
+            " FROM generate_series(1, 20000) seq",
             (desk.node,),
         )
         await connection.execute("ANALYZE object")
