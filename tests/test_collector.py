@@ -49,9 +49,14 @@ class Bench:
             interval_s=INTERVAL_S,
             feed=self._feed,
             expect=self._expect,
+            forget_reads=self._forget,
         )
+        self.forgot = 0
         self.tasks = tasks
         self._work: asyncio.Task[None] | None = None
+
+    def _forget(self) -> None:
+        self.forgot += 1
 
     async def _feed(self, frame: Frame) -> None:
         if frame.scope.probe == COLLECTOR:
@@ -856,6 +861,17 @@ async def test_what_may_be_looked_at_seldom_is_put_off(bench: Bench) -> None:
     assert len(bench.probe.looks) == looks
     await bench.later(2)
     assert len(bench.probe.looks) == looks + 2
+
+
+async def test_what_was_read_before_is_no_answer_for_a_look_that_is_asked_for(
+    bench: Bench,
+) -> None:
+    bench.collector.touch(bench.probe.name)
+    assert bench.forgot == 1
+    bench.collector.trigger(bench.probe.name)
+    assert bench.forgot == 2
+    bench.collector.touch("nobody")
+    assert bench.forgot == 2
 
 
 async def test_a_touch_of_a_probe_that_is_not_there_is_none(bench: Bench) -> None:

@@ -45,6 +45,7 @@ from storewatchd.monitor.recall import recall
 from storewatchd.port import HostAndReader
 from storewatchd.port.host import fact
 from storewatchd.port.reader import ReaderPort
+from storewatchd.port.shared import SharedReads
 from storewatchd.port.tap import TappedPort
 from storewatchd.probes import Ears, make_probes
 from storewatchd.probes.base import STALE_AFTER_INTERVALS, Patient, Probe
@@ -137,7 +138,8 @@ async def run(source: Source, clock: Clock) -> int:
         stack.push_async_callback(reader.close)
         store = Store(settings, clock, node=journal.node)
         stack.push_async_callback(store.close)
-        port = TappedPort(HostAndReader(reader.read, fact))
+        shared = SharedReads(reader.read, clock)
+        port = TappedPort(HostAndReader(shared.read, fact))
         collector = Collector(
             probes,
             port,
@@ -145,6 +147,7 @@ async def run(source: Source, clock: Clock) -> int:
             interval_s=settings.probes.interval,
             feed=monitor.feed,
             expect=monitor.expect,
+            forget_reads=shared.forget,
         )
         monitor.resumed = collector.trigger_all
         triggers = Triggers(

@@ -86,7 +86,8 @@ class _Look:
 
 
 class Collector:
-    """The probes of this node. `feed` and `expect` hand over to the monitor."""
+    """The probes of this node. `feed` and `expect` hand over to the monitor; `forget_reads` is told
+    before a look that is asked for, which is to see what is so by now."""
 
     def __init__(
         self,
@@ -97,6 +98,7 @@ class Collector:
         interval_s: float,
         feed: Feed,
         expect: Expect,
+        forget_reads: Callable[[], None] = lambda: None,
     ) -> None:
         self._probes = {probe.name: probe for probe in probes}
         self._port = port
@@ -105,6 +107,7 @@ class Collector:
         """How often every scope is looked at."""
         self._feed = feed
         self._expect = expect
+        self._forget_reads = forget_reads
         self._looks: dict[Scope, _Look] = {}
         self._discoveries = {
             name: self._fresh(Scope(DISCOVERY, (("probe", name),))) for name in self._probes
@@ -148,6 +151,7 @@ class Collector:
         nothing is looked at."""
         if probe not in self._probes:
             return
+        self._forget_reads()
         now = self._clock.monotonic()
         for look in (self._discoveries[probe], *self._of(probe)):
             look.touch(now, every_s)
@@ -160,6 +164,7 @@ class Collector:
             NotFound: there is no such probe.
         """
         self.check_known(probe)
+        self._forget_reads()
         self._discoveries[probe].asked = True
         self._wake.set()
 
