@@ -330,6 +330,19 @@ def test_those_that_went_first_are_left_to_the_store(
     assert desk.see(learned("B0", serial="S0")) == [("B0", "found")]
 
 
+def test_very_many_that_were_taken_back_are_dropped_in_steps(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_GONE", 2)
+    monkeypatch.setattr(module, "STEP", 20)
+    lost = [Object(DRIVE, f"D{number}", 1, 0.0, float(number), {}) for number in range(7)]
+    desk.book.take_back(lost)
+    dropped = []
+    while desk.book.is_waiting:
+        dropped.append([name for _, name in desk.book.step().dropped])
+    assert dropped == [["D0", "D1"], ["D2", "D3"], ["D4"]]
+
+
 def test_what_is_here_comes_before_what_is_gone(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

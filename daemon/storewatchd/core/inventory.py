@@ -7,7 +7,7 @@ another bar code are three different changes. A look that failed changes nothing
 seconds by the wall clock.
 """
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -80,8 +80,9 @@ class Inventory:
         """Who is in a place, or was last."""
         self._numbers: dict[tuple[ObjectKind, str], str] = {}
         """Who was the last to have a number."""
-        self._gone: dict[Key, None] = {}
-        """What is not here, in the order in which it went."""
+        self._gone: OrderedDict[Key, None] = OrderedDict()
+        """What is not here, in the order in which it went: the first is found at once, also where
+        many before it were dropped."""
         self.refused_total = 0
         """How many objects found no place since the start, or had an id that cannot be one."""
 
@@ -141,6 +142,10 @@ class Inventory:
     @property
     def is_waiting(self) -> bool:
         """Whether there is more to go through."""
+        return self._has_looks or len(self._gone) > MAX_GONE
+
+    @property
+    def _has_looks(self) -> bool:
         return self._pass is not None or bool(self._said)
 
     def step(self) -> Taken:
@@ -148,13 +153,13 @@ class Inventory:
         follows."""
         turn = _Turn()
         left = STEP
-        while left > 0 and self.is_waiting:
+        while left > 0 and self._has_looks:
             if self._pass is None:
                 source = next(iter(self._said))
                 found, at = self._said.pop(source)
                 self._pass = _Pass(source, at, deque(found))
             left -= self._go_on(self._pass, turn)
-        while len(self._gone) > MAX_GONE:
+        for _ in range(min(len(self._gone) - MAX_GONE, STEP // 10)):
             self._drop_oldest(turn)
         return Taken(tuple(turn.changes), turn.touched, tuple(turn.dropped))
 
