@@ -16,10 +16,10 @@ from system.appliance import Appliance
 USUAL_INTERVAL_S = 30.0
 TIMES = 100
 MINUTES = 30
-WARM_MINUTES = 10
+WARM_MINUTES = 15
 """What fills once and stays: rings, caches, pages of the database."""
 
-RETENTION_MINUTES = 1
+RETENTION_MINUTES = 5
 
 SAMPLE_S = 5.0
 
