@@ -17,7 +17,7 @@ from storewatchd.probes.scst.accumulate import (
     Ledger,
     counts_of,
 )
-from storewatchd.probes.scst.model import Counters, Identity
+from storewatchd.probes.scst.model import MOST_PEERS, Counters, Identity
 
 READS = ("commands", "read")
 PEER = ("iscsi", TGT1, ONE)
@@ -253,3 +253,15 @@ def test_no_total_ever_falls(found: list[dict[str, int]]) -> None:
         assert looks.reads >= before
         assert looks.reads[0] == looks.reads[1]
         before = looks.reads
+
+
+def test_of_initiators_that_are_gone_only_so_many_are_remembered(looks: Looks) -> None:
+    looks.take((session("1"), reads(5)))
+    for name in ("a", "b"):
+        many = [(session("1", f"{name}{number}"), reads(1)) for number in range(MOST_PEERS // 2)]
+        looks.take((session("1"), reads(5)), *many)
+    looks.take((session("1"), reads(7)))
+    assert len(looks.ledger.initiators) == MOST_PEERS
+    assert looks.reads == (7, 7 + MOST_PEERS), "who is here is not forgotten"
+    assert ("iscsi", TGT1, "a0") not in looks.ledger.initiators
+    assert len(looks.ledger.to_plain()["sessions"]) == MOST_PEERS

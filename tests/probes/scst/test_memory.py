@@ -13,7 +13,7 @@ from storewatchd.probes.scst.memory import (
     OVERLAP_S,
     Memory,
 )
-from storewatchd.probes.scst.model import Identity
+from storewatchd.probes.scst.model import MOST_PEERS, Identity
 
 LASTING_S = EXPECTED_AFTER_S
 TARGET = ("iscsi", "iqn.a")
@@ -54,6 +54,14 @@ def test_who_was_there_for_a_while_is_not_missed(looks: Looks) -> None:
     looks.take("1")
     looks.take("1", after_s=LASTING_S - 1)
     assert looks.take() == []
+
+
+def test_of_sessions_that_are_gone_those_that_lasted_are_remembered(looks: Looks) -> None:
+    looks.take("1")
+    looks.take("1", after_s=LASTING_S)
+    looks.take(*(session("1", f"iqn.{number}") for number in range(MOST_PEERS + 5)))
+    assert looks.take() == ["1"]
+    assert len(looks.memory.to_plain()["sessions"]) == MOST_PEERS
 
 
 def test_after_a_day_nobody_is_missed(looks: Looks) -> None:

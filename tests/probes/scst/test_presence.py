@@ -9,10 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storewatchd.probes.scst.model import Group, Target
+from storewatchd.probes.scst.model import MOST_PEERS, Group, Target
 from storewatchd.probes.scst.presence import (
     DAYS,
-    MOST_PEERS,
     Hour,
     Presence,
     hour_of,

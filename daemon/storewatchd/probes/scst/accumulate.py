@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from storewatchd.probes.scst.model import Counters, Identity
+from storewatchd.probes.scst.model import MOST_PEERS, Counters, Identity
 
 KEEP_SESSION_S = 86_400.0
 """How long the last counts of a session are kept that is gone: it may only have been overlooked."""
@@ -83,6 +83,17 @@ class Ledger:
             del self.initiators[peer], self._seen[peer]
         for place in [one for one in self.targets if at - self._seen[one] > KEEP_TOTAL_S]:
             del self.targets[place], self._seen[place]
+        self._bound(self._last, at)
+        self._bound(self.initiators, at)
+
+    def _bound(self, kept: dict[Any, Any], at: float) -> None:
+        """Forget, of those that are gone, who was seen the longest ago, where they are too many."""
+        more = len(kept) - MOST_PEERS
+        if more <= 0:
+            return
+        gone = sorted((one for one in kept if self._seen[one] < at), key=self._seen.__getitem__)
+        for one in gone[:more]:
+            del kept[one], self._seen[one]
 
     # Over a restart.
 

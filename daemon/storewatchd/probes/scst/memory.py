@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from storewatchd.probes.scst.model import Identity
+from storewatchd.probes.scst.model import MOST_PEERS, Identity
 
 EXPECTED_AFTER_S = 3600.0
 """How long a session must have been there for anybody to miss it."""
@@ -31,6 +31,10 @@ class _Stay:
     since: float  # when it was first seen, or what it replaces
     is_here: bool = True
     replaces: bool = False  # another session of its initiator, which is gone
+
+    @property
+    def length_s(self) -> float:
+        return self.last - self.since
 
     @property
     def times(self) -> tuple[float, float, float]:
@@ -61,6 +65,12 @@ class Memory:
         gone = [one for one, stay in self._sessions.items() if not stay.is_here]
         if not gone:
             return
+        if len(gone) > MOST_PEERS:
+            # Who was here for long is the last to be forgotten.
+            gone.sort(key=lambda one: self._sessions[one].length_s)
+            for session in gone[:-MOST_PEERS]:
+                del self._sessions[session]
+            gone = gone[-MOST_PEERS:]
         here: dict[Peer, list[_Stay]] = {}
         for session, stay in self._sessions.items():
             if stay.is_here and not stay.replaces:
@@ -80,7 +90,7 @@ class Memory:
     def missed(self) -> Iterator[Identity]:
         """Yield the sessions that should be there and are not."""
         for session, stay in self._sessions.items():
-            if not stay.is_here and stay.last - stay.since >= EXPECTED_AFTER_S:
+            if not stay.is_here and stay.length_s >= EXPECTED_AFTER_S:
                 yield session
 
     def lost_targets(self) -> Counter[str]:

@@ -12,6 +12,10 @@ from storewatchd.probes.scst.reservations import Reservation
 
 DIRECTIONS = ("read", "write", "bidi", "none", "unknown")
 
+MOST_PEERS = 20_000
+"""How many initiators, and sessions that are gone, are remembered: anybody may log in under any
+name."""
+
 COPY_MANAGER = "copy_manager"
 """A driver that SCST has for its own: it exports every device to EXTENDED COPY, and to nobody."""
 

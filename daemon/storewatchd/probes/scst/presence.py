@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple, TypeVar
 
-from storewatchd.probes.scst.model import Group, Target
+from storewatchd.probes.scst.model import MOST_PEERS, Group, Target
 
 DAYS = 14
 """How many days are remembered."""
@@ -31,9 +31,6 @@ ENOUGH_S = 1800.0
 
 MOST_BETWEEN_S = 600.0
 """How much time between two looks is taken for seen."""
-
-MOST_PEERS = 20_000
-"""How many initiators are remembered: anybody may log in under any name."""
 
 _LEAST_DAYS = {True: 2, False: 5}  # by whether it is a weekend: those of one week
 _DAY_BITS = 24
