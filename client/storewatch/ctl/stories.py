@@ -9,6 +9,9 @@ from storewatch.wire.types import Event, TimelineEntry
 
 MOST_UNSEEN = 3
 
+LONGEST_EXPRESSION = 120
+"""A rule's expression that is longer is told by the rule's name."""
+
 _BOUNDS = {"at_least": "at least ", "at_most": "at most "}
 
 
@@ -19,14 +22,15 @@ def story(event: Event) -> str:
 
 def _told(event: Event) -> str:
     data = event.data if isinstance(event.data, dict) else {}
-    tell = _STORIES.get(event.type)
+    is_object = event.kind.startswith("object_")
+    tell = None if is_object else _STORIES.get(event.type)
     if tell is not None and event.kind not in ("gap",):
         try:
             return words.line(tell(event.kind, data))
         except (KeyError, TypeError, AttributeError, ValueError):
             # A newer daemon tells it otherwise: show what it says.
             return _as_it_is(event)
-    if event.kind.startswith("object_"):
+    if is_object:
         try:
             return words.line(_object(event.kind.removeprefix("object_"), data))
         except (KeyError, TypeError, AttributeError, ValueError):
@@ -116,10 +120,12 @@ def _held(kind: str, reason: dict[str, Any], since: str) -> str:
     expression = " ".join(reason["expr"].split())
     value = _BOUNDS.get(reason["state"], "") + words.number(reason["value"])
     rows = f" for {words.labels(reason['series'])}" if reason["series"] else ""
-    so = f"the value is {value}: {expression} holds{rows} since {words.local_time(since)}"
-    if kind != "pending":
-        return so
-    return f"{so}, and it fires if that goes on for {words.duration(reason['for_seconds'])}"
+    is_short = len(expression) <= LONGEST_EXPRESSION
+    holds = f": {expression} holds" if is_short else ""
+    so = f"the value is {value}{holds}{rows} since {words.local_time(since)}"
+    if kind == "pending":
+        so += f", and it fires if that goes on for {words.duration(reason['for_seconds'])}"
+    return so if is_short else f"{so}; its expression: storewatchctl rules show {reason['rule']}"
 
 
 def _created(kind: str, reason: dict[str, Any]) -> str:
@@ -136,6 +142,52 @@ def _unseen(unseen: list[dict[str, str]]) -> str:
     shown = [words.labels(one) if one else "anything" for one in unseen[:MOST_UNSEEN]]
     more = f" and {len(unseen) - MOST_UNSEEN} more" if len(unseen) > MOST_UNSEEN else ""
     return f"what it rests on cannot be seen: {', '.join(shown)}{more}"
+
+
+def _tape(kind: str, data: dict[str, Any]) -> str:
+    """Return where a cartridge went, or what a library or drive said."""
+    tell = _OF_TAPES.get(kind)
+    return facts(data) if tell is None else tell(kind, data)
+
+
+def _cartridge(kind: str, data: dict[str, Any]) -> str:
+    happened = kind.removeprefix("cartridge_")
+    came = f" from {_place(data['from'])}" if "from" in data else ""
+    went = f" to {_place(data['to'])}" if "to" in data else ""
+    return f"cartridge {data['barcode']}: {happened}{came}{went}, library {data['library']}"
+
+
+def _place(place: dict[str, Any]) -> str:
+    drive = f" ({place['drive']})" if place.get("drive") else ""
+    return f"{place['type'].replace('_', ' ')} {place['element']}{drive}"
+
+
+def _flag(_: str, data: dict[str, Any]) -> str:
+    whose = "drive" if "drive" in data else "library"
+    barcode = f" with cartridge {data['barcode']}" if data.get("barcode") else ""
+    severity = f"{data['severity']}: " if data["severity"] else ""
+    return (
+        f"{severity}{whose} {data[whose]}{barcode}: TapeAlert {data['number']}, {data['name']}: "
+        f"{data['advice']}"
+    )
+
+
+def _mount(_: str, data: dict[str, Any]) -> str:
+    began, ended = words.local_time(data["from"]), words.local_time(data["to"])
+    known = ("drive", "barcode", "from", "to", "flags")
+    rest = facts({name: value for name, value in data.items() if name not in known})
+    flags = ", ".join(map(str, data["flags"]))
+    told = f", TapeAlert {flags}" if flags else ""
+    barcode = data["barcode"] or words.UNKNOWN
+    return f"cartridge {barcode} in drive {data['drive']} from {began} to {ended}: {rest}{told}"
+
+
+_OF_TAPES = {
+    **dict.fromkeys(("loaded", "unloaded", "exported", "imported", "moved"), _cartridge),
+    **dict.fromkeys(("cartridge_added", "cartridge_removed"), _cartridge),
+    "tapealert": _flag,
+    "mount": _mount,
+}
 
 
 def _object(change: str, data: dict[str, Any]) -> str:
@@ -165,4 +217,4 @@ def _metrics(_: str, data: dict[str, Any]) -> str:
     )
 
 
-_STORIES = {"alert": _alert, "task": _task, "metrics": _metrics}
+_STORIES = {"alert": _alert, "task": _task, "metrics": _metrics, "tape": _tape}

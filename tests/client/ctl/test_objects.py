@@ -65,7 +65,7 @@ def test_what_is_here_is_a_table(peer: WirePeer, ctl: Ctl) -> None:
     assert (status, err) == (0, "")
     assert [line.split() for line in out.splitlines()] == [
         ["KIND", "ID", "STATUS", "SINCE", "FACTS"],
-        ["tape", "drive", "HU1", "here", *SINCE.split(), "sg", "sg3,", "bay", "0"],
+        ["tape", "drive", "HU1", "here", *SINCE.split(), "bay", "0,", "sg", "sg3"],
         ["disk", "W1", "here", *SINCE.split(), "-"],
     ]
     assert asked_of(peer, "objects.list") == [{"here": True, "limit": 200}]
@@ -91,7 +91,13 @@ def test_filters_are_asked_for(
 
 
 @pytest.mark.parametrize(
-    ("typed", "said"), [((), "nothing is known yet"), (("--gone",), "nothing is gone")]
+    ("typed", "said"),
+    [
+        ((), "nothing is known yet"),
+        (("--gone",), "nothing is gone"),
+        (("--at", "2h"), "nothing was known then"),
+        (("--at", "2h", "--gone"), "nothing was gone then"),
+    ],
 )
 def test_an_empty_list_says_so(peer: WirePeer, ctl: Ctl, typed: tuple[str, ...], said: str) -> None:
     peer.answers["objects.list"] = lambda _: page()
@@ -125,7 +131,8 @@ def test_what_is_typed_wrong_is_told(
 
 def test_an_object_is_shown_with_what_became_of_it(peer: WirePeer, ctl: Ctl) -> None:
     def version(change: str, **changes: Any) -> dict[str, Any]:
-        plain = {"other": None, "status": "here", "facts": {"sg": "sg3"}, "since": NOON}
+        facts = {"sg": "sg3", "bay": "0"}
+        plain = {"other": None, "status": "here", "facts": facts, "since": NOON}
         return {"change": change, "until": None, **plain, **changes}
 
     peer.answers["objects.get"] = lambda _: {
@@ -141,11 +148,12 @@ def test_an_object_is_shown_with_what_became_of_it(peer: WirePeer, ctl: Ctl) -> 
     status, out, err = ctl("objects", "show", "HU1", "--kind", "tape_drive")
     assert status == 0
     assert asked_of(peer, "objects.get") == [{"id": "HU1", "kind": "tape_drive"}]
+    assert [line.split()[0] for line in out.splitlines()[3:5]] == ["bay", "sg"]
     assert "seen by     tape_drives{drive='HU1'}" in out
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert f"{SINCE} swapped (was HU0) sg sg3" in lines
-    assert f"{SINCE} shared (with X) sg sg3" in lines
-    assert f"{SINCE} found sg sg3" in lines
+    assert f"{SINCE} swapped (was HU0) bay 0, sg sg3" in lines
+    assert f"{SINCE} shared (with X) bay 0, sg sg3" in lines
+    assert f"{SINCE} found bay 0, sg sg3" in lines
     assert "some may be missing: it is away" in err
 
 

@@ -44,6 +44,26 @@ SINCE = words.local_time(NOON)
             "goes on for 10 min",
             id="pending",
         ),
+        pytest.param(
+            "firing",
+            {**HELD, "expr": f"{'a' * 110} > 12345678"},
+            f'the value is 0.853 for {{repository="a"}} since {SINCE}; its expression: '
+            "storewatchctl rules show Full",
+            id="a long expression",
+        ),
+        pytest.param(
+            "firing",
+            {**HELD, "expr": f"{'a' * 110} > 1234567", "series": {}},
+            f"the value is 0.853: {'a' * 110} > 1234567 holds since {SINCE}",
+            id="an expression of 120 characters",
+        ),
+        pytest.param(
+            "pending",
+            {**HELD, "expr": "a" * 121},
+            f'the value is 0.853 for {{repository="a"}} since {SINCE}, and it fires if that goes '
+            "on for 10 min; its expression: storewatchctl rules show Full",
+            id="a long expression, pending",
+        ),
         pytest.param("firing", CREATED, "created by ann", id="created"),
         pytest.param(
             "repeated",
@@ -125,3 +145,73 @@ def test_what_a_newer_daemon_tells_of_an_object_is_shown_as_it_is() -> None:
 
 def event_of(kind: str, data: dict[str, Any]) -> Event:
     return Event(id="e.1", seq=1, node="n", timestamp=NOON, type="tape", kind=kind, data=data)
+
+
+# Events about tapes.
+
+MOVED = {"library": "LIB1", "barcode": "A00001L8"}
+SLOT = {"type": "storage", "element": 1003}
+DRIVE = {"type": "drive", "element": 0, "drive": "HU1"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "sentence"),
+    [
+        (
+            "loaded",
+            {**MOVED, "from": SLOT, "to": DRIVE},
+            "cartridge A00001L8: loaded from storage 1003 to drive 0 (HU1), library LIB1",
+        ),
+        (
+            "exported",
+            {**MOVED, "from": SLOT, "to": {"type": "import_export", "element": 16}},
+            "cartridge A00001L8: exported from storage 1003 to import export 16, library LIB1",
+        ),
+        (
+            "cartridge_added",
+            {**MOVED, "to": SLOT},
+            "cartridge A00001L8: added to storage 1003, library LIB1",
+        ),
+        (
+            "cartridge_removed",
+            {**MOVED, "from": DRIVE},
+            "cartridge A00001L8: removed from drive 0 (HU1), library LIB1",
+        ),
+        (
+            "tapealert",
+            {
+                "drive": "HU1",
+                "barcode": "A00001L8",
+                "number": 20,
+                "name": "clean now",
+                "severity": "critical",
+                "advice": "Clean it.",
+            },
+            "critical: drive HU1 with cartridge A00001L8: TapeAlert 20, clean now: Clean it.",
+        ),
+        (
+            "tapealert",
+            {"library": "LIB1", "number": 65, "name": "", "severity": "", "advice": "Look."},
+            "library LIB1: TapeAlert 65, : Look.",
+        ),
+        (
+            "mount",
+            {
+                "drive": "HU1",
+                "barcode": "",
+                "loads": 1,
+                "from": NOON,
+                "to": NOON,
+                "flags": [3, 20],
+                "serial": "",
+            },
+            f"cartridge ? in drive HU1 from {SINCE} to {SINCE}: loads 1, TapeAlert 3, 20",
+        ),
+        ("unit_attention", {"drive": "HU1", "code": "29/00"}, "drive HU1, code 29/00"),
+        ("loaded", {**MOVED, "from": 7}, "library LIB1, barcode A00001L8, from 7"),
+    ],
+)
+def test_what_became_of_a_tape_is_one_sentence(
+    kind: str, data: dict[str, Any], sentence: str
+) -> None:
+    assert story(event_of(kind, data)) == sentence

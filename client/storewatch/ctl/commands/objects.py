@@ -83,6 +83,8 @@ def list_objects(
         session.out.json(answer)
     else:
         nothing = "nothing is gone" if is_gone else "nothing is known yet"
+        if at is not None:
+            nothing = "nothing was gone then" if is_gone else "nothing was known then"
         session.out.table(_LIST, [_row(one) for one in found.objects], empty=nothing)
         if found.next_cursor is not None:
             session.out.note(f"there are more: --cursor {found.next_cursor}")
@@ -144,8 +146,13 @@ def _row(one: inventory.Object) -> tuple[str | Cell, ...]:
         words.line(one.id),
         state(one.status),
         words.local_time(one.since),
-        words.line(facts(dict(one.facts))),
+        _facts(one.facts),
     )
+
+
+def _facts(found: dict[str, str]) -> str:
+    # From memory and from PostgreSQL they come in different order.
+    return words.line(facts(dict(sorted(found.items()))))
 
 
 def _kind(name: str) -> str:
@@ -159,7 +166,11 @@ def _show(out: Output, detail: inventory.ObjectDetail) -> None:
             ("kind", _kind(one.kind)),
             ("id", words.line(one.id)),
             ("status", state(one.status)),
-            *((words.line(name), words.line(text)) for name, text in one.facts.items() if text),
+            *(
+                (words.line(name), words.line(text))
+                for name, text in sorted(one.facts.items())
+                if text
+            ),
             ("seen by", words.line(", ".join(one.seen_by)) or "nobody"),
             ("first seen", words.full_time(one.first_seen)),
             ("so since", words.full_time(one.since)),
@@ -169,8 +180,7 @@ def _show(out: Output, detail: inventory.ObjectDetail) -> None:
     out.line()
     out.heading("What became of it")
     versions = [
-        (words.local_time(one.since), _change(one), words.line(facts(dict(one.facts))))
-        for one in detail.versions
+        (words.local_time(one.since), _change(one), _facts(one.facts)) for one in detail.versions
     ]
     out.table(_VERSIONS, versions, empty="nothing is kept of it")
     if not detail.complete:
