@@ -157,7 +157,7 @@ class Show:
         _say(f"\n{fired.total()} alerts fired: {', '.join(sorted({rule for rule, _ in fired}))}.")
         left = sorted({rule for rule, _ in fired - resolved})
         if left:
-            _say(f"Still there: {', '.join(left)}; `storewatchctl alerts list` says why.")
+            _say(f"Still there: {', '.join(left)}; `storewatchctl alerts show ID` says why.")
         else:
             _say("All of them have ended.")
 

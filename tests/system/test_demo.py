@@ -141,6 +141,7 @@ def test_the_trouble_that_is_played_fires_and_ends_and_nothing_is_left(clone: Cl
         heard = asyncio.run(events(where))
         said, _ = process.communicate(timeout=30)
     assert process.returncode == 0, said
+    assert "Still there: " not in said or "`storewatchctl alerts show ID` says why" in said
     is_root = os.geteuid() == 0
     fired, ended = rules(heard, "firing"), rules(heard, "resolved")
     assert {*shipped(), "TaskFailed", "ProbeBlind"} - {*fired, *LEFT_OUT} <= (

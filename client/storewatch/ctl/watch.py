@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 RESOLVED_STAYS_S = 60
 """How long a resolved alert stays in the live table."""
 
+BELOW = 3
+"""How many lines of the screen are not the live table's."""
+
 _event = msgspec.json.Decoder(types.Event).decode
 
 
@@ -181,12 +184,10 @@ class _AlertWatch:
             self._alerts.values(), key=lambda one: (one.first_seen, one.id), reverse=True
         )
         shown = by_urgency(newest_first)
-        out = self._session.out
-        room = max(1, out.console.height - 4)
-        table = out.rich_table(COLUMNS, [row(out, one) for one in shown[:room]])
+        table, fitting = self._table(shown)
         firing = sum(1 for one in shown if one.state == "firing")
         pending = sum(1 for one in shown if one.state == "pending")
-        more = f", {len(shown) - room} more than fit" if len(shown) > room else ""
+        more = f" (and {len(shown) - fitting} more than fit)" if len(shown) > fitting else ""
         foot = Text(
             f"{firing} firing, {pending} pending{more}   {now.astimezone():%H:%M:%S}   "
             "Ctrl-C ends this",
@@ -195,3 +196,16 @@ class _AlertWatch:
         if self._away is not None:
             foot = Text(f"{words.line(self._away)}; waiting for it", style="yellow")
         return Group(table, foot) if shown else Group(Text("no open alerts", style="green"), foot)
+
+    def _table(self, shown: Sequence[types.Alert]) -> tuple["RenderableType", int]:
+        """Return the table of the first alerts, as many as fit, and their number."""
+        out = self._session.out
+        room = max(2, out.console.height - BELOW)
+        count = min(len(shown), room)
+        while True:
+            table = out.rich_table(COLUMNS, [row(out, one) for one in shown[:count]])
+            # A title may take several lines.
+            height = len(out.console.render_lines(table))
+            if height <= room or count <= 1:
+                return table, count
+            count = max(1, min(count - 1, count * room // height))

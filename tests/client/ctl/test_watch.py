@@ -1,6 +1,7 @@
 """What goes on until it is interrupted, as processes of their own: in a pipe and on a terminal."""
 
 import contextlib
+import io
 import json
 import os
 import pty
@@ -14,11 +15,17 @@ from fcntl import ioctl
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from rich.console import Console
 
 from fix_peer import WirePeer, event, notice
 from fix_shapes import alert, alert_list
 from storewatch.ctl import words
+from storewatch.ctl.output import Output
+from storewatch.ctl.session import Session
+from storewatch.ctl.watch import _AlertWatch
+from storewatch.wire import types
 
 CTL = [sys.executable, "-m", "storewatch.ctl"]
 
@@ -166,6 +173,24 @@ def screen_until(master: int, wanted: str) -> str:
     while wanted not in shown.decode(errors="replace"):
         shown += os.read(master, 65536)
     return shown.decode(errors="replace")
+
+
+def test_where_titles_take_several_lines_watch_says_how_many_do_not_fit() -> None:
+    long = "what was here is not here any more " * 3
+    found = alert_list(*(alert(number, title=long) for number in range(1, 10)))
+    screen = io.StringIO()
+    session = Session(Output())
+    session.out.is_terminal = True
+    session.out._console = Console(file=screen, width=80, height=12, force_terminal=True)
+    watch = _AlertWatch(session, None)
+    for one in found["alerts"]:
+        watch._take(msgspec.convert(one, types.Alert))
+    session.out.console.print(watch._picture())
+    lines = screen.getvalue().splitlines()
+    shown = sum("warning" in line or "critical" in line for line in lines)
+    assert len(lines) < 12
+    assert 1 <= shown < 9
+    assert f"(and {9 - shown} more than fit)" in lines[-1]
 
 
 def test_on_a_terminal_watch_is_a_live_table(peer: WirePeer) -> None:

@@ -14,7 +14,7 @@ _LIST = (
     Column("SCOPE", flexible=True),
     Column("OUTCOME"),
     Column("SEEN", right=True),
-    Column("TOOK", right=True),
+    Column("TOOK", right=True, wide=True),
     Column("ROWS", right=True, wide=True),
     Column("EVERY", right=True, wide=True),
     Column("REASON", flexible=True),
@@ -51,7 +51,7 @@ def _show(session: Session, found: types.ProbeList) -> None:
         [
             (
                 words.line(one.probe),
-                words.line(", ".join(f"{name}={value}" for name, value in one.scope.items())),
+                words.line(_scope(one.scope, is_short=session.out.is_narrow)),
                 state(one.outcome),
                 words.ago(one.last_seen, now),
                 words.duration(one.duration_seconds),
@@ -62,6 +62,13 @@ def _show(session: Session, found: types.ProbeList) -> None:
             for one in found.probes
         ],
         empty="there are no probes",
+    )
+
+
+def _scope(labels: dict[str, str], *, is_short: bool) -> str:
+    """Return what a look is at; a label that is empty does not apply."""
+    return ", ".join(
+        value if is_short else f"{name}={value}" for name, value in labels.items() if value
     )
 
 
