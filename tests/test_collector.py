@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -792,6 +793,21 @@ async def test_what_was_touched_is_looked_at_at_once_and_the_schedule_stays(benc
     assert sorted(bench.probe.looks[looks:], key=str) == [A, B]
     await bench.later(INTERVAL_S)
     assert len(bench.probe.looks) == looks + 4
+
+
+async def test_to_touch_a_probe_takes_no_longer_for_all_that_others_look_at(bench: Bench) -> None:
+    def touching_s() -> float:
+        began = time.perf_counter()
+        bench.collector.touch("beat")
+        return time.perf_counter() - began
+
+    await bench.start()
+    alone_s = min(touching_s() for _ in range(20))
+    bench.probe.scopes = tuple(Scope("watched", (("path", f"/{n}"),)) for n in range(3000))
+    bench.collector.rediscover("watched")
+    await bench.later(0)
+    # Walking over all of them takes forty times as long: the bound is far from both.
+    assert min(touching_s() for _ in range(20)) < 10 * alone_s
 
 
 async def test_what_was_touched_again_is_looked_at_a_second_after_the_last_look(

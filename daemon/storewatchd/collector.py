@@ -109,6 +109,7 @@ class Collector:
         self._expect = expect
         self._forget_reads = forget_reads
         self._looks: dict[Scope, _Look] = {}
+        self._by_probe: dict[str, dict[Scope, _Look]] = {name: {} for name in self._probes}
         self._discoveries = {
             name: self._fresh(Scope(DISCOVERY, (("probe", name),))) for name in self._probes
         }
@@ -282,13 +283,14 @@ class Collector:
         is_together = isinstance(probe, Together) and probe.looks_together
         for look in self._of(name):
             if look.scope not in wanted:
-                del self._looks[look.scope]
+                del self._looks[look.scope], self._by_probe[name][look.scope]
                 _let_go([*look.waiters, *look.later])
         await self._expect(name, scopes)
         for scope in scopes:
             if scope not in self._looks:
                 share = 1.0 if is_together else 1 - self._found[name] * _SPREAD % 1
-                self._looks[scope] = self._fresh(scope, share)
+                fresh = self._fresh(scope, share)
+                self._looks[scope] = self._by_probe[name][scope] = fresh
                 self._found[name] += 1
         await self._tell_scopes()
         await self._tell_of(discovery, self._clock.now())
@@ -397,7 +399,7 @@ class Collector:
     # Schedule.
 
     def _of(self, probe: str) -> list[_Look]:
-        return [look for look in self._looks.values() if look.scope.probe == probe]
+        return [*self._by_probe[probe].values()]
 
     def _next_looks(self, now: float) -> list[_Look]:
         """Return the looks to begin now."""
