@@ -21,6 +21,7 @@ from storewatchd.core.sight import (
     Sight,
     told_scopes,
 )
+from storewatchd.core.tasks import FAMILIES as TASK_FAMILIES
 from storewatchd.probes.self import DATABASE, DATABASE_FAMILIES, SELF, SELF_FAMILIES
 
 INTERVAL_S = 30.0
@@ -390,6 +391,20 @@ def test_a_storm_says_what_to_look_at(daemon: Daemon) -> None:
     (alert,) = daemon.open()
     assert alert.rule == "AlertStorm"
     assert "alerts list --severity critical" in alert.message
+
+
+def test_a_task_that_failed_is_told_with_when_that_was(daemon: Daemon) -> None:
+    daemon.table.declare("tasks", TASK_FAMILIES, max_age_s=MAX_AGE_S)
+    daemon.look()
+    rows = {
+        "task_last_failure_timestamp_seconds": [Row(("nightly",), NOON + 1.5)],
+        "task_last_failure_info": [Row(("nightly", "3", "", "boom"), 1.0)],
+    }
+    daemon.table.feed(Frame(Scope("tasks"), daemon.now.wall, rows=rows))
+    daemon.judge()
+    (alert,) = daemon.open()
+    assert alert.title == "Task nightly failed: exit status 3"
+    assert alert.message.startswith("nightly failed at 2026-01-01T12:00:01Z, and no run has")
 
 
 def test_every_rule_says_what_to_do() -> None:

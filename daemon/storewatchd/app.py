@@ -49,7 +49,7 @@ from storewatchd.port.shared import SharedReads
 from storewatchd.port.tap import TappedPort
 from storewatchd.probes import Ears, make_probes
 from storewatchd.probes.base import STALE_AFTER_INTERVALS, Patient, Probe
-from storewatchd.probes.self import Own
+from storewatchd.probes.self import DATABASE, Own
 from storewatchd.probes.storage import REPOSITORIES
 from storewatchd.probes.tape.alerts import make_tape_alerts
 from storewatchd.reload import Reloader, doubts_of, load_settings
@@ -150,6 +150,7 @@ async def run(source: Source, clock: Clock) -> int:
             forget_reads=shared.forget,
         )
         monitor.resumed = collector.trigger_all
+        store.changed = partial(collector.touch, DATABASE)
         triggers = Triggers(
             listen=reader.listen,
             touch=collector.touch,

@@ -76,6 +76,17 @@ async def test_a_connected_store_knows_its_server(
     assert f"PostgreSQL {store.server_version} is there" in caplog.messages
 
 
+async def test_what_becomes_of_it_is_told_once(make: Callable[..., Store]) -> None:
+    store = make()
+    heard: list[str | None] = []
+    store.changed = lambda: heard.append(store.problem)
+    await store.connect()
+    await store.connect()
+    store.hold("it is full")
+    store.flow()
+    assert heard == [None, "it is full", None]
+
+
 async def test_an_empty_database_is_migrated(
     make: Callable[..., Store], postgres: Postgres
 ) -> None:

@@ -53,6 +53,18 @@ def heard(appliance: Appliance, since: str, kind: str) -> dict[str, Any]:
     raise AssertionError(f"the stream ended without {kind}")
 
 
+def test_that_it_answers_is_known_before_the_next_look_is_due(appliance: Appliance) -> None:
+    appliance.configure(interval_s=600)
+    appliance.start()
+    appliance.wait_database()
+
+    def is_seen() -> bool:
+        (one,) = appliance.call("probes.list", probe="database")["probes"]
+        return bool(one["outcome"] == "seen")
+
+    wait_for("the look", is_seen)
+
+
 @pytest.mark.parametrize(
     ("harm", "told"),
     [

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -82,6 +82,8 @@ class Store:
         self.server_version: str | None = None
         self.lacks: str | None = None
         """Why history is incomplete though it can be read; None where it is not."""
+        self.changed: Callable[[], None] | None = None
+        """Hears that it was found usable or not, and why; once nobody knew, and at each change."""
         self.refused = 0
         """How many records it refused for good since the start."""
         self.checked_at: float | None = None
@@ -262,6 +264,8 @@ class Store:
         """Note how it stands, and log it where that is a change."""
         before, after = self.problem, away or held
         self._away, self._held, self.problem = away, held, after
+        if after != before and self.changed is not None:
+            self.changed()
         if after is None and before is not None:
             logger.info("PostgreSQL %s is there", self.server_version)
         elif after is not None and before in (None, NOT_YET) and after != NOT_YET:
