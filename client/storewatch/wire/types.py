@@ -287,11 +287,13 @@ class BootCheck(msgspec.Struct, kw_only=True):
 
 class BootReport(msgspec.Struct, kw_only=True):
     """Whether the machine will come back as it is: `ready` means that every check is well, `score`
-    is the share of those that are, 0 to 100, and `scheduled` when it is planned to start anew."""
+    is the share of those that are, 0 to 100, and `scheduled` when it is planned to start anew. What
+    it rests on was read at `checked_at` or later; null where nothing was."""
 
     ready: bool
     score: int
     scheduled: str | None = None
+    checked_at: str | None = None
     checks: list[BootCheck]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 
 from fix_peer import Refusal, WirePeer, event
 from fix_shapes import NOON, alert, alert_list, task, token
+from storewatch import clock
+from storewatch.ctl import words as shown
 from storewatch.ctl.__main__ import main
 from storewatch.wire import Code
 
@@ -1166,12 +1169,19 @@ def test_the_next_start_is_a_table_and_an_exit_code(
 ) -> None:
     score = 100 // len(checks)
     planned = "2026-01-01T12:00:00.000Z" if status else None
-    report = {"ready": ready, "score": score, "scheduled": planned, "checks": checks}
+    report = {
+        "ready": ready,
+        "score": score,
+        "scheduled": planned,
+        "checks": checks,
+        "checked_at": shown.wire_time(clock.now() - timedelta(seconds=240.5)),
+    }
     peer.answers["boot.check"] = lambda _: report
     ended, out, err = ctl("boot", "check")
     assert (ended, err) == (status, "")
     titles, *rows = out.splitlines()
     assert titles.split() == ["CHECK", "STATE", "WHAT", "ADVICE"]
+    assert rows.pop().startswith("looked at 4 min ")
     if status:
         assert rows.pop().startswith("a start is planned for 2026-01-01")
     assert rows.pop() == f"score {score} %: 1 of {len(checks)} checks are well"

@@ -7,6 +7,7 @@ import pytest
 from control.fix_control import Control
 from fix_node import MAX_AGE_S
 from storewatchd.core.frames import Frame, Outcome, Row, Scope
+from storewatchd.probes.base import gauge
 from storewatchd.probes.boot.probe import (
     NEXT_BOOT,
     NEXT_BOOT_FAMILIES,
@@ -65,8 +66,8 @@ async def test_problems_come_with_advice_after_the_kernel(seen: Control) -> None
 
 
 async def test_what_is_not_known_is_not_ready(seen: Control) -> None:
-    feed(seen, NEXT_BOOT, node_next_boot_check_info=[("module_scst", "unknown", "no GRUB")])
-    assert await checks(seen) == (False, [("module_scst", "unknown", "no GRUB", "")])
+    feed(seen, NEXT_BOOT, node_next_boot_check_info=[("module_mhvtl", "unknown", "no GRUB")])
+    assert await checks(seen) == (False, [("module_mhvtl", "unknown", "no GRUB", "")])
 
 
 async def test_what_could_not_be_looked_at_is_not_known(seen: Control) -> None:
@@ -125,7 +126,8 @@ async def test_the_score_is_the_share_of_checks_that_are_well(seen: Control) -> 
     feed(seen, NEXT_BOOT, node_next_boot_check_info=[KERNEL, *others])
     assert (await seen.call("boot.check"))["score"] == 33
     feed(seen, NEXT_BOOT)
-    assert (await seen.call("boot.check"))["score"] == 100
+    found = await seen.call("boot.check")
+    assert (found["ready"], found["score"]) == (False, 0)
 
 
 async def test_a_start_that_is_planned_is_told(seen: Control) -> None:
@@ -136,3 +138,39 @@ async def test_a_start_that_is_planned_is_told(seen: Control) -> None:
     assert (await seen.call("boot.check"))["scheduled"] == "2026-01-01T12:00:00.000Z"
     table.feed(Frame(Scope(NEXT_BOOT), at, Outcome.FAILED, reason="no"))
     assert (await seen.call("boot.check"))["scheduled"] is None
+
+
+async def test_how_old_it_is_is_told_by_the_older_look(seen: Control) -> None:
+    assert (await seen.call("boot.check"))["checked_at"] is None
+    table, at = seen.node.books.table, seen.node.clock.wall()
+    for probe, family, seconds in (
+        (NEXT_BOOT, "node_next_boot_checked_timestamp_seconds", 60.0),
+        (SCST_CONFIG, "scst_config_checked_timestamp_seconds", 240.0),
+    ):
+        table.feed(Frame(Scope(probe), at, rows={family: [Row((), at - seconds)]}))
+    assert (await seen.call("boot.check"))["checked_at"] == "2026-01-01T11:56:00.000Z"
+
+
+SCST_NEEDED = ("module_scst", "ok", "scst is there")
+NOT_COMPARED = (
+    SCST_CONFIG,
+    "unknown",
+    "SCST is not loaded: nothing can be compared with what is saved",
+    "Start SCST (`systemctl start scst`), and look again.",
+)
+
+
+async def test_drift_of_scst_that_is_not_loaded_is_not_known(seen: Control) -> None:
+    feed(seen, NEXT_BOOT, node_next_boot_check_info=[KERNEL, SCST_NEEDED])
+    assert await checks(seen) == (False, [(*KERNEL, ""), (*SCST_NEEDED, ""), NOT_COMPARED])
+
+
+async def test_what_was_compared_before_scst_was_unloaded_is_not_told(seen: Control) -> None:
+    table, at = seen.node.books.table, seen.node.clock.wall()
+    table.declare("scst_state", (gauge("scst_up", "."),), max_age_s=MAX_AGE_S)
+    feed(seen, NEXT_BOOT, node_next_boot_check_info=[KERNEL, SCST_NEEDED])
+    feed(seen, SCST_CONFIG, scst_config_drift=[])
+    table.feed(Frame(Scope("scst_state"), at, rows={"scst_up": [Row((), 1.0)]}))
+    assert (await checks(seen))[0]
+    table.feed(Frame(Scope("scst_state"), at, rows={"scst_up": [Row((), 0.0)]}))
+    assert (await checks(seen))[1][-1] == NOT_COMPARED

@@ -95,8 +95,11 @@ def test_a_machine_without_scst_is_ready() -> None:
     )
 
 
-def test_a_machine_without_a_kernel_of_its_own_needs_none() -> None:
-    assert checks(installed=[]) == {}
+def test_what_starts_next_where_no_kernel_is_seen_is_not_known() -> None:
+    found = checks(installed=[])
+    assert {name: one.state for name, one in found.items()} == {"kernel": State.UNKNOWN}
+    assert found["kernel"].about == "which one is next is not known: no kernel is seen in /boot"
+    assert found["kernel"].advice
 
 
 def test_modules_that_are_loaded_have_to_be_there() -> None:

@@ -95,6 +95,19 @@ def test_it_is_looked_at_every_few_minutes_and_sooner_after_a_problem(
     assert is_ready(1) == 0.0
 
 
+def test_it_says_when_it_was_looked_at(clock: HandClock, port: ScriptedPort) -> None:
+    probe = NextBootProbe(clock.clock)
+
+    def read_at() -> float:
+        return values(look(probe, port), "node_next_boot_checked_timestamp_seconds")[()]
+
+    assert read_at() == NOON
+    clock.forward(SOONER_AFTER_S - 1)
+    assert read_at() == NOON
+    clock.forward(1)
+    assert read_at() == NOON + SOONER_AFTER_S
+
+
 def test_what_cannot_be_read_fails_and_is_due(clock: HandClock, port: ScriptedPort) -> None:
     probe = NextBootProbe(clock.clock)
     del port.readings["boot.units", ""]

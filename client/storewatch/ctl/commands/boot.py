@@ -2,6 +2,7 @@
 
 import click
 
+from storewatch import clock
 from storewatch.ctl import words
 from storewatch.ctl.command import Group
 from storewatch.ctl.failures import Exit
@@ -31,12 +32,13 @@ def boot() -> None: ...
         "Check whether this machine will come back from its next start as it is now: the next "
         "kernel, its initial file system and modules, units, fstab and crypttab, what is saved of "
         "SCST and mhvtl, and by which names backup programs know tapes. It is looked at every few "
-        "minutes. The score is the share of checks that are well. Exits 1 where something is "
-        "wrong, or not known."
+        "minutes, and the last line says when that was: what was changed since is not in it. The "
+        "score is the share of checks that are well. Exits 0 where all of them are, 1 where "
+        "something is wrong, or not known."
     ),
     examples=(
         "storewatchctl boot check",
-        "storewatchctl boot check && systemctl reboot",
+        "storewatchctl boot check || echo 'look at this before you start it again'",
         "storewatchctl boot check --json | jq '.checks[] | select(.state != \"ok\")'",
     ),
 )
@@ -60,6 +62,8 @@ def check(session: Session) -> int:
         session.out.line(f"score {found.score} %: {well} of {len(found.checks)} checks are well")
         if found.scheduled:
             session.out.line(f"a start is planned for {words.full_time(found.scheduled)}")
+        if found.checked_at is not None:
+            session.out.line(f"looked at {words.ago(found.checked_at, clock.now())}")
 
     found = session.show("boot.check", None, types.BootReport, show)
     return 0 if found.ready else Exit.FAILED

@@ -1,6 +1,6 @@
 """boot.check: whether this machine will come back from its next start as it is now."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from storewatch.wire import params
@@ -15,10 +15,18 @@ from storewatchd.probes.boot.probe import NEXT_BOOT, SCST_CONFIG
 MOST_DRIFTS = 5
 """How many differences are told by name."""
 
+_CHECKED = ("node_next_boot_checked_timestamp_seconds", "scst_config_checked_timestamp_seconds")
+
 _SAVE = (
     "If what SCST does now is right: `scstadmin -write_config /etc/scst.conf`; otherwise put right"
     " what it does."
 )
+
+_NEEDS_SCST = "module_scst"
+"""The check that is there where the next start needs SCST."""
+
+_UNLOADED = "SCST is not loaded: nothing can be compared with what is saved"
+_LOAD = "Start SCST (`systemctl start scst`), and look again."
 
 
 def handlers(monitor: Monitor) -> Mapping[str, Handler]:
@@ -26,12 +34,15 @@ def handlers(monitor: Monitor) -> Mapping[str, Handler]:
 
     def check(_: Call, __: params.Nothing) -> dict[str, Any]:
         table, at = monitor.books.table, monitor.now().wall
-        checks = [*_next_boot(table, at), *_scst_config(table, at)]
+        checks = _next_boot(table, at)
+        checks += list(_scst_config(table, at, checks))
         well = sum(one["state"] == State.OK for one in checks)
         return {
-            "ready": well == len(checks),
-            "score": round(100 * well / len(checks)) if checks else 100,
+            # Without a kernel nothing starts: no checks are no good sign.
+            "ready": bool(checks) and well == len(checks),
+            "score": round(100 * well / len(checks)) if checks else 0,
             "scheduled": _scheduled(table, at),
+            "checked_at": _checked_at(table, at),
             "checks": checks,
         }
 
@@ -44,6 +55,12 @@ def _scheduled(table: SeriesTable, at: float) -> str | None:
         if planned.exact:
             return format_time(planned.value)
     return None
+
+
+def _checked_at(table: SeriesTable, at: float) -> str | None:
+    """Return when the older of the looks was that this rests on."""
+    looks = [reading.value for name in _CHECKED for reading in table.read(name, at)]
+    return format_time(min(looks, default=None))
 
 
 def _shape(name: str, state: State, about: str, advice: str = "") -> dict[str, Any]:
@@ -66,10 +83,14 @@ def _next_boot(table: SeriesTable, at: float) -> list[dict[str, Any]]:
     ]
 
 
-def _scst_config(table: SeriesTable, at: float) -> Iterator[dict[str, Any]]:
-    """Yield how SCST's configuration stands; nothing where there is no SCST."""
+def _scst_config(
+    table: SeriesTable, at: float, needs: Iterable[Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Yield how SCST's configuration stands; nothing where the next start needs no SCST."""
     why, is_absent = _unseen(table, SCST_CONFIG, at)
-    if is_absent:
+    if is_absent or _is_unloaded(table, at):
+        if any(one["check"] == _NEEDS_SCST for one in needs):
+            yield _shape(SCST_CONFIG, State.UNKNOWN, _UNLOADED, _LOAD)
         return
     if why:
         yield _shape(SCST_CONFIG, State.UNKNOWN, why, f"storewatchctl probes list {SCST_CONFIG}")
@@ -85,6 +106,10 @@ def _scst_config(table: SeriesTable, at: float) -> Iterator[dict[str, Any]]:
     shown = ", ".join(text for _, text in named[:MOST_DRIFTS])
     more = f" and {count - MOST_DRIFTS:.0f} more" if count > MOST_DRIFTS else ""
     yield _shape(SCST_CONFIG, State.PROBLEM, f"at the next start: {shown}{more}", _SAVE)
+
+
+def _is_unloaded(table: SeriesTable, at: float) -> bool:
+    return any(one.exact and not one.value for one in table.read("scst_up", at))
 
 
 def _unseen(table: SeriesTable, probe: str, at: float) -> tuple[str, bool]:

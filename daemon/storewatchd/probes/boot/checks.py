@@ -68,11 +68,10 @@ def needed(modules: Mapping[str, Any], scst: Mapping[str, Any]) -> list[str]:
 
 
 def judged(facts: Facts) -> list[Check]:
-    """Return the checks that this machine needs."""
+    """Return the checks that this machine needs: whatever it is, a kernel."""
     saved, problem = _parsed(facts.scst)
     needed = _needed(facts.modules, facts.scst, saved)
-    checks = [_kernel(facts)] if needed or facts.kernels["installed"] else []
-    checks += _initramfs(facts)
+    checks = [_kernel(facts), *_initramfs(facts)]
     checks += [_module(facts, name) for name in needed]
     if "scst" in needed:
         checks.append(_unit(facts, "scst", ("scst",), "scst.service"))

@@ -52,6 +52,11 @@ NEXT_BOOT_FAMILIES = (
         "A module that the next start needs, as its file describes itself.",
         *("kernel", "module", "vermagic", "signed"),
     ),
+    gauge(
+        "node_next_boot_checked_timestamp_seconds",
+        "When what these checks rest on was read.",
+        unit="seconds",
+    ),
     gauge("node_reboot_scheduled", "Whether somebody has told systemd to end and start again."),
     gauge(
         "node_reboot_scheduled_timestamp_seconds",
@@ -70,6 +75,11 @@ SCST_CONFIG_FAMILIES = (
         "scst_config_drift_info",
         "What the next start would change of SCST: not all, where it is a lot.",
         *("kind", "name", "change"),
+    ),
+    gauge(
+        "scst_config_checked_timestamp_seconds",
+        "When what SCST does was compared with what scst.conf says.",
+        unit="seconds",
     ),
 )
 
@@ -95,7 +105,9 @@ class NextBootProbe:
     async def collect(self, port: Port, scope: Scope) -> Frame:
         now = self._clock.monotonic()
         if now >= self._due:
-            self._rows, is_well = _next_boot_rows(await self._facts(port))
+            at = self._clock.wall()
+            rows, is_well = _next_boot_rows(await self._facts(port))
+            self._rows = {**rows, "node_next_boot_checked_timestamp_seconds": [Row((), at)]}
             self._due = now + (AGAIN_AFTER_S if is_well else SOONER_AFTER_S)
         planned = (await port.read("boot.reboot")).value
         return seen(scope, {**self._rows, **_reboot_rows(planned)})
@@ -213,7 +225,9 @@ class ScstConfigProbe:
     async def collect(self, port: Port, scope: Scope) -> Frame:
         now = self._clock.monotonic()
         if now >= self._due:
-            self._rows = await self._compared(port)
+            at = self._clock.wall()
+            rows = await self._compared(port)
+            self._rows = {**rows, "scst_config_checked_timestamp_seconds": [Row((), at)]}
             differs = bool(self._rows["scst_config_drift_info"])
             self._due = now + (SOONER_AFTER_S if differs else AGAIN_AFTER_S)
         return seen(scope, self._rows)
