@@ -97,6 +97,22 @@ def test_a_firing_alert_says_what_is_so_now_and_that_is_no_news() -> None:
     assert shown(desk) == ["0.99 of a"]
 
 
+def test_a_firing_alert_that_asks_for_more_says_what_is_so_now_at_the_same_value() -> None:
+    desk = Desk(
+        rule(
+            "count(full > 0.8) > 0",
+            annotations='{summary: \'{{ range query "full > 0.8" }}{{ .Labels.repository }};'
+            "{{ end }}'}",
+        )
+    )
+    desk.see({"a": 0.9, "b": 0.1})
+    assert shown(desk) == ["a;"]
+    assert desk.later(RENEW_S - 1).see({"a": 0.1, "b": 0.9}) == []
+    assert shown(desk) == ["a;"]
+    assert desk.later(1).see({"a": 0.1, "b": 0.9}) == []
+    assert shown(desk) == ["b;"]
+
+
 def test_a_restored_alert_says_what_is_so_now_as_soon_as_it_is_seen() -> None:
     desk = Desk(rule(**TEXT))
     desk.see({"a": 0.9})

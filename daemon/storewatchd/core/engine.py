@@ -30,7 +30,8 @@ from storewatchd.core.steps import MANY, Steps, at_once
 RULE_REMOVED = "the rule is no longer there"
 
 RENEW_S = 60.0
-"""How often the texts of a firing alert are made anew at most, where its value has changed."""
+"""How often the texts of a firing alert are made anew at most: where its value has changed, or
+where they ask for more than that."""
 
 MAX_RENEWED = 100
 """Of how many alerts of a rule that is done in one evaluation: it takes some 50 µs each."""
@@ -433,7 +434,7 @@ class Engine:
         if incident is None or incident.alert.state is not AlertState.FIRING or not row.exact:
             return False
         is_new = incident.told_at is not None and now.awake - incident.told_at < RENEW_S
-        if is_new or incident.told == row.value:
+        if is_new or (incident.told == row.value and not state.names.ask):
             return False
         alert = replace(incident.alert, **state.names.shown(row, now))
         self._incidents.touch(replace(incident, alert=alert, told=row.value, told_at=now.awake))

@@ -36,6 +36,8 @@ class Names:
             template.depends_on_labels_only for template in rule.labels.values()
         )
         """Whether which alert a row belongs to does not depend on its value."""
+        self.ask = any(template.asks for template in rule.annotations.values())
+        """Whether the texts ask for more than labels and value, and may change without these."""
 
     def identity(self, row: ResultRow, now: Instant) -> tuple[str, dict[str, str]]:
         """Return the key and the labels of the alert that a row belongs to."""

@@ -47,6 +47,8 @@ class Template:
             word in text for word in ("$value", ".Value", "query", "humanizeTimestamp")
         )
         """Whether the same labels always give the same text."""
+        self.asks = "query" in text
+        """Whether the text is also of what a query says."""
 
     def render(self, context: Context) -> str:
         """Return the text for a row.
