@@ -11,12 +11,13 @@ import pytest
 from probes.boot.fix_boot import NEXT, facts, plan, tell
 from probes.scst.fix_scst import TGT1, Appliance, saved_text
 from storewatchd.core.engine import Engine
-from storewatchd.core.frames import Frame, Outcome
+from storewatchd.core.frames import Frame, Outcome, Row, Scope
 from storewatchd.core.incidents import Incidents
 from storewatchd.core.model import Alert, AlertState, Severity
 from storewatchd.core.rules import RuleFile, doubtful, load
 from storewatchd.core.series import SeriesTable
 from storewatchd.errors import ProbeError
+from storewatchd.probes.base import gauge
 from storewatchd.probes.boot.checks import Facts
 from storewatchd.probes.boot.probe import NextBootProbe, ScstConfigProbe
 from storewatchd.probes.scst.readings import SlowReadings
@@ -196,6 +197,34 @@ def test_what_would_come_back_is_told(watch: Watch) -> None:
     assert alert.message.startswith(
         f"It would come back, though it was taken out: lun iscsi/{TGT1}/301; If what"
     )
+
+
+def test_a_state_that_is_not_whole_is_not_to_be_saved(watch: Watch) -> None:
+    watch.be(config=CONFIG.replace("\t\tLUN 300 gone\n", ""))
+    watch.table.declare(
+        "scst", (gauge("scst_target_enabled", "", "driver", "target"),), max_age_s=9e9
+    )
+    scope = Scope("scst")
+    watch.table.expect("scst", [scope])
+    row = Row(("iscsi", TGT1), 0.0)
+    watch.table.feed(
+        Frame(scope, watch.appliance.clock.wall(), rows={"scst_target_enabled": [row]})
+    )
+    watch.fires_after()
+    (alert,) = watch.firing()
+    assert "Save nothing now: SCST is not whole" in alert.message
+    assert "If what SCST does now is right" not in alert.message
+
+
+def test_what_would_change_is_told_as_it_is_now(watch: Watch) -> None:
+    watch.be(config=CONFIG.replace("\t\tLUN 300 gone\n", ""))
+    watch.fires_after()
+    watch.be(config=CONFIG.replace("thin.img", "fat.img"))
+    watch.look()
+    watch.look()
+    (alert,) = watch.firing()
+    assert alert.title.endswith("would change 1 thing")
+    assert "filename thin_vol-1" in alert.message
 
 
 def test_while_scst_cannot_be_read_its_alert_stays(watch: Watch) -> None:

@@ -97,7 +97,7 @@ def test_five_aborts_in_five_minutes_are_a_warning_at_once(watch: Watch) -> None
     assert alert.severity is Severity.WARNING
     assert alert.resource_id == ESX
     assert alert.title == f"{ESX} gave up 5 times in five minutes at LUN 3 of {TGT} (disk1)"
-    assert "Given up so far: WRITE(16), 5 times; Look at the disks" in alert.message
+    assert "where SCST knew the command: WRITE(16) (5). Look at the disks" in alert.message
 
 
 def test_aborts_that_are_far_between_are_none(watch: Watch) -> None:

@@ -12,6 +12,7 @@ from probes.scst.fix_scst import ONE, TGT1, Appliance, attributes, seen
 from storewatchd.core.frames import MetricType, Scope
 from storewatchd.core.model import Severity
 from storewatchd.core.rules import doubtful
+from storewatchd.core.templates import Context
 from storewatchd.probes.block import BLOCK_FAMILIES
 from storewatchd.probes.fibrechannel import FAMILIES as PORT_FAMILIES
 from storewatchd.probes.scst.heard import EVENT_FAMILIES
@@ -192,8 +193,24 @@ def test_a_driver_that_lost_all_of_its_targets_is_told(watch: Watch, name: str, 
     alert = watch.alert("ScstTargetsLost")
     assert (alert.severity, alert.resource_id) == (Severity.CRITICAL, "iscsi")
     assert alert.title == f"The driver iscsi has lost all of its 3 targets{why}"
+    assert "When iscsi-scstd ends" in alert.message
     watch.be()
     assert "ScstTargetsLost" not in watch.look()
+
+
+@pytest.mark.parametrize(
+    ("driver", "words"),
+    [
+        ("scst_local", "Its targets are made by hand or from the configuration"),
+        ("qla2x00t", "Its targets are ports of adapters"),
+    ],
+)
+def test_what_to_do_about_lost_targets_depends_on_the_driver(driver: str, words: str) -> None:
+    (rule,) = (one for one in RULES if one.name == "ScstTargetsLost")
+    context = Context({"driver": driver}, 1.0, lambda _: [])
+    message = rule.annotations["description"].render(context)
+    assert message.startswith(f"No host reaches storage over {driver}. {words}")
+    assert "iscsi" not in message
 
 
 def test_targets_that_were_taken_out_are_not_missed_while_there_are_others(watch: Watch) -> None:
@@ -251,7 +268,7 @@ def test_an_initiator_that_lost_a_path_is_told_for_a_day(watch: Watch) -> None:
         watch.look()
     alert = watch.alert("MultipathLostAtTarget")
     assert watch.firing() == ["MultipathLostAtTarget"]
-    assert alert.title == "iqn.2026-11.lab.client:two has lost 1 of its paths"
+    assert alert.title == "iqn.2026-11.lab.client:two has lost 1 of its 2 paths"
     assert f"than before: {ACL} (iscsi). The next fault" in alert.message
     for _ in range(4):
         watch.look(EXPIRES_AFTER_S / 4)
