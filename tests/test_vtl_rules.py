@@ -287,6 +287,13 @@ def test_a_store_that_fills_up(free: int, severity: Severity) -> None:
     assert "and could take 39.06GiB" in alert.message
 
 
+def test_what_is_left_of_a_store_is_told_in_tenths_of_a_percent() -> None:
+    watch = Watch()
+    tell_room(watch.desk.port, free=3.7239)
+    assert_fires(watch, "VtlStoreFull /opt/mhvtl", looks=FOR_10M)
+    assert watch.alert("/opt/mhvtl").title.endswith("/opt/mhvtl has 3.7% left")
+
+
 def test_a_store_with_room_is_well() -> None:
     watch = Watch()
     tell_room(watch.desk.port, free=15)
@@ -305,7 +312,11 @@ def test_a_store_that_could_overflow_is_critical_sooner() -> None:
 
 @pytest.mark.parametrize(
     ("per_day", "severity", "lasts"),
-    [(40.0, Severity.CRITICAL, "22h"), (10.0, Severity.WARNING, "3d 15h"), (5.0, None, "")],
+    [
+        (40.0, Severity.CRITICAL, "about 22 hours"),
+        (10.0, Severity.WARNING, "about 4 days"),
+        (5.0, None, ""),
+    ],
 )
 def test_a_store_that_will_be_full_soon(
     per_day: float, severity: Severity | None, lasts: str
@@ -322,8 +333,8 @@ def test_a_store_that_will_be_full_soon(
         return
     (alert,) = watch.firing()
     assert (alert.rule, alert.severity) == ("VtlStoreRunway", severity)
-    assert f"will be full in {lasts}" in alert.title
-    assert "at the worst it lasts" in alert.message
+    assert alert.title.endswith(f"will be full in {lasts}")
+    assert f"; at the worst it lasts {lasts}, at the best {lasts}." in alert.message
 
 
 def test_what_an_inventory_says_of_a_virtual_library_has_its_names_too() -> None:
