@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,8 @@ class Vtl:
         self._started, self._ended = started, ended
         self._daemons: dict[int, subprocess.Popen[bytes]] = {}
         self._states = dict.fromkeys((_LIBRARY_UNIT, *_DRIVE_UNITS), "active")
+        self._left_us: dict[int, int] = {}
+        """When each stopped being active, on systemd's clock."""
         for element, barcode in zip(self.library.changer.slots, _BARCODES, strict=False):
             element.held = Cartridge(barcode)
         self._install(machine.sysfs)
@@ -97,7 +100,8 @@ class Vtl:
         """Plan a start of the machine, in an hour, or call it off."""
         place = self.directory / "run/systemd/shutdown/scheduled"
         if is_planned:
-            _put(place, "USEC=4102444800000000\nWARN_WALL=1\nMODE=reboot\n")
+            at = time.time_ns() // 1000 + 3_600_000_000
+            _put(place, f"USEC={at}\nWARN_WALL=1\nMODE=reboot\n")
         else:
             place.unlink(missing_ok=True)
 
@@ -159,13 +163,15 @@ class Vtl:
 
     def _say(self, unit: int, state: str) -> None:
         self._states[unit] = state
+        if state != "active":
+            self._left_us[unit] = time.monotonic_ns() // 1000
         self._write_units()
 
     def _write_units(self) -> None:
-        """Write what systemd would say; whatever has ended did so as the machine was started."""
+        """Write what systemd would say."""
         text = "\n".join(
             f"Id={_name(unit)}@{unit}.service\nActiveState={state}\nSubState={state}\n"
-            f"ActiveExitTimestampMonotonic={int(state != 'active')}\n"
+            f"ActiveExitTimestampMonotonic={self._left_us.get(unit, 0)}\n"
             for unit, state in self._states.items()
         )
         draft = self.directory / "run/units.new"
