@@ -233,7 +233,7 @@ def test_a_module_that_is_built_in_fits() -> None:
     known = facts(loaded=["scst"], next_has=["scst"], enabled=["scst.service"])
     known = replace(known, modules={**known.modules, "files": {}}, files={})
     (found,) = (one for one in judged(known) if one.name == "module_scst")
-    assert (found.state, found.about) == (State.OK, f"scst is built into {NEXT}")
+    assert (found.state, found.about) == (State.OK, f"{NEXT} has scst")
 
 
 SECURE_BOOT = "firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"

@@ -212,7 +212,7 @@ def _fitting(facts: Facts, name: str, version: str) -> Check:
     """Judge a module that is there: whether the kernel will take it."""
     check = f"module_{name}"
     if name not in facts.modules["files"].get(version, {}):
-        return Check(check, State.OK, f"{name} is built into {version}")
+        return Check(check, State.OK, f"{version} has {name}")
     file = facts.files.get(name)
     if file is None or not file["exists"] or file["vermagic"] is None:
         about = f"{name} is there for {version}, and what it was built for cannot be read"
