@@ -20,8 +20,11 @@ from probes.tape.fix_tape import (
 from storewatchd.core.frames import News, Scope
 from storewatchd.core.model import EventType
 from storewatchd.errors import ProbeFailed
+from storewatchd.probes.tape.asking import TRIES
+from storewatchd.probes.tape.changes import attentions
 from storewatchd.probes.tape.libraries import InventoriesProbe
 from storewatchd.probes.tape.reports import Reports
+from storewatchd.scsi.sense import Sense, SenseKey
 
 SCOPE = Scope("library_inventories", (("library", LIBRARY),))
 
@@ -122,6 +125,17 @@ def test_a_unit_attention_is_told_once_also_where_the_look_failed() -> None:
     assert news[0][1] == {
         "library": LIBRARY,
         "code": "28/01",
-        "sense": news[0][1]["sense"],
+        "sense": "unit attention: the mail slot was used (28/01)",
+        "times": TRIES,
     }
+    assert len(news) == 1, "told together"
     assert watch.look() == []
+
+
+def test_what_a_library_says_is_told_in_the_words_of_libraries() -> None:
+    ready = Sense(SenseKey.UNIT_ATTENTION, 0x28, 0x00)
+    of_library, of_drive = (
+        next(attentions(label, "X1", [ready])).facts["sense"] for label in ("library", "drive")
+    )
+    assert of_library == "unit attention: it became ready; its cartridges may be others (28/00)"
+    assert of_drive == "unit attention: it became ready; the cartridge may be another one (28/00)"

@@ -1,5 +1,6 @@
 """What happened in a library between two inventories, by the bar codes of its cartridges."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -33,10 +34,21 @@ def changes(library: str, before: Sequence[Element], after: Sequence[Element]) -
 
 
 def attentions(label: str, device: str, heard: Sequence[Sense]) -> Iterator[News]:
-    """Yield the unit attentions that came to us, and to nobody else."""
-    for sense in heard:
-        facts = {label: device, "sense": sense.sentence, "code": sense.code}
+    """Yield the unit attentions that came to us, and to nobody else; each once for a look, however
+    often it was told."""
+    told = Counter((_sentence(label, sense), sense.code) for sense in heard)
+    for (sentence, code), times in told.items():
+        facts: dict[str, Any] = {label: device, "sense": sentence, "code": code}
+        if times > 1:
+            facts["times"] = times
         yield News(EventType.TAPE, "unit_attention", facts)
+
+
+def _sentence(label: str, sense: Sense) -> str:
+    """Say what a device told: 28/00 is of the cartridge in a drive, and of all of a library's."""
+    if label == "library" and sense.code == "28/00":
+        return f"{sense.key.words}: it became ready; its cartridges may be others (28/00)"
+    return sense.sentence
 
 
 def _kind(old: Element, new: Element) -> str:
