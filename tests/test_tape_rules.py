@@ -26,7 +26,7 @@ from probes.tape.fix_tape import (
 from probes.tape.fix_tape import DRIVE as BAY
 from scsi.fix_logs import parameter
 from storewatchd.core.engine import Engine
-from storewatchd.core.frames import Frame, Scope
+from storewatchd.core.frames import Frame, Row, Scope
 from storewatchd.core.incidents import Incidents
 from storewatchd.core.model import Alert, AlertState, Instant, Severity
 from storewatchd.core.rules import RuleFile, doubtful, load
@@ -37,6 +37,7 @@ from storewatchd.probes.tape.alerts import make_tape_alerts
 from storewatchd.probes.tape.drives import DrivesProbe
 from storewatchd.probes.tape.libraries import ElementStatesProbe, InventoriesProbe, LibrariesProbe
 from storewatchd.probes.tape.reports import Reports
+from storewatchd.probes.vtl.probe import VtlProbe
 from storewatchd.rule_files import built_in_files
 from storewatchd.scsi.logs import FLAGS, TapeAlerts
 
@@ -68,6 +69,10 @@ class Watch:
         self.holders: list[dict[str, object]] = []
         self.counts: dict[str, int] = {}
         """The kernel's statistics of the drive."""
+        self.is_gone = False
+        """Whether the kernel has no device of the drive."""
+        self.virtual: tuple[str, ...] = ()
+        """Drives and libraries that mhvtl is said to have."""
         self.is_held = False
         """Whether the drive is never read, because of who holds it."""
         self.table = SeriesTable()
@@ -83,7 +88,7 @@ class Watch:
             ElementStatesProbe(reports, self.desk.clock.clock),
             self.libraries,
         )
-        for probe in self.probes:
+        for probe in (*self.probes, VtlProbe):
             self.table.declare(probe.name, probe.families, max_age_s=5 * INTERVAL_S)
         ids = itertools.count()
         self.incidents = Incidents("node", lambda _: f"id-{next(ids)}")
@@ -106,6 +111,8 @@ class Watch:
             held[f"3:0:{number}:0"] = []
         tree[f"scsi_device/{AT}/device/state"] = self.states[DRIVE]
         tree[f"scsi_device/{AT}/device/model"] = self.product
+        if self.is_gone:
+            tree = {path: one for path, one in tree.items() if f"/{AT}/" not in f"/{path}/"}
         tree[f"scsi_device/{CHANGER_AT}/device/state"] = self.states[LIBRARY]
         port.readings["sys.scsi", ""] = tree
         port.readings["scsi.holders", ""] = {"devices": held}
@@ -129,8 +136,20 @@ class Watch:
             if not found:
                 continue
             self.feed(probe.name, found)
+        self.feed(VtlProbe.name, [self._virtual()])
         self.engine.evaluate(self.now, frozenset(self.table.names()))
         return self.firing()
+
+    def _virtual(self) -> Frame:
+        found: dict[str, list[Row]] = {"vtl_drive_info": [], "vtl_library_info": []}
+        for family in VtlProbe.families:
+            if family.name in found:
+                place = family.labels.index(family.name.split("_")[1])
+                blank = [""] * len(family.labels)
+                found[family.name] = [
+                    Row((*blank[:place], name, *blank[place + 1 :]), 1.0) for name in self.virtual
+                ]
+        return Frame(Scope(VtlProbe.name), self.now.wall, rows=found)
 
     @staticmethod
     def _collected(probe: Probe, port: ScriptedPort, scope: Scope) -> Frame:
@@ -156,6 +175,11 @@ class Watch:
 
     def firing(self) -> list[str]:
         return [alert.rule for alert in self.open() if alert.state is AlertState.FIRING]
+
+    def of_rule(self, rule: str) -> Alert:
+        """Return the one alert of a rule that fires."""
+        (found,) = [one for one in self.open() if one.rule == rule]
+        return found
 
     def alert(self) -> Alert:
         """Return the one alert that fires."""
@@ -187,7 +211,8 @@ def test_the_rules_are_whole_and_ship() -> None:
 
 
 def test_every_metric_that_they_name_is_a_probes(watch: Watch) -> None:
-    known = frozenset(family.name for probe in watch.probes for family in probe.families)
+    probes = (*watch.probes, VtlProbe)
+    known = frozenset(family.name for probe in probes for family in probe.families)
     assert doubtful(RULES, known) == []
 
 
@@ -227,7 +252,7 @@ def test_two_looks_without_a_flag_end_its_alert(watch: Watch) -> None:
 def test_a_flag_says_what_to_do_and_with_which_cartridge(watch: Watch) -> None:
     watch.drive.tape, watch.drive.flags = Tape("A00001L8", "SN1"), frozenset({4})
     watch.look()
-    alert = watch.alert()
+    alert = watch.of_rule("TapeAlertCritical")
     assert (alert.severity, alert.resource_type, alert.resource_id) == (
         Severity.CRITICAL,
         "drive",
@@ -238,6 +263,42 @@ def test_a_flag_says_what_to_do_and_with_which_cartridge(watch: Watch) -> None:
         "The cartridge is at fault: copy its data off and stop using it. The cartridge in it is "
         "A00001L8. Before anything else, copy what can still be read. This alert ends when"
     )
+
+
+def test_a_cartridge_that_a_flag_blamed_is_told_for_a_day_after_it_was_unloaded(
+    watch: Watch,
+) -> None:
+    watch.drive.tape, watch.drive.flags = Tape("A00001L8", "SN1"), frozenset({3, 4})
+    watch.look()
+    watch.drive.tape, watch.drive.flags = None, frozenset()
+    assert watch.looks(4)[-1] == ["CartridgeHealth"]
+    alert = watch.alert()
+    assert (alert.severity, alert.resource_type, alert.resource_id) == (
+        Severity.WARNING,
+        "cartridge",
+        "A00001L8",
+    )
+    assert alert.title == (
+        "The cartridge A00001L8 is at fault by the drive DRV0001: media (TapeAlert flag 4)"
+    )
+    watch.drive.tape = Tape("B00001L8", "SN2")
+    assert watch.looks(2)[-1] == ["CartridgeHealth"]
+    assert watch.alert().resource_id == "A00001L8", "another one is not blamed"
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({3, 4, 6}, "It comes with flag 4 (media) and flag 6 (write failure), which"),
+        ({3}, "None of the flags 4 (media), 5 (read failure) and 6 (write failure) is set"),
+    ],
+)
+def test_a_hard_error_names_the_flags_that_tell_who_is_bad(
+    watch: Watch, flags: set[int], words: str
+) -> None:
+    watch.drive.flags = frozenset(flags)
+    watch.look()
+    assert words in watch.of_rule("TapeAlertWarning").message
 
 
 def test_a_cartridge_without_a_bar_code_is_named_by_its_serial_number(watch: Watch) -> None:
@@ -279,7 +340,8 @@ def test_a_drive_that_must_be_cleaned_is_critical_until_it_is(watch: Watch) -> N
     alert = watch.alert()
     assert alert.severity is Severity.CRITICAL
     assert alert.title == "The drive DRV0001 must be cleaned before it does any more work"
-    assert f"when it is idle (it is in bay 0 of the library {LIBRARY})." in alert.message
+    assert f"The drive is in bay 0 of the library {LIBRARY}. Load a cleaning" in alert.message
+    assert "Load a cleaning cartridge into the drive when it is idle." in alert.message
     watch.drive.flags = frozenset()
     assert watch.look() == []
 
@@ -585,6 +647,29 @@ def test_a_drive_that_the_kernel_took_offline_is_told(
     )
     watch.states[DRIVE] = b"running\n"
     assert watch.look() == []
+
+
+def test_a_drive_that_has_vanished_is_not_to_be_told_to_run(watch: Watch) -> None:
+    watch.look()
+    watch.is_gone = True
+    alert = assert_fires_after(watch, FOR_5M, "DriveOffline")
+    assert alert.message.startswith(
+        f"The kernel has no device of it any more. It is in bay 0 of the library {LIBRARY}."
+    )
+    assert alert.message.endswith("have it look: `rescan-scsi-bus.sh -a`.")
+
+
+def test_a_virtual_drive_or_library_is_told_by_the_rules_of_virtual_ones(watch: Watch) -> None:
+    watch.virtual = (DRIVE, LIBRARY)
+    watch.states |= {DRIVE: b"offline\n", LIBRARY: b"offline\n"}
+    assert watch.looks(FOR_5M + 1)[-1] == []
+
+
+def test_virtual_drives_go_on_in_place_of_no_other(watch: Watch) -> None:
+    watch.others = ["X1", "X2"]
+    watch.virtual = ("X1",)
+    watch.states[DRIVE] = b"offline\n"
+    assert assert_fires_after(watch, FOR_5M, "DriveOffline").severity is Severity.CRITICAL
 
 
 def test_a_library_that_the_kernel_took_offline_is_told(watch: Watch) -> None:

@@ -31,7 +31,7 @@ C, W, I = Severity  # noqa: E741  # as T10's tables write them
 _DRIVE = (
     (1, "read warning", W, "Reading gets hard: clean the drive, and if it stays, copy the tape."),
     (2, "write warning", W, "Writing gets hard: clean the drive, then try another cartridge."),
-    (3, "hard error", W, "A read or write failed for good: see which of flags 4, 5 and 6 is set."),
+    (3, "hard error", W, "A read or write failed for good: flags 4, 5 and 6 tell who is bad."),
     (4, "media", C, "The cartridge is at fault: copy its data off and stop using it."),
     (5, "read failure", C, "Reading failed: try the cartridge in another drive to see who is bad."),
     (6, "write failure", C, "Writing failed: try another cartridge to see who is bad."),

@@ -208,7 +208,7 @@ def test_a_library_has_flags_of_its_own() -> None:
     assert ask.failure == ""
     assert values(frame, "library_tapealert_active") == {
         (LIBRARY, "16", "library door", "critical"): 1.0,
-        (LIBRARY, "21", "library offline", "info"): 1.0,
+        (LIBRARY, "21", "library offline", "critical"): 1.0,
     }
     assert values(frame, "library_door_open") == {(LIBRARY,): 1.0}
     assert values(frame, "library_online") == {(LIBRARY,): 0.0}

@@ -77,6 +77,14 @@ class Flags:
         return frozenset(self._set)
 
     @property
+    def of_this_cartridge(self) -> frozenset[int]:
+        """The flags that were set as the cartridge was seen whose bar code is known: page 12h is
+        read with it. What page 2Eh told may be of one before."""
+        if not self.barcode or not self.has_response_page:
+            return frozenset()
+        return frozenset(flag for flag, one in self._set.items() if one.by_response)
+
+    @property
     def told_at(self) -> dict[int, float]:
         """The flags that page 2Eh told, and when."""
         return {flag: one.occurrence.at for flag, one in self._set.items() if one.by_read}

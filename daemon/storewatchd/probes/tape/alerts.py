@@ -22,7 +22,7 @@ from storewatchd.probes.tape.devices import DeviceProbe, ScsiDevice
 from storewatchd.probes.tape.pages import either
 from storewatchd.scsi.inquiry import CHANGER, TAPE
 from storewatchd.scsi.logs import parse_tapealert
-from storewatchd.scsi.tapealert import DRIVE_FLAGS, LIBRARY_FLAGS, Flag
+from storewatchd.scsi.tapealert import DRIVE_FLAGS, LIBRARY_FLAGS, Flag, Severity
 
 if TYPE_CHECKING:
     from storewatchd.scsi.sense import Sense
@@ -34,6 +34,9 @@ MAX_AGE_S = 24 * 3600.0
 """How long what page 12h said holds while it cannot be read, because the drive is busy."""
 
 LIBRARY_DOOR, LIBRARY_OFFLINE = 16, 21
+OF_CARTRIDGES = frozenset({4, 13, 14, 15, 52, 53})
+"""The flags of drives that blame the cartridge, and nothing else."""
+
 CLEAN_NOW, CLEAN_PERIODIC = 20, 21
 
 UNREADABLE = (
@@ -51,6 +54,13 @@ class Kind:
     prefix: str
     meanings: dict[int, Flag]
 
+    def severity(self, flag: int) -> str:
+        """Return how bad a flag is, empty where T10 has not assigned it. T10 takes it for
+        information that a library was taken offline; nothing moves in it then, whoever did that."""
+        if self.device_type == CHANGER and flag == LIBRARY_OFFLINE:
+            return Severity.CRITICAL
+        return self.meanings[flag].severity or ""
+
     @property
     def families(self) -> tuple[Family, ...]:
         own = (
@@ -63,6 +73,11 @@ class Kind:
                 gauge("tape_drive_cleaning_required", "Whether a drive must be cleaned.", "drive"),
                 gauge(
                     "tape_drive_cleaning_requested", "Whether a drive should be cleaned.", "drive"
+                ),
+                gauge(
+                    "tape_cartridge_tapealert_active",
+                    "A TapeAlert flag that is set, and blames the cartridge that is loaded.",
+                    *("drive", "barcode", "flag", "name"),
                 ),
             )
         )
@@ -208,7 +223,7 @@ class TapeAlertsProbe(DeviceProbe):
                 **({"barcode": flags.barcode} if self.kind is DRIVES else {}),
                 "number": occurrence.flag,
                 "name": meaning.name,
-                "severity": meaning.severity or "",
+                "severity": self.kind.severity(occurrence.flag),
                 "advice": meaning.advice,
             }
             yield News(EventType.TAPE, "tapealert", facts)
@@ -219,12 +234,16 @@ class TapeAlertsProbe(DeviceProbe):
         prefix = self.kind.prefix
         for number in sorted(flags.active):
             flag = self.kind.meanings[number]
-            active = (name, str(number), flag.name, flag.severity or "")
+            active = (name, str(number), flag.name, self.kind.severity(number))
             rows[f"{prefix}_tapealert_active"].append(Row(active, 1.0))
             rows[f"{prefix}_tapealert_info"].append(Row((name, str(number), flag.advice), 1.0))
         for number, count in sorted(flags.raised.items()):
             rows[f"{prefix}_tapealert_total"].append(Row((name, str(number)), float(count)))
         if self.kind is DRIVES:
+            rows["tape_cartridge_tapealert_active"] = [
+                Row((name, flags.barcode, str(number), self.kind.meanings[number].name), 1.0)
+                for number in sorted(flags.of_this_cartridge & OF_CARTRIDGES)
+            ]
             self._add_cleaning(rows, name, flags)
         elif flags.seen_at is not None:
             is_open, is_offline = (one in flags.active for one in (LIBRARY_DOOR, LIBRARY_OFFLINE))
