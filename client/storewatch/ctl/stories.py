@@ -118,7 +118,7 @@ def _why(kind: str, reason: dict[str, Any], since: str) -> str:
 
 def _held(kind: str, reason: dict[str, Any], since: str) -> str:
     expression = " ".join(reason["expr"].split())
-    value = _BOUNDS.get(reason["state"], "") + words.number(reason["value"])
+    value = _BOUNDS.get(reason["state"], "") + _number(expression, reason["value"])
     rows = f" for {words.labels(reason['series'])}" if reason["series"] else ""
     is_short = len(expression) <= LONGEST_EXPRESSION
     holds = f": {expression} holds" if is_short else ""
@@ -126,6 +126,13 @@ def _held(kind: str, reason: dict[str, Any], since: str) -> str:
     if kind == "pending":
         so += f", and it fires if that goes on for {words.duration(reason['for_seconds'])}"
     return so if is_short else f"{so}; its expression: storewatchctl rules show {reason['rule']}"
+
+
+def _number(expression: str, value: float | None) -> str:
+    # What a counter grew by is reckoned for the whole window: 1.00001 of one that grew by 1.
+    if value is not None and "increase(" in expression:
+        return f"about {words.number(float(f'{value:.3g}'))}"
+    return words.number(value)
 
 
 def _created(kind: str, reason: dict[str, Any]) -> str:

@@ -38,6 +38,12 @@ SINCE = words.local_time(NOON)
             id="a bound",
         ),
         pytest.param(
+            "firing",
+            {**HELD, "expr": "increase(a[10m]) > 0", "value": 1.00001, "series": {}},
+            f"the value is about 1: increase(a[10m]) > 0 holds since {SINCE}",
+            id="a number that is reckoned",
+        ),
+        pytest.param(
             "pending",
             {**HELD, "value": None, "series": {"__name__": "up"}},
             f"the value is ?: used / size > 0.8 holds for up since {SINCE}, and it fires if that "
