@@ -375,6 +375,15 @@ def test_a_library_without_a_cleaning_cartridge_matters_when_one_is_needed(watch
     )
 
 
+def test_a_drive_asks_to_be_cleaned_where_nothing_is_there_to_do_it(watch: Watch) -> None:
+    watch.library = library("A00001L8", "B00001L8", None)
+    watch.drive.flags = frozenset({20})
+    watch.look()
+    watch.look()
+    message = watch.of_rule("DriveNeedsCleaning").message
+    assert f"The drive is in bay 0 of the library {LIBRARY}, which has no cleaning" in message
+
+
 def cleaned(watch: Watch, times: int) -> None:
     """Let the cleaning cartridge have been used so often."""
     known = watch.reports.of(LIBRARY)
