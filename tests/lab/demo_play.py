@@ -136,7 +136,7 @@ def steps(stage: Stage, programs: Programs) -> list[Step]:
         Step(8, f"the virtual drive {second_virtual} is stopped", vtl.stop_drive),
         Step(
             9,
-            "the stop of the virtual library's unit hangs",
+            "the stop of the virtual library's unit has hung for a minute",
             lambda: vtl.hang_stop(hangs=True),
         ),
         Step(

@@ -19,6 +19,7 @@ NEXT_KERNEL = "6.99.0-demo"
 _LIBRARY_UNIT, _DRIVE_UNITS = 90, (91, 92)
 _BARCODES = tuple(f"VTL{number:03}L8" for number in range(1, 5))
 _USED_PERCENT = 60
+_HANGS_S = 60
 _SCST = ("scst", "scst_vdisk", "iscsi_scst", "scst_local")
 _DAEMON = f"#!{sys.executable}\nimport signal\nwhile True:\n    signal.pause()\n"
 
@@ -93,7 +94,7 @@ class Vtl:
         self._say(_DRIVE_UNITS[1], "active")
 
     def hang_stop(self, *, hangs: bool) -> None:
-        """Have the stop of the library's unit not come to an end."""
+        """Have the stop of the library's unit, which began a minute ago, not come to an end."""
         self._say(_LIBRARY_UNIT, "deactivating" if hangs else "active")
 
     def plan_start(self, *, is_planned: bool) -> None:
@@ -164,7 +165,9 @@ class Vtl:
     def _say(self, unit: int, state: str) -> None:
         self._states[unit] = state
         if state != "active":
-            self._left_us[unit] = time.monotonic_ns() // 1000
+            # A stop that hangs is told after a minute, which the play does not have.
+            ago_s = _HANGS_S if state == "deactivating" else 0
+            self._left_us[unit] = time.monotonic_ns() // 1000 - ago_s * 1_000_000
         self._write_units()
 
     def _write_units(self) -> None:

@@ -202,3 +202,13 @@ def test_what_is_no_book_is_left_out(kept: object) -> None:
     book = AlertBook()
     book.restore(kept)
     assert book.to_plain() == {}
+
+
+def test_what_page_2eh_told_blames_no_cartridge_and_page_12h_the_one_seen_with_it() -> None:
+    flags = Flags(barcode="A00001L8", has_response_page=True)
+    flags.see_read(page(4), NOON)
+    assert flags.of_this_cartridge == frozenset()
+    flags.see_response(page(4), NOON + 1)
+    assert flags.of_this_cartridge == {4}
+    flags.barcode = ""
+    assert flags.of_this_cartridge == frozenset()

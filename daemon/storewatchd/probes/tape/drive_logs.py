@@ -86,7 +86,7 @@ class DriveLogsProbe(DeviceProbe):
         self._drives: dict[Scope, _Drive] = {}
 
     async def collect(self, port: Port, scope: Scope) -> Frame:
-        device = await self._devices.find(port, scope)
+        device = await self._devices.find_again(port, scope)
         name = device.identity or ""
         drive = self._drives.setdefault(scope, _Drive(Mounts(name)))
         asker = Asker(port, device.address)
