@@ -107,7 +107,7 @@ def _shapes(kind: Kind, occurrences: list[Occurrence]) -> Iterator[dict[str, Any
         yield {
             "number": one.flag,
             "name": flag.name,
-            "severity": flag.severity,
+            "severity": kind.severity(one.flag) or None,
             "advice": flag.advice,
             "timestamp": format_time(one.at),
         }
