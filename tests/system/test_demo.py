@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -149,6 +150,8 @@ def test_the_trouble_that_is_played_fires_and_ends_and_nothing_is_left(clone: Cl
     ), said
     wanted = {"TaskFailed", "ProbeBlind", "ScstSuspended", "VtlHalfUp", "LibraryOffline"}
     assert ended >= {*wanted, *(NEEDS_ROOT if is_root else ())}, said
+    (hang,) = {one for one in titles(heard, "VtlStopHangs") if "has not come to an end" in one}
+    assert not re.search(r" \d+[dh] ", hang), "it counts from the stop, and not from the start"
     kinds = [one["kind"] for one in heard if one["type"] in ("tape", "vtl")]
     assert {"loaded", "unloaded", "tapealert", "unit_attention"} <= set(kinds)
     assert {"unit_stopped", "unit_started", "device_vanished", "device_appeared"} <= set(kinds)
@@ -210,6 +213,15 @@ def test_words_that_are_wrong_are_told(clone: Clone) -> None:
 
 def rules(heard: list[dict[str, Any]], kind: str) -> set[str]:
     return {one["data"]["rule"] for one in heard if one["type"] == "alert" and one["kind"] == kind}
+
+
+def titles(heard: list[dict[str, Any]], rule: str) -> set[str]:
+    """Return how the alerts of a rule were called when they fired."""
+    return {
+        one["data"]["title"]
+        for one in heard
+        if one["type"] == "alert" and one["kind"] == "firing" and one["data"]["rule"] == rule
+    }
 
 
 def assert_nothing_left(clone: Clone, where: dict[str, str]) -> None:
