@@ -189,8 +189,9 @@ def stuck(place: Path, *, kill_after_s: float = 30.0) -> Iterator[tuple[AnswersM
             asker.say("watch", "kernel.log")
             assert mount.held.wait(5)
             asker.say("hello")
-            assert "table" in asker.hear()[0]  # nobody else waits
-            assert asker.hear()[0]["state"] == "stuck"
+            said = [asker.hear()[0] for _ in range(2)]  # in whichever order
+            assert any("table" in one for one in said)  # nobody else waits
+            assert any(one.get("state") == "stuck" for one in said)
             yield mount, asker
 
 
