@@ -98,7 +98,7 @@ def test_a_hung_mount_costs_one_worker_and_no_other_probe_its_schedule(
             assert hung.held.wait(10)
             (one,) = wait_for("the stuck scope", lambda: stuck(appliance))
             assert one["scope"]["repository"] == "hung"
-            assert repository(appliance, "hung")["status"] == "failed"
+            wait_for("its failure", lambda: repository(appliance, "hung")["status"] == "failed")
             assert repository(appliance, "hung")["usage_percent"] is None
             alert = wait_for("the alert", lambda: appliance.firing("ProbeBlind"), within_s=30)
         assert (alert["severity"], alert["labels"]["probe"]) == ("critical", "repositories")
@@ -120,7 +120,7 @@ def test_a_hung_mount_costs_one_worker_and_no_other_probe_its_schedule(
         took = time.monotonic() - began
         assert took < RESTART_S  # what is promised is a time here too
         wait_for("still stuck", lambda: stuck(appliance))
-        assert repository(appliance, "hung")["status"] == "failed"
+        wait_for("its failure", lambda: repository(appliance, "hung")["status"] == "failed")
         wait_for("sight", lambda: (appliance.firing("ProbeBlind") or {}).get("stale_since") is None)
 
         hung.release()
