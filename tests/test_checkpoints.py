@@ -262,3 +262,10 @@ async def test_two_writes_at_the_same_time_leave_a_whole_file(tmp_path: Path) ->
     await Checkpoints(tmp_path, table(), "1", [after]).load()
     assert isinstance(after.kept, list)
     assert (len(after.kept), after.kept[0]) == (40_000, "4 0")
+
+
+async def test_what_cannot_be_kept_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await Checkpoints(tmp_path / "none", table(), "1").keep()
+    assert "what a device said once will be lost with this process" in caplog.text

@@ -182,7 +182,7 @@ async def run(source: Source, clock: Clock) -> int:
             groups=groups,
             read_rules=reloader.read_rules,
             tape_alerts=tape_alerts,
-            keep=checkpoints.write,
+            keep=checkpoints.keep,
             version=version,
             uptime_s=lambda: clock.monotonic() - began,
         )

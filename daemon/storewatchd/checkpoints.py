@@ -1,8 +1,9 @@
 """Keeps the table's samples over a restart, so that windows need not fill anew, and what probes
 remember.
 
-The file is written now and then and at the end, and never synced: what is lost with it are minutes
-of samples, and no alert. One that cannot be read is left out.
+The file is written now and then and at the end, and at once where a device has said what it says
+only once. It is never synced: what is lost with it are minutes of samples, and no alert. One that
+cannot be read is left out.
 """
 
 import asyncio
@@ -87,33 +88,42 @@ class Checkpoints:
         """Write the file in pieces, so that no more than one is in memory. The loop is let go
         between them. Two at the same time write one after the other."""
         async with self._writing:
-            await self._write()
+            try:
+                await self._write()
+            except OSError as error:
+                logger.debug("the samples cannot be kept over a restart: %s", error)
+
+    async def keep(self) -> None:
+        """Write the file now: a probe has learnt what nobody says again. Where that cannot be, who
+        reads the log has to know."""
+        async with self._writing:
+            try:
+                await self._write()
+            except OSError as error:
+                logger.warning("what a device said once will be lost with this process: %s", error)
 
     async def _write(self) -> None:
         series, owners = self._table.parts()
         memories = {probe.name: await asyncio.to_thread(probe.to_plain) for probe in self._probes}
         fresh = self._path.with_name("samples.new")
-        try:
-            with await asyncio.to_thread(fresh.open, "wb") as file:
-                stream = zlib.compressobj(1)
-                head = [{"version": self._version, "probes": len(owners)}]
-                await asyncio.to_thread(_add, file, stream, head)
-                for name, told in memories.items():
-                    await asyncio.to_thread(_add, file, stream, _parts(told, [name]))
-                await asyncio.to_thread(_add, file, stream, [{"memory": None}])
-                for name, owner in owners.items():
-                    scopes = await _frozen(owner)
-                    # In one piece with that: rows say by a number whose they are.
-                    images = [Image(series[family]) for family in sorted(owner.families)]
-                    about = {"probe": name, "max_age_s": owner.max_age_s, "scopes": scopes}
-                    about["families"] = len(images)
-                    await asyncio.to_thread(_add, file, stream, [about])
-                    for image in images:
-                        await asyncio.to_thread(_add, file, stream, image.pieces())
-                await asyncio.to_thread(file.write, stream.flush())
-            await asyncio.to_thread(os.replace, fresh, self._path)
-        except OSError as error:
-            logger.debug("the samples cannot be kept over a restart: %s", error)
+        with await asyncio.to_thread(fresh.open, "wb") as file:
+            stream = zlib.compressobj(1)
+            head = [{"version": self._version, "probes": len(owners)}]
+            await asyncio.to_thread(_add, file, stream, head)
+            for name, told in memories.items():
+                await asyncio.to_thread(_add, file, stream, _parts(told, [name]))
+            await asyncio.to_thread(_add, file, stream, [{"memory": None}])
+            for name, owner in owners.items():
+                scopes = await _frozen(owner)
+                # In one piece with that: rows say by a number whose they are.
+                images = [Image(series[family]) for family in sorted(owner.families)]
+                about = {"probe": name, "max_age_s": owner.max_age_s, "scopes": scopes}
+                about["families"] = len(images)
+                await asyncio.to_thread(_add, file, stream, [about])
+                for image in images:
+                    await asyncio.to_thread(_add, file, stream, image.pieces())
+            await asyncio.to_thread(file.write, stream.flush())
+        await asyncio.to_thread(os.replace, fresh, self._path)
 
     def _read(
         self,

@@ -91,7 +91,7 @@ def idle_shares(reader_words: Collection[str] = ()) -> Samples:
         time.sleep(SETTLE_S)  # what a start still does is not idling
         before = {name: _cpu_s(process) for name, process in programs.items()}
         began = time.monotonic()
-        time.sleep(WATCH_S)
+        time.sleep(WATCH_S)  # idling is what is measured
         passed = time.monotonic() - began
         used = {name: 100 * (_cpu_s(one) - before[name]) / passed for name, one in programs.items()}
         # The daemon's children are the reader and PostgreSQL's starter, which have not ended: what

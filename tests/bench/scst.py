@@ -238,7 +238,7 @@ class Beat:
     async def run(self) -> None:
         while True:
             began, computed, waited = time.perf_counter(), time.thread_time(), _waited_s()
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.001)  # late is what the loop was held up
             late_s = time.perf_counter() - began - 0.001
             self._note("computes", time.thread_time() - computed)
             self._note("held up", late_s - (_waited_s() - waited))
@@ -327,7 +327,7 @@ async def _figures(
             if number == 2:
                 scst.targets[0].enable(is_enabled=False)
                 await asyncio.to_thread(scst.targets[1].log_in, "iqn.2026-11.lab.client:new")
-            await asyncio.sleep(INTERVAL_S / 2)
+            await asyncio.sleep(INTERVAL_S / 2)  # the daemon looks by its own clock
             figures += _of_loop(beat, "first rules" if number == 0 else "rules")
         await checkpoints.write()
         figures += _of_loop(beat, "checkpoint")

@@ -136,7 +136,7 @@ class Show:
         self._programs.check()
         self._stage.move()
         self._listen()
-        time.sleep(max(0.0, pause_s))
+        time.sleep(max(0.0, pause_s))  # the play has its own pace
 
     def _listen(self) -> None:
         asked: dict[str, Any] = {"types": ["alert", "tape"], "limit": 1000}

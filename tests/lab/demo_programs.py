@@ -123,7 +123,7 @@ class Programs:
             self.check()
             if time.monotonic() > end:
                 raise DemoError(f"{what}: not within {within_s:.0f} s")
-            time.sleep(_POLL_S)
+            time.sleep(_POLL_S)  # nobody tells when another program is ready
 
     def _write_settings(self) -> None:
         lines = [

@@ -85,7 +85,7 @@ class TgtLibrary:
                 if self._daemon.poll() is not None or time.monotonic() > end:
                     said = (self.root / "tgtd.log").read_text()
                     raise RuntimeError(f"tgtd does not listen: {said}") from None
-                time.sleep(0.005)
+                time.sleep(0.005)  # tgtd does not tell when it listens
             else:
                 return
 

@@ -292,28 +292,25 @@ def _stable_names(saved: Saved) -> Check:
 
 
 def _fstab(facts: Facts) -> Check:
-    entries = facts.fstab["entries"]
-    missing = [one for one in entries if one["is_needed"] and not one["exists"]]
-    if not missing:
-        return Check("fstab", State.OK, "each device that it needs is there")
-    listed = _listed(f"{one['source']} for {one['mount_point']}" for one in missing)
     advice = "The start would stop in emergency mode: correct /etc/fstab, or add nofail."
-    return Check("fstab", State.PROBLEM, f"not there: {listed}", advice)
+    return _devices("fstab", facts.fstab["entries"], "mount_point", advice)
 
 
 def _crypttab(told: Mapping[str, Any] | str) -> Iterator[Check]:
     if isinstance(told, str):
         yield Check("crypttab", State.UNKNOWN, told)
-        return
-    if not told["exists"]:
-        return
-    missing = [one for one in told["entries"] if one["is_needed"] and not one["exists"]]
+    elif told["exists"]:
+        advice = "The start would wait for them: correct /etc/crypttab, or add nofail."
+        yield _devices("crypttab", told["entries"], "name", advice)
+
+
+def _devices(check: str, entries: Iterable[Mapping[str, Any]], target: str, advice: str) -> Check:
+    """Return whether the devices of a table are there; `target` is what names what each is for."""
+    missing = [one for one in entries if one["is_needed"] and not one["exists"]]
     if not missing:
-        yield Check("crypttab", State.OK, "each device that it needs is there")
-        return
-    listed = _listed(f"{one['source']} for {one['name']}" for one in missing)
-    advice = "The start would wait for them: correct /etc/crypttab, or add nofail."
-    yield Check("crypttab", State.PROBLEM, f"not there: {listed}", advice)
+        return Check(check, State.OK, "each device that it needs is there")
+    listed = _listed(f"{one['source']} for {one[target]}" for one in missing)
+    return Check(check, State.PROBLEM, f"not there: {listed}", advice)
 
 
 def _tape_names(told: Mapping[str, Any] | str) -> Iterator[Check]:
